@@ -1,0 +1,110 @@
+/* Every maximum, bound and mark of redd with its reason. Sizes in bytes, times in milliseconds. */
+#ifndef REDD_LIMITS_H
+#define REDD_LIMITS_H
+
+#define KIB(n) ((n)*1024u)
+#define MIB(n) ((n)*1048576u)
+
+/* --- wire ------------------------------------------------------------------------------------ */
+
+#define PROTOCOL_VERSION 1u
+
+/* One frame, the length prefix not counted. 1 MiB holds any usual command line with its
+ * environment; 16 MiB is past what execve(2) takes (a quarter of the 8 MiB stack, or 6 MiB at
+ * most). */
+#define FRAME_MAX_DEFAULT MIB(1)
+#define FRAME_MAX_LOWEST  KIB(64)
+#define FRAME_MAX_HIGHEST MIB(16)
+#define FRAME_PREFIX_MAX  5u /* varint of a 32-bit length */
+
+/* What a frame may hold: a scan refuses more before anything is allocated for it. */
+#define SCAN_DEPTH_MAX	 8u
+#define SCAN_UNKNOWN_MAX 64u
+/* protobuf-c needs 24 bytes and more for an item that takes 2 on the wire; with one allocation for
+ * `repeated` arrays and one for each item the arena's factor below is kept with so many fields. */
+#define SCAN_FIELDS_MAX KIB(128)
+#define ARENA_FACTOR	8u	/* an unpacked frame may cost so many times its size ... */
+#define ARENA_FLOOR	KIB(16) /* ... or this, whichever is more */
+
+#define DESCRIPTORS_MAX 64u /* passed with one frame; the kernel's own limit is 253 (SCM_MAX_FD) \
+			     */
+
+/* --- connection ------------------------------------------------------------------------------ */
+
+#define HELLO_TIMEOUT_MS   2000u
+#define CLIENT_NAME_MAX	   64u
+#define PING_MAX	   64u
+#define SESSION_ID_SIZE	   16u
+#define INSTANCE_ID_SIZE   16u
+#define CONN_READ_SIZE	   KIB(64) /* one recvmsg a turn: a fair share */
+#define CONN_FRAMES_A_TURN 64u
+#define CONN_CONTROL_BOUND MIB(1)   /* replies that wait; above it no further request is read */
+#define CONN_BULK_A_TURN   KIB(512) /* one connection's share of sending */
+#define CONN_SNDBUF	   KIB(64)  /* start small: a client that never reads pins this much */
+#define CONN_SNDBUF_GROWN  MIB(1)   /* for a reader that keeps up: 1.4 times the throughput */
+#define CONN_PENDING_MAX   1024u    /* requests that wait for their answer */
+#define CONN_SUBSCRIPTIONS 16384u
+#define CONN_WATCHES	   64u
+#define CONN_SPAWN_ALIASES 1024u /* newest spawns that requests can refer to by request id */
+#define CONNS_MAX	   4096u /* of the whole service */
+#define CONNS_PER_UID	   2048u
+#define LISTENERS_MAX	   16u
+
+/* --- ports ----------------------------------------------------------------------------------- */
+
+#define PORTS_MAX	 16384u
+#define PORTS_PER_UID	 16384u
+#define PORT_STREAMS_MAX 16u /* streams of one port */
+#define PORT_FDS_MAX	 64u /* descriptors of one child that a spawn may name */
+#define CHILD_FD_MAX	 1023u
+#define STREAM_TERMINAL	 1024u /* the number of a terminal's two streams */
+#define NAME_MAX_SIZE	 128u
+#define LABELS_MAX	 32u
+#define LABEL_KEY_MAX	 63u
+#define LABEL_VALUE_MAX	 255u
+#define TOKEN_MAX	 64u
+#define LIST_MAX	 1000u
+#define HOLDERS_MAX	 64u
+#define EVENTS_KEPT	 8192u /* life events a late watch can still have */
+
+#define TIMEOUT_GRACE_DEFAULT_MS 5000u
+#define DRAIN_DEFAULT_MS	 1000u
+#define DRAIN_NEVER_MS		 UINT32_MAX
+#define RETENTION_DEFAULT_MS	 60000u
+#define RETENTION_MAX_MS	 86400000u
+#define SHUTDOWN_DRAIN_MS	 5000u
+#define SHUTDOWN_DRAIN_MAX_MS	 60000u
+#define SPAWNS_IN_FLIGHT	 256u /* handed to the forker and not answered; others wait */
+
+/* --- output ---------------------------------------------------------------------------------- */
+
+#define RING_DEFAULT	 KIB(256)
+#define RING_LOWEST	 KIB(64)
+#define RING_HIGHEST	 MIB(64)
+#define RINGS_POOLED	 64u	   /* free rings of the default size kept for reuse */
+#define RINGS_BYTES_MAX	 MIB(1024) /* of the whole service */
+#define STREAM_READ_SIZE KIB(256)  /* one read a turn */
+#define PIPE_GROWN	 MIB(1)	   /* a pipe that was found full PIPE_FULL_TIMES times in a row */
+#define PIPE_FULL_TIMES	 4u
+#define PIPES_GROWN_MAX	 32u	 /* at once: an ordinary user has 64 MiB of pipe buffers in all */
+#define OUTPUT_MAX	 KIB(64) /* payload of one Output: what a half-sent frame may cost us */
+#define EVENT_CREDIT	 64u	 /* what every bulk event costs besides its data */
+
+/* --- input ----------------------------------------------------------------------------------- */
+
+#define INPUT_HIGH_DEFAULT  8192u /* Erlang's port marks */
+#define INPUT_LOW_DEFAULT   4096u
+#define INPUT_BOUND_DEFAULT MIB(1)
+#define INPUT_BOUND_HIGHEST MIB(64)
+#define CANONICAL_LINE_MAX  4096u /* termios(3), N_TTY_BUF_SIZE */
+
+/* --- helper ---------------------------------------------------------------------------------- */
+
+#define OPENER_TIMEOUT_MS  2000u /* what an opener may take before it is given up */
+#define SCAN_SURVIVORS_MAX 64u
+#define WATCHDOG_MS	   5000u /* a broker silent for so long is killed and comes back */
+#define HEARTBEAT_MS	   1000u
+#define RESTART_DEATHS_MAX 5u /* in RESTART_WINDOW_MS: degraded */
+#define RESTART_WINDOW_MS  10000u
+
+#endif
