@@ -8,6 +8,7 @@
 #define REDD_BASE_CLEANUP_H
 
 #include <stdlib.h>
+#include <sys/param.h> /* MIN, MAX */
 
 #define _cleanup_(f) __attribute__((cleanup(f)))
 
@@ -40,19 +41,7 @@ static inline void freep(void *p)
 	free(*(void **)p);
 }
 
-#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b)                      \
-	({                             \
-		__auto_type _a_ = (a); \
-		__auto_type _b_ = (b); \
-		_a_ < _b_ ? _a_ : _b_; \
-	})
-#define MAX(a, b)                      \
-	({                             \
-		__auto_type _a_ = (a); \
-		__auto_type _b_ = (b); \
-		_a_ > _b_ ? _a_ : _b_; \
-	})
+#define ARRAY_SIZE(a)			(sizeof(a) / sizeof((a)[0]))
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 #endif
