@@ -1,0 +1,838 @@
+/* libredd: the client side of redd, a broker that spawns processes and shares their streams.
+ *
+ *	struct redd *r = redd_new();
+ *	struct redd_subscribe_options watch = { .handler = { .on_output = print } };
+ *	const char *const argv[] = { "make", "-j4", NULL };
+ *	struct redd_spawn_options o = { .argv = argv, .subscribe = &watch };
+ *	struct redd_port *port;
+ *	struct redd_waited end;
+ *
+ *	if (redd_connect(r, NULL) || redd_spawn(r, &o, &port) ||
+ *	    redd_wait(port, REDD_UNTIL_CLOSED, -1, &end))
+ *		fprintf(stderr, "%s\n", redd_last_error(r)->message);
+ *	redd_free(r);
+ *
+ * Results. Every int function returns 0, or a negative errno. When the broker refused, that is the
+ * errno it gave, or the one that stands for its code (see enum redd_code); redd_last_error() tells
+ * code, stage and a sentence. When the connection is lost every call gives -ENOTCONN, and
+ * redd_last_error() tells why. -EAGAIN: the outgoing queue is full, nothing was taken; dispatch and
+ * try again. -EDEADLK: a blocking call was made from a callback. -EINVAL: the call makes no sense
+ * (redd_last_error() has a sentence). -ENOMEM: no memory, nothing was done.
+ *
+ * Two ways to use it, to be mixed at will:
+ *  - Blocking calls: redd_spawn(), redd_write(), redd_wait() ... While they wait they dispatch:
+ *    callbacks of subscriptions, watches and started calls run inside of them.
+ *  - An event loop of yours: wait for redd_events() on redd_fd(), at most redd_timeout()
+ *    milliseconds, and call redd_dispatch(). It never blocks. Every call has a form that ends in
+ *    _start, which queues the request, does not block, and calls back when it was answered.
+ *
+ * Callbacks run only inside redd_dispatch(), blocking calls and redd_disconnect(). A callback may
+ * use every _start form, redd_credit() and free any port, subscription or watch, its own too. It
+ * must not block (-EDEADLK), and must not call redd_connect(), redd_disconnect() or redd_free().
+ *
+ * No global state, no threads, no signal handlers; SIGPIPE is never raised. A handle belongs to one
+ * thread at a time. After fork(2) only one of the two processes may go on using it.
+ *
+ * Strings are C strings of bytes in no particular encoding, unless said otherwise; data comes with
+ * a length. A pointer handed in need only be valid during the call. What is handed to a callback
+ * is valid until it returns. Sizes and offsets are bytes, durations milliseconds (_ms), points in
+ * time nanoseconds of CLOCK_REALTIME (_ns).
+ *
+ * Option structs: all zero is the default of everything. `size` is sizeof the struct, or 0 for its
+ * first published layout; it lets a program run with a newer library.
+ */
+#ifndef REDD_H
+#define REDD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define REDD_VERSION	 "0.1.0"
+#define REDD_HOLDERS_MAX 64
+#define REDD_STREAMS_MAX 16
+#define REDD_TERMINAL	 1024u /* the number of a terminal's two streams */
+#define REDD_UNLIMITED	 UINT64_MAX
+
+struct redd;		  /* a connection */
+struct redd_port;	  /* what the broker holds open: a process and its streams */
+struct redd_subscription; /* a cursor into a port's output */
+struct redd_watch;	  /* life events */
+
+/* --- errors ---------------------------------------------------------------------------------- */
+
+/* The canonical status names (google.rpc.Code). In parentheses what a call returns when the broker
+ * gave no errno of its own. */
+enum redd_code {
+	REDD_OK = 0,
+	REDD_CANCELLED = 1,	      /* (-ECANCELED) */
+	REDD_UNKNOWN = 2,	      /* (-EIO) */
+	REDD_INVALID_ARGUMENT = 3,    /* (-EINVAL) */
+	REDD_DEADLINE_EXCEEDED = 4,   /* (-ETIMEDOUT) */
+	REDD_NOT_FOUND = 5,	      /* (-ENOENT) */
+	REDD_ALREADY_EXISTS = 6,      /* (-EEXIST) */
+	REDD_PERMISSION_DENIED = 7,   /* (-EACCES) */
+	REDD_RESOURCE_EXHAUSTED = 8,  /* (-EDQUOT) */
+	REDD_FAILED_PRECONDITION = 9, /* (-EBADFD) */
+	REDD_ABORTED = 10,	      /* (-EPIPE) */
+	REDD_OUT_OF_RANGE = 11,	      /* (-ERANGE) */
+	REDD_UNIMPLEMENTED = 12,      /* (-EOPNOTSUPP) */
+	REDD_INTERNAL = 13,	      /* (-EREMOTEIO) */
+	REDD_UNAVAILABLE = 14,	      /* (-EBUSY) */
+	REDD_DATA_LOSS = 15,	      /* (-EBADMSG) */
+	REDD_UNAUTHENTICATED = 16,    /* (-EPERM) */
+};
+
+/* Where a spawn failed, in the order in which things happen. */
+enum redd_stage {
+	REDD_STAGE_NONE = 0,
+	REDD_STAGE_REQUEST = 1,
+	REDD_STAGE_CLONE = 2,
+	REDD_STAGE_SETUP = 3,
+	REDD_STAGE_SESSION = 4,
+	REDD_STAGE_CGROUP = 5,
+	REDD_STAGE_TERMINAL = 6,
+	REDD_STAGE_DESCRIPTORS = 7,
+	REDD_STAGE_LIMITS = 8,
+	REDD_STAGE_GROUPS = 9,
+	REDD_STAGE_USER = 10,
+	REDD_STAGE_DIRECTORY = 11,
+	REDD_STAGE_FILES = 12,
+	REDD_STAGE_SANDBOX = 13,
+	REDD_STAGE_EXEC = 14,
+};
+
+struct redd_error {
+	int result;	     /* what the call returned: a negative errno */
+	bool from_broker;    /* the broker refused; false: found on this side */
+	enum redd_code code; /* REDD_UNKNOWN when found on this side and no other fits */
+	int sys_errno;	     /* positive; 0: the system gave none */
+	enum redd_stage stage;
+	uint32_t retry_after_ms; /* 0: not known */
+	const char *message;	 /* one sentence, UTF-8; never NULL */
+};
+
+/* The last failure on this handle; its result is 0 when there was none. Inside a completion
+ * callback it is the failure of that request. Valid until the next call or callback that fails. */
+const struct redd_error *redd_last_error(const struct redd *r);
+
+/* "NOT_FOUND", "exec"; a number that is not known gives "UNKNOWN" or "unknown". Static. */
+const char *redd_code_name(enum redd_code code);
+const char *redd_stage_name(enum redd_stage stage);
+
+/* --- connection ------------------------------------------------------------------------------ */
+
+struct redd_connect_options {
+	size_t size;
+	/* Where the broker is: a path, or "fd:N" for a connected stream socket that was handed over
+	 * (it is used itself, and closed with the handle). NULL: the environment variable
+	 * REDD_SOCKET, which takes both forms; else $XDG_RUNTIME_DIR/redd/redd.sock; else
+	 * /tmp/redd-UID/redd.sock in a directory that must be ours with mode 0700. Only in the last
+	 * two cases a broker is started when none answers. */
+	const char *socket;
+	/* Never start a broker. */
+	bool no_start;
+	/* What the broker's logs and Inspect show: at most 64 bytes. Default: the program's name.
+	 */
+	const char *client;
+	/* Largest frame to ask for, 64 KiB to 16 MiB. Default 1 MiB. */
+	uint32_t frame_max;
+	/* For the connection, the start of a broker and the Hello together. Default 5000. */
+	uint32_t connect_timeout_ms;
+	/* The longest that a blocking call waits; then it gives -ETIMEDOUT, and an answer that
+	 * comes later is dropped. Default 0: for ever. redd_wait() is not meant: it has its own
+	 * limit. */
+	uint32_t call_timeout_ms;
+	/* Bound of the outgoing queue; default 4 MiB, never less than one frame. */
+	size_t queue_max;
+	/* A session to take over (struct redd_welcome), 16 bytes or NULL. */
+	const uint8_t *session;
+};
+
+/* What the broker said to Hello. */
+struct redd_welcome {
+	const char
+		*broker; /* name and version; valid until the handle is connected again or freed */
+	uint32_t version;
+	uint32_t frame_max;
+	uint32_t output_max;  /* largest data of one output event */
+	uint8_t session[16];  /* a secret */
+	uint8_t instance[16]; /* stays the same while ports do */
+	uint32_t uid, gid;    /* who the broker thinks we are */
+	pid_t pid;
+	pid_t broker_pid;
+	bool descriptors; /* KIND_PASSED may be used */
+};
+
+/* A handle without connection, owned by the caller; NULL without memory. */
+struct redd *redd_new(void);
+
+/* Ends the connection without callbacks and frees the handle and every port, subscription and watch
+ * of it that was not freed before. NULL is allowed. */
+void redd_free(struct redd *r);
+
+/* Connects, says Hello and waits for the answer. NULL: all defaults. A handle that lost its
+ * connection may be connected again; its old ports must have been freed (-EBUSY).
+ * -ENOENT, -ECONNREFUSED: no broker there; -EPERM: the directory is not ours alone;
+ * -ENAMETOOLONG; -ETIMEDOUT; -EPROTO: what answers is not a broker. */
+int redd_connect(struct redd *r, const struct redd_connect_options *options);
+
+/* Closes the connection. Calls that wait end with -ENOTCONN, subscriptions with
+ * REDD_CLOSED_LOST. Ports keep their handles, for their ids. */
+void redd_disconnect(struct redd *r);
+
+/* The answer to Hello; NULL before it came. Valid until the handle is connected again or freed. */
+const struct redd_welcome *redd_welcome(const struct redd *r);
+
+/* The descriptor to wait for; -1 without connection. It stays the same from connect to loss. */
+int redd_fd(const struct redd *r);
+
+/* POLLIN, POLLOUT (poll(2)): what is wanted just now. Ask before every wait. */
+short redd_events(const struct redd *r);
+
+/* Milliseconds until redd_dispatch() is due even if the descriptor is not ready; -1: never. */
+int redd_timeout(const struct redd *r);
+
+/* Sends and takes what it can without blocking and runs callbacks. A bounded share a call: what is
+ * left makes the descriptor ready again. 0; -ENOTCONN once the connection is lost, after all
+ * callbacks about it have run. */
+int redd_dispatch(struct redd *r);
+
+/* Waits for the descriptor, at most timeout_ms (-1: for ever), and dispatches once. 0 also when the
+ * time was up or a signal came; -ENOTCONN, -EDEADLK. */
+int redd_run_once(struct redd *r, int timeout_ms);
+
+/* Bytes that wait to be sent. */
+size_t redd_queued(const struct redd *r);
+
+/* Called once when the connection is lost (not by redd_disconnect() or redd_free()), after the
+ * completions and REDD_CLOSED_LOST events of what was under way. */
+typedef void redd_lost_fn(struct redd *r, const struct redd_error *why, void *user);
+void redd_on_lost(struct redd *r, redd_lost_fn *on_lost, void *user);
+
+/* --- answers --------------------------------------------------------------------------------- */
+
+/* How a leader ended. */
+enum redd_exit_state {
+	REDD_EXIT_UNKNOWN = 0, /* not known; nothing is made up */
+	REDD_EXIT_CODE = 1,
+	REDD_EXIT_SIGNAL = 2,
+};
+
+struct redd_exit {
+	enum redd_exit_state state;
+	const char *reason; /* UNKNOWN: why nobody knows, static; else NULL */
+	int code;	    /* CODE: 0 to 255 */
+	int signal;	    /* SIGNAL */
+	bool core;	    /* SIGNAL: a core was dumped */
+	bool timed_out;	    /* the port's timeout signal was sent before it ended */
+	int64_t start_ns, end_ns;
+	uint64_t user_us, system_us;
+	uint64_t max_rss; /* bytes */
+	uint64_t minor_faults, major_faults;
+	uint64_t voluntary_switches, involuntary_switches;
+	uint64_t blocks_in, blocks_out;
+};
+
+/* As a shell tells it: 0 to 255, 128 + signal; -1 when it is not known. */
+int redd_exit_status(const struct redd_exit *exit);
+
+/* Why nothing more of a stream comes. */
+enum redd_end_cause {
+	REDD_END_OF_FILE = 0,
+	REDD_END_IDLE = 1,    /* idle for the drain time after the exit; somebody still holds it */
+	REDD_END_LIMIT = 2,   /* the hard bound of the drain */
+	REDD_END_ERROR = 3,   /* reading failed: sys_errno */
+	REDD_END_STOPPED = 4, /* the service was shut down */
+};
+
+enum redd_direction { REDD_DIRECTION_DEFAULT, REDD_INPUT, REDD_OUTPUT };
+
+struct redd_stream_info {
+	uint32_t stream;
+	enum redd_direction direction;
+	uint64_t total;
+	uint64_t oldest; /* output: oldest byte that the log still has */
+	uint64_t queued; /* input: bytes that wait */
+	bool ended;
+	bool busy; /* input: at or above its high mark */
+	bool held; /* output: not read, because a blocking reader is behind */
+	bool has_xxh3;
+	uint64_t xxh3;
+	uint32_t log_size;
+	enum redd_end_cause cause; /* once it has ended */
+};
+
+struct redd_spawned {
+	uint64_t port;
+	pid_t pid; /* in the broker's pid namespace */
+	int64_t start_ns;
+	uint32_t input_window; /* bytes that may be in flight without being refused */
+	bool repeated;	       /* the token was known: this is the first one's answer */
+};
+
+struct redd_written {
+	uint64_t offset; /* of the first byte in the stream */
+	uint64_t size;
+	bool exact; /* false: a canonical terminal may have cut lines (termios(3)) */
+};
+
+struct redd_signalled {
+	uint32_t count;	 /* processes reached; a group counts as 1 */
+	int n_survivors; /* REDD_TREE with SIGKILL: still there */
+	pid_t survivors[REDD_HOLDERS_MAX];
+};
+
+struct redd_waited {
+	uint64_t port;
+	struct redd_exit exit;
+	int n_holders; /* still held a stream when it was given up */
+	pid_t holders[REDD_HOLDERS_MAX];
+	int n_streams; /* until closed: totals */
+	struct redd_stream_info streams[REDD_STREAMS_MAX];
+};
+
+enum redd_port_state { REDD_STARTING, REDD_RUNNING, REDD_DRAINING, REDD_ENDED };
+enum redd_orphan {
+	REDD_ORPHAN_KILL = 0,	     /* SIGKILL to the tree */
+	REDD_ORPHAN_CLOSE_INPUT = 1, /* inputs are closed behind what was queued */
+	REDD_ORPHAN_KEEP = 2,
+	REDD_ORPHAN_KEEP_FOR = 3, /* for orphan_ms, then killed */
+};
+enum redd_overflow {
+	REDD_OVERFLOW_DEFAULT = 0, /* block for the port's owner, drop for others */
+	REDD_BLOCK = 1,		   /* the child waits while we are a full log behind */
+	REDD_DROP = 2,		   /* we jump ahead; a gap tells over what */
+	REDD_CANCEL = 3,	   /* the subscription ends */
+};
+
+struct redd_label {
+	const char *key;
+	const char *value; /* in a selector NULL matches any */
+};
+
+struct redd_stream_offset {
+	uint32_t stream;
+	uint64_t offset;
+};
+
+struct redd_subscription_info {
+	uint64_t subscription;
+	const char *client;
+	pid_t pid;
+	uint32_t uid;
+	enum redd_overflow overflow;
+	size_t n_offsets;
+	const struct redd_stream_offset *offsets; /* next byte to be sent */
+	uint64_t lag;				  /* bytes behind, all streams */
+	bool has_credit;
+	uint64_t credit;
+	bool blocking; /* holds the child back just now */
+	uint64_t skipped;
+};
+
+struct redd_port_info {
+	uint64_t port;
+	const char *name; /* NULL: none */
+	enum redd_port_state state;
+	pid_t pid;
+	uint32_t owner_uid;
+	const char *program;
+	size_t n_args;
+	const char *const *args; /* argv[1] and on, cut to 4 KiB in all */
+	bool args_cut;
+	const char *directory;
+	size_t n_labels;
+	const struct redd_label *labels;
+	int64_t start_ns;
+	bool has_exit;
+	struct redd_exit exit;
+	bool terminal;
+	enum redd_orphan orphan;
+	bool orphaned; /* its owner's session has ended */
+	size_t n_streams;
+	const struct redd_stream_info *streams;
+	size_t n_subscriptions;
+	const struct redd_subscription_info *subscriptions;
+	size_t n_holders;
+	const int32_t *holders;
+	uint32_t timeout_ms, retention_ms;
+};
+
+/* One block of memory with all it points to. */
+struct redd_ports {
+	size_t n_ports;
+	const struct redd_port_info *ports; /* by id */
+	bool more;			    /* ask again with `after` */
+	uint64_t sequence;		    /* a watch from here misses nothing */
+};
+
+struct redd_metric {
+	const char *name; /* as OpenMetrics wants it */
+	bool counter;	  /* else a gauge */
+	uint64_t value;
+	const char *help;
+};
+
+/* One block of memory with all it points to. */
+struct redd_metrics {
+	size_t n_metrics;
+	const struct redd_metric *metrics;
+};
+
+/* NULL is allowed. */
+void redd_ports_free(struct redd_ports *ports);
+void redd_metrics_free(struct redd_metrics *metrics);
+
+/* What a completion callback gets: the member of its call; none where nothing is named. */
+struct redd_reply {
+	union {
+		struct redd_spawned spawned;	    /* redd_spawn_start() */
+		struct redd_written written;	    /* redd_write_start() */
+		uint64_t closed_at;		    /* redd_close_start(): total of the input */
+		struct redd_signalled signalled;    /* redd_signal_start() */
+		struct redd_waited waited;	    /* redd_wait_start() */
+		const struct redd_ports *ports;	    /* redd_list_start(), redd_inspect_start() */
+		const struct redd_metrics *metrics; /* redd_stats_start() */
+	};
+};
+
+/* result: 0 with the reply, or a negative errno with reply == NULL and redd_last_error(). Called
+ * exactly once for each started call that returned 0, unless the handle is freed first. */
+typedef void redd_done_fn(struct redd *r, int result, const struct redd_reply *reply, void *user);
+
+/* Goes with every _start form; NULL: nobody wants to know. Copied. */
+struct redd_call {
+	redd_done_fn *done;
+	void *user;
+	uint64_t request; /* set by the call: for redd_cancel() */
+};
+
+/* Connects without blocking (but for the start of a broker, where one must be started) and queues
+ * Hello. Requests may be started at once and go out in the same packet; done is called when the
+ * broker has answered Hello. Until then no frame may be longer than 64 KiB (-EMSGSIZE). */
+int redd_connect_start(struct redd *r, const struct redd_connect_options *options,
+		       struct redd_call *call);
+
+/* --- output ---------------------------------------------------------------------------------- */
+
+struct redd_output {
+	uint32_t stream;   /* 1 stdout, 2 stderr, N descriptor N, REDD_TERMINAL */
+	uint64_t offset;   /* of data[0] in the stream */
+	uint64_t consumed; /* bytes of the stream that this took; the next is offset + consumed */
+	const void *data;
+	size_t size;
+};
+
+enum redd_gap_cause {
+	REDD_GAP_UNKNOWN = 0,
+	REDD_GAP_BEFORE_LOG = 1, /* older than the log when the subscription started */
+	REDD_GAP_SLOW = 2,	 /* we were overtaken */
+	REDD_GAP_STALLED = 3,	 /* moved from block to drop */
+	REDD_GAP_ABANDONED = 4,	 /* left in the pipe at the hard bound of the drain */
+};
+
+struct redd_gap {
+	uint32_t stream;
+	uint64_t offset, end; /* these bytes will not come; equal: nobody knows how many */
+	enum redd_gap_cause cause;
+};
+
+/* Nothing of this stream follows. */
+struct redd_stream_end {
+	uint32_t stream;
+	uint64_t total;	  /* bytes of the stream from offset 0 on, as the broker says */
+	uint64_t seen;	  /* of these we got so many */
+	uint64_t gaps;	  /* and so many were told as gaps */
+	uint64_t skipped; /* and so many lie before our start */
+	enum redd_end_cause cause;
+	int sys_errno;
+	bool has_xxh3;
+	uint64_t xxh3;
+	bool verified; /* checksum compared over the whole stream, and equal */
+	/* 0: everything is accounted for. -EBADMSG: it is not: bytes were lost or changed on the
+	 * way, and redd_last_error() says which. */
+	int result;
+};
+
+enum redd_closed_cause {
+	REDD_PORT_CLOSED = 0,
+	REDD_UNSUBSCRIBED = 1,
+	REDD_TOO_SLOW = 2,
+	REDD_FORGOTTEN = 3,
+	REDD_CLOSED_LOST = 100,	   /* this side: the connection was lost before the end came */
+	REDD_CLOSED_REFUSED = 101, /* this side: the spawn or subscribe failed; no event came */
+};
+
+/* A subscription's last event. */
+struct redd_closed {
+	enum redd_closed_cause cause;
+	int n_holders;
+	pid_t holders[REDD_HOLDERS_MAX];
+	struct redd_exit exit; /* UNKNOWN unless the broker told it, here or before */
+	/* 0, or the first of: -EBADMSG (a stream's end did not add up, or PORT_CLOSED came before
+	 * an end), -ENOTCONN (LOST), what the request failed with (REFUSED). */
+	int result;
+};
+
+/* Any of them may be NULL. Order: on_exited when the leader is gone, ahead of output that is still
+ * on its way; for each stream outputs and gaps by offset, then its end; on_closed last of all. */
+struct redd_handler {
+	void *user;
+	void (*on_output)(struct redd_subscription *s, const struct redd_output *o, void *user);
+	void (*on_gap)(struct redd_subscription *s, const struct redd_gap *g, void *user);
+	void (*on_end)(struct redd_subscription *s, const struct redd_stream_end *e, void *user);
+	void (*on_exited)(struct redd_subscription *s, const struct redd_exit *e, void *user);
+	void (*on_closed)(struct redd_subscription *s, const struct redd_closed *c, void *user);
+};
+
+enum redd_start {
+	REDD_FROM_BEGINNING = 0, /* the oldest byte; at 0 or behind a gap */
+	REDD_FROM_NOW = 1,
+	REDD_FROM_OFFSET = 2,
+	REDD_FROM_LAST_BYTES = 3,
+	REDD_FROM_LAST_LINES = 4,
+};
+
+enum redd_credit_mode {
+	REDD_CREDIT_AUTO = 0,	/* given back as on_output returns */
+	REDD_CREDIT_MANUAL = 1, /* only by redd_credit() */
+	REDD_CREDIT_NONE = 2,	/* unlimited: how fast we dispatch is the brake */
+};
+
+struct redd_subscribe_options {
+	size_t size;
+	struct redd_handler handler;
+	const uint32_t *streams; /* none: every output */
+	size_t n_streams;
+	enum redd_start from;
+	const struct redd_stream_offset *offsets; /* FROM_OFFSET */
+	size_t n_offsets;
+	uint64_t count; /* LAST_BYTES, LAST_LINES: for each stream */
+	enum redd_overflow overflow;
+	enum redd_credit_mode credit_mode;
+	/* What the broker may send before more credit is given; default 1 MiB. Each output costs
+	 * its data and 64, each gap and end 64. */
+	uint64_t window;
+	uint32_t stall_ms; /* BLOCK: moved to drop after so long without progress; 0: never */
+	/* Compute XXH3 over what comes and compare at the end, where the port keeps a checksum and
+	 * nothing is missing. */
+	bool verify;
+};
+
+/* Free at any time; a live one is unsubscribed, and none of its callbacks run any more. */
+void redd_subscription_free(struct redd_subscription *s);
+uint64_t redd_subscription_id(const struct redd_subscription *s); /* 0: not answered yet */
+struct redd_port *redd_subscription_port(const struct redd_subscription *s);
+
+/* Next offset expected of a stream: where to resume with REDD_FROM_OFFSET. 0 for one not seen. */
+uint64_t redd_subscription_offset(const struct redd_subscription *s, uint32_t stream);
+
+/* MANUAL: lets the broker send so many bytes more. Does not block or wait for an answer. A failed
+ * one ends the connection's trust in the subscription: nothing. -EAGAIN, -ENOTCONN. */
+int redd_credit(struct redd_subscription *s, uint64_t bytes);
+
+/* --- spawn ----------------------------------------------------------------------------------- */
+
+enum redd_kind {
+	REDD_PIPE = 0,
+	REDD_NULL = 1,
+	REDD_TTY = 2,	 /* the port's terminal */
+	REDD_SAME = 3,	 /* same open file as descriptor same_as of the child */
+	REDD_FILE = 4,	 /* opened by the child after it took its identity and directory */
+	REDD_PASSED = 5, /* a descriptor of ours */
+	REDD_SOCKET = 6, /* a stream in both directions */
+	REDD_CLOSED_FD = 7,
+};
+
+struct redd_descriptor {
+	uint32_t fd; /* number in the child, 0 to 1023 */
+	enum redd_kind kind;
+	enum redd_direction direction; /* PIPE; default: 0 is input, others output */
+	uint32_t same_as;	       /* SAME */
+	const char *path;	       /* FILE; relative to the child's directory */
+	int open_flags; /* FILE: O_RDONLY, O_WRONLY, O_RDWR with O_APPEND, O_CREAT, O_EXCL, O_TRUNC
+			 */
+	mode_t mode;	/* FILE with O_CREAT; 0: 0666 */
+	int passed;	/* PASSED: our descriptor; it is duplicated, ours stays ours */
+};
+
+struct redd_terminal {
+	uint32_t rows, columns; /* both 0: 24 and 80 */
+	uint32_t x_pixels, y_pixels;
+};
+
+enum redd_environment {
+	REDD_ENV_CLIENT = 0, /* `environment`, or our own environ(7) */
+	REDD_ENV_BROKER = 1, /* what the service was started with */
+	REDD_ENV_EMPTY = 2,
+};
+
+struct redd_limit {
+	const char *name; /* "nofile", "cpu", ...: the names of getrlimit(2) without RLIMIT_ */
+	bool has_soft, has_hard;
+	uint64_t soft, hard; /* REDD_UNLIMITED; one that is not given stays as it is */
+};
+
+/* Members whose zero means something: only taken when their bit is in `set`. */
+enum redd_spawn_set {
+	REDD_SET_UMASK = 1 << 0,
+	REDD_SET_NICE = 1 << 1,
+	REDD_SET_UID = 1 << 2,
+	REDD_SET_GID = 1 << 3,
+	REDD_SET_DRAIN = 1 << 4,
+	REDD_SET_DRAIN_LIMIT = 1 << 5,
+	REDD_SET_RETENTION = 1 << 6,
+	REDD_SET_TIMEOUT_GRACE = 1 << 7,
+	REDD_SET_GROUPS = 1 << 8, /* n_groups may be 0: none */
+};
+
+#define REDD_DRAIN_NEVER UINT32_MAX
+
+struct redd_spawn_options {
+	size_t size;
+	/* Either argv, NULL-terminated, of which argv[0] is the program unless `program` says so;
+	 */
+	const char *const *argv;
+	const char *program; /* what to execute, when argv[0] is to be something else */
+	/* or a command for /bin/sh -c. */
+	const char *shell;
+	/* Directories with ':' between them for a program without a slash. Default: PATH of the
+	 * child's environment; where that is not ours (ENV_BROKER, ENV_EMPTY), our PATH. */
+	const char *search_path;
+	const char *directory;	      /* default, and base of a relative one: client_directory */
+	const char *client_directory; /* default: ours (getcwd(3)) */
+	enum redd_environment environment_base;
+	const char *const *environment; /* ENV_CLIENT: NAME=VALUE, NULL-terminated */
+	const char *const *unset;	/* names, NULL-terminated */
+	const char *const *set_env;	/* NAME=VALUE, NULL-terminated; applied last */
+	/* Not given: 0 is the null device, 1 and 2 are pipes; with a terminal all three are it. */
+	const struct redd_descriptor *descriptors;
+	size_t n_descriptors;
+	const struct redd_terminal *terminal;
+	bool new_group; /* a group in the keeper's session; default: a session of its own */
+	bool no_new_privileges;
+	unsigned set; /* enum redd_spawn_set */
+	mode_t umask;
+	int nice;
+	uint32_t uid, gid; /* another identity: only where the broker's policy allows it */
+	const uint32_t *groups;
+	size_t n_groups;
+	const struct redd_limit *limits;
+	size_t n_limits;
+	uint32_t timeout_ms;	   /* 0: none */
+	int timeout_signal;	   /* 0: SIGTERM */
+	uint32_t timeout_grace_ms; /* then SIGKILL; default 5000 */
+	enum redd_orphan orphan;   /* when our session ends */
+	uint32_t orphan_ms;
+	uint32_t drain_ms;	 /* default 1000; REDD_DRAIN_NEVER */
+	uint32_t drain_limit_ms; /* default none */
+	const char *name;
+	const struct redd_label *labels;
+	size_t n_labels;
+	uint32_t log_size;     /* of each output; 0: 256 KiB */
+	uint32_t retention_ms; /* default 60 000 */
+	const void *token;     /* 1 to 64 bytes; a repeated spawn gets the first one's answer */
+	size_t token_size;
+	bool checksum; /* keep XXH3 of every output */
+	bool hold_unread;
+	uint32_t input_high, input_low, input_bound; /* 0: defaults */
+	/* Subscribes in the same step: no byte can be missed. */
+	const struct redd_subscribe_options *subscribe;
+};
+
+/* Spawns and waits until the program runs. *ret_port, owned by the caller, is set only on success.
+ * Failures of the program's start: errno and stage in redd_last_error(), and there is no port.
+ * -EMSGSIZE: larger than a frame. */
+int redd_spawn(struct redd *r, const struct redd_spawn_options *options,
+	       struct redd_port **ret_port);
+
+/* The same without waiting: *ret_port can be used at once (write, close, signal ... go out behind
+ * the spawn). When the spawn fails it must still be freed. */
+int redd_spawn_start(struct redd *r, const struct redd_spawn_options *options,
+		     struct redd_port **ret_port, struct redd_call *call);
+
+/* --- ports ----------------------------------------------------------------------------------- */
+
+/* Handles on ports that are there already. Nothing is sent: a wrong one shows with its first use.
+ * redd_port_find() takes a decimal id or a name, as a command line does. */
+int redd_port_by_id(struct redd *r, uint64_t id, struct redd_port **ret_port);
+int redd_port_by_name(struct redd *r, const char *name, struct redd_port **ret_port);
+int redd_port_find(struct redd *r, const char *id_or_name, struct redd_port **ret_port);
+
+/* Frees the handle and its subscriptions. The port itself goes on. NULL is allowed. */
+void redd_port_free(struct redd_port *port);
+
+struct redd *redd_port_connection(const struct redd_port *port);
+uint64_t redd_port_id(const struct redd_port *port);	       /* 0: not known yet */
+pid_t redd_port_pid(const struct redd_port *port);	       /* 0: not known */
+uint32_t redd_port_input_window(const struct redd_port *port); /* 0: not known yet */
+
+/* The subscription that was asked for with the spawn; it belongs to the port. NULL: none. */
+struct redd_subscription *redd_port_subscription(const struct redd_port *port);
+
+/* --- input ----------------------------------------------------------------------------------- */
+
+#define REDD_STREAM_DEFAULT UINT32_MAX /* stdin, or the terminal of a port that has one */
+
+struct redd_write_options {
+	size_t size;
+	bool other_stream; /* `stream` below; else stdin or the terminal */
+	uint32_t stream;
+	bool at_offset; /* must go to `offset`: makes a repeated write harmless */
+	uint64_t offset;
+	bool no_wait; /* refused while the input is busy */
+	bool close;   /* close the input behind it */
+};
+
+/* One write: taken whole or refused whole, never mixed with another's. Answered when its last byte
+ * is in the pipe. options and ret_written may be NULL. -EMSGSIZE: longer than one frame takes. */
+int redd_write(struct redd_port *port, const void *data, size_t size,
+	       const struct redd_write_options *options, struct redd_written *ret_written);
+
+/* What is not sent at once is copied; the data is the caller's again when it returns. */
+int redd_write_start(struct redd_port *port, const void *data, size_t size,
+		     const struct redd_write_options *options, struct redd_call *call);
+
+/* Any length, in as many writes as it takes, kept within the input window. *ret_taken (may be NULL)
+ * is what is in the pipe for certain, on failure too. Other clients' writes may come between. */
+int redd_write_all(struct redd_port *port, const void *data, size_t size,
+		   const struct redd_write_options *options, uint64_t *ret_taken);
+
+/* Closes an input behind what was written. stream: 0, N, REDD_TERMINAL or REDD_STREAM_DEFAULT.
+ * ret_total may be NULL. */
+int redd_close(struct redd_port *port, uint32_t stream, uint64_t *ret_total);
+int redd_close_start(struct redd_port *port, uint32_t stream, struct redd_call *call);
+
+/* --- steering -------------------------------------------------------------------------------- */
+
+enum redd_target { REDD_LEADER = 0, REDD_GROUP = 1, REDD_TREE = 2 };
+
+/* -ESRCH when nobody was left. ret may be NULL. */
+int redd_signal(struct redd_port *port, int signal, enum redd_target target,
+		struct redd_signalled *ret);
+int redd_signal_start(struct redd_port *port, int signal, enum redd_target target,
+		      struct redd_call *call);
+
+int redd_resize(struct redd_port *port, const struct redd_terminal *size);
+int redd_resize_start(struct redd_port *port, const struct redd_terminal *size,
+		      struct redd_call *call);
+
+/* *ret is owned by the caller and its port. Events may be delivered before the call returns. */
+int redd_subscribe(struct redd_port *port, const struct redd_subscribe_options *options,
+		   struct redd_subscription **ret);
+int redd_subscribe_start(struct redd_port *port, const struct redd_subscribe_options *options,
+			 struct redd_subscription **ret, struct redd_call *call);
+
+/* Asks the broker to end it; on_closed (REDD_UNSUBSCRIBED) follows, in its place. */
+int redd_unsubscribe(struct redd_subscription *s);
+int redd_unsubscribe_start(struct redd_subscription *s, struct redd_call *call);
+
+enum redd_until { REDD_UNTIL_EXITED = 0, REDD_UNTIL_CLOSED = 1 };
+
+/* timeout_ms -1: no limit; 0: ask only. -ETIMEDOUT when it was up. When the connection is lost
+ * first the result is -ENOTCONN, and ret->exit is UNKNOWN with a reason. */
+int redd_wait(struct redd_port *port, enum redd_until until, int64_t timeout_ms,
+	      struct redd_waited *ret);
+int redd_wait_start(struct redd_port *port, enum redd_until until, int64_t timeout_ms,
+		    struct redd_call *call);
+
+/* Drops an ended port with its log and status. */
+int redd_forget(struct redd_port *port);
+int redd_forget_start(struct redd_port *port, struct redd_call *call);
+
+/* *ret has one port; free with redd_ports_free(). */
+int redd_inspect(struct redd_port *port, struct redd_ports **ret);
+int redd_inspect_start(struct redd_port *port, struct redd_call *call);
+
+/* --- the broker ------------------------------------------------------------------------------ */
+
+struct redd_list_options {
+	size_t size;
+	const struct redd_label *labels; /* all must match */
+	size_t n_labels;
+	const enum redd_port_state *states; /* none: every state */
+	size_t n_states;
+	uint64_t after; /* ports with a higher id only */
+	uint32_t limit; /* default and maximum 1000 */
+	bool details;	/* streams and subscriptions as well */
+};
+
+/* *ret: free with redd_ports_free(). options may be NULL. */
+int redd_list(struct redd *r, const struct redd_list_options *options, struct redd_ports **ret);
+int redd_list_start(struct redd *r, const struct redd_list_options *options,
+		    struct redd_call *call);
+
+enum redd_what {
+	REDD_LIFE_UNKNOWN = 0,
+	REDD_LIFE_STARTED = 1,
+	REDD_LIFE_EXITED = 2,
+	REDD_LIFE_CLOSED = 3,
+	REDD_LIFE_FORGOTTEN = 4,
+	REDD_LIFE_MISSED = 5, /* we were too slow: events up to `sequence` are gone */
+	REDD_LIFE_LOST = 100, /* this side: the connection is lost; the last event */
+};
+
+struct redd_life {
+	enum redd_what what;
+	uint64_t sequence;
+	uint64_t port;
+	const char *name; /* NULL: none */
+	pid_t pid;
+	int64_t time_ns;
+	bool has_exit;
+	struct redd_exit exit; /* EXITED, CLOSED */
+	int n_holders;
+	pid_t holders[REDD_HOLDERS_MAX]; /* CLOSED */
+};
+
+typedef void redd_life_fn(struct redd_watch *watch, const struct redd_life *life, void *user);
+
+struct redd_watch_options {
+	size_t size;
+	redd_life_fn *on_life;
+	void *user;
+	bool has_after;
+	uint64_t after; /* events behind this sequence; else from now on */
+	const struct redd_label *labels;
+	size_t n_labels;
+};
+
+/* *ret is owned by the caller. -ERANGE: `after` is too old to be known. */
+int redd_watch(struct redd *r, const struct redd_watch_options *options, struct redd_watch **ret);
+int redd_watch_start(struct redd *r, const struct redd_watch_options *options,
+		     struct redd_watch **ret, struct redd_call *call);
+
+/* Ends it; no callback runs any more. NULL is allowed. */
+void redd_watch_free(struct redd_watch *watch);
+
+/* Of the newest event when the watch began; 0 before its answer. */
+uint64_t redd_watch_sequence(const struct redd_watch *watch);
+
+/* *ret: free with redd_metrics_free(). */
+int redd_stats(struct redd *r, struct redd_metrics **ret);
+int redd_stats_start(struct redd *r, struct redd_call *call);
+
+/* A round trip. */
+int redd_ping(struct redd *r);
+int redd_ping_start(struct redd *r, struct redd_call *call);
+
+/* Ends the service: ports get SIGTERM, and SIGKILL drain_ms later (-1: the broker's default). */
+int redd_shutdown(struct redd *r, int64_t drain_ms);
+int redd_shutdown_start(struct redd *r, int64_t drain_ms, struct redd_call *call);
+
+/* Gives up a started call: it ends with -ECANCELED, or with its own result where it was over.
+ * -ENOENT: no such call waits. */
+int redd_cancel(struct redd *r, uint64_t request);
+int redd_cancel_start(struct redd *r, uint64_t request, struct redd_call *call);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
