@@ -1,0 +1,130 @@
+/* One subscription's place in one stream's log, and the decision what to send from there next.
+ *Pure: it knows of no ring, socket or message, only of numbers.
+ *
+ *	cursor_next(&c, &view, credit, &step)     what would be sent now
+ *	...                                       the event goes into the connection's bulk lane
+ *	cursor_sent(&c, &step, &credit)           it did
+ *
+ * Promise: every offset from the start on is told exactly once, in order, either as data or in a
+ * gap; then the end, once.
+ */
+#ifndef REDD_CURSOR_H
+#define REDD_CURSOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/limits.h"
+
+struct ring;
+
+/* Numbers as in Subscribe.overflow of redd.proto. */
+enum cursor_overflow {
+	CURSOR_BLOCK = 1,  /* the pipe is not read while this cursor is a full log behind */
+	CURSOR_DROP = 2,   /* jumps ahead over a gap */
+	CURSOR_CANCEL = 3, /* the subscription ends */
+};
+
+/* Numbers as in Gap.cause of redd.proto. */
+enum cursor_gap {
+	CURSOR_GAP_BEFORE_LOG = 1, /* older than what the log had when the subscription started */
+	CURSOR_GAP_SLOW = 2,	   /* overtaken */
+	CURSOR_GAP_STALLED = 3,	   /* overtaken after cursor_stall() */
+	CURSOR_GAP_ABANDONED = 4,  /* left in the pipe at the end */
+};
+
+struct cursor {
+	uint64_t offset;     /* next byte to be told */
+	uint64_t skipped;    /* bytes told as gaps */
+	uint64_t first_tail; /* the log's tail when the cursor was made */
+	enum cursor_overflow overflow;
+	bool is_stalled;     /* moved from BLOCK to DROP, and no gap has said so yet */
+	bool told_abandoned; /* the gap at the end was told */
+	bool is_ended;	     /* the end was told: nothing follows */
+};
+
+/* Bytes that a subscription, all its streams together, may still be sent. */
+struct credit {
+	bool is_limited; /* false: the socket alone is the brake */
+	uint64_t left;
+};
+
+/* What the cursor looks at. */
+struct cursor_view {
+	uint64_t tail, head; /* of the log; both 0 while there is none */
+	bool is_ended;	     /* the stream has ended: head is its total */
+	bool is_abandoned;   /* ended with bytes left in the pipe ... */
+	uint64_t abandoned;  /* ... so many; 0: nobody can say */
+	uint32_t data_max;   /* most data of one event; 0: OUTPUT_MAX, which it never passes */
+};
+
+enum cursor_what {
+	CURSOR_NOTHING,	  /* all was told; look again when the stream moves */
+	CURSOR_DATA,	  /* bytes offset .. offset + size */
+	CURSOR_GAP,	  /* bytes offset .. end will not come, for `cause` */
+	CURSOR_END,	  /* offset is the total */
+	CURSOR_NO_CREDIT, /* there is something, but no credit for it */
+	CURSOR_TOO_SLOW,  /* overtaken under CURSOR_CANCEL: end the subscription */
+};
+
+struct cursor_step {
+	enum cursor_what what;
+	uint64_t offset;
+	uint32_t size;	       /* DATA: 1 to OUTPUT_MAX */
+	uint64_t end;	       /* GAP: one past the last; ABANDONED: equal to offset if unknown */
+	enum cursor_gap cause; /* GAP */
+	uint64_t cost;	       /* what cursor_sent() takes from the credit: data + EVENT_CREDIT */
+};
+
+/* Where a subscription wants to start. */
+enum cursor_from {
+	CURSOR_FROM_BEGINNING = 0,
+	CURSOR_FROM_NOW = 1,
+	CURSOR_FROM_OFFSET = 2,
+	CURSOR_FROM_LAST_BYTES = 3,
+	CURSOR_FROM_LAST_LINES = 4,
+};
+
+#define CURSOR_E_AHEAD 1 /* an offset that the stream has not reached */
+
+/* The offset to start at; `value` is the offset or the count. `ring` is NULL while the stream has
+ * none (nothing was written). It may be before the log's tail: then the first event is a gap. 0 or
+ * CURSOR_E_AHEAD. */
+int cursor_find_start(const struct ring *ring, enum cursor_from from, uint64_t value,
+		      uint64_t *ret_offset);
+
+/* `tail` is that of the log now (0 without one). */
+void cursor_init(struct cursor *c, uint64_t offset, enum cursor_overflow overflow, uint64_t tail);
+
+/* What to send next. `credit` is not changed; NULL: no limit. */
+void cursor_next(const struct cursor *c, const struct cursor_view *view,
+		 const struct credit *credit, struct cursor_step *ret_step);
+
+/* The step (DATA, GAP or END, as cursor_next() gave it, DATA perhaps with a smaller size) was sent:
+ * moves on and takes its cost. */
+void cursor_sent(struct cursor *c, const struct cursor_step *step, struct credit *credit);
+
+/* Bytes that may be written into a log of `size` bytes whose head is `head` before this cursor
+ * would be overtaken; UINT64_MAX for one that does not block. */
+uint64_t cursor_room(const struct cursor *c, uint64_t head, uint32_t size);
+
+/* The cursor forbids any further byte: it blocks and is a full log behind. */
+static inline bool cursor_holds(const struct cursor *c, uint64_t head, uint32_t size)
+{
+	return cursor_room(c, head, size) == 0;
+}
+
+/* Bytes not told yet. */
+uint64_t cursor_lag(const struct cursor *c, uint64_t head);
+
+/* From BLOCK to DROP, because it made no progress for too long; the next gap says so. */
+void cursor_stall(struct cursor *c);
+
+/* Adds credit, saturating. Without a limit it stays without. */
+void credit_add(struct credit *credit, uint64_t bytes);
+
+/* True when an event with `data` bytes may be sent; credit_take() then takes its cost. */
+bool credit_allows(const struct credit *credit, uint64_t data);
+void credit_take(struct credit *credit, uint64_t data);
+
+#endif
