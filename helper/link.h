@@ -1,32 +1,39 @@
+// clang-format off
 /* What broker, keeper and forker say to each other.
  *
  *	broker <-> keeper    SOCK_SEQPACKET "keeper link", both ways
  *	broker  -> forker    SOCK_SEQPACKET "forker link", one way: the forker never answers on it
+ *	keeper  -> forker    SOCK_SEQPACKET, one way: LINK_FORKER_SETUP; its end of file ends the forker
  *	child   -> keeper    SOCK_STREAM "birth socket", one per spawn, made by the broker
  *
  * One datagram is one message: a struct below, for LINK_SPAWN followed by its blocks. All numbers
- *are in host order: the three are one program on one machine. Descriptors travel by SCM_RIGHTS with
- *the message that names them. Every receiver checks size, counts and ranges and drops a message
- *that is wrong, with a log line and all its descriptors closed; it never aborts.
+ * are in host order: the parts are one program on one machine. Descriptors travel by SCM_RIGHTS with
+ * the message that names them. Every receiver checks size, counts and ranges and drops a message
+ * that is wrong, with a log line and all its descriptors closed; it never aborts.
  *
  * A spawn, from the keeper's view ("slot" is the broker's table index, "port" the id that is never
- * reused; "attempt" counts births of the same spawn, from 1):
+ * 0 and never reused; "attempt" counts births of the same spawn, from 1):
  *
  *	LINK_DEPOSIT     broker: the birth socket's read end and the broker's ends of all pipes
  *	                 (before the spawn goes to the forker, on a socket that keeps order and
- *	                 survives the broker, so nothing is waited for)
- *	birth records    the child writes struct birth BIRTH_BORN as its very first act, and
- *	                 BIRTH_FAILED {stage, errno} if it cannot exec; the forker writes
- *	                 BIRTH_FAILED alone when there is no child. All write ends are closed on
- *exec or exit, so end of file is the verdict: nothing          -> LINK_UNBORN   nothing ran; the
- *broker spawns again born             -> LINK_STARTED  with a pidfd (or FAILED{setup} when it is
- *	                                       dead and PF_FORKNOEXEC is still set)
+ *	                 survives the broker, so nothing is waited for). The broker closes its own
+ *	                 copies of both ends of the birth socket as soon as they are sent.
+ *	birth records    the child writes struct birth BIRTH_BORN as its very first act (if that
+ *	                 fails, because nobody holds the read end, it ends and runs nothing), and
+ *	                 BIRTH_FAILED {stage, errno} if it cannot exec; the forker writes BIRTH_FAILED
+ *	                 alone when there is no child. All write ends are closed on exec or exit, so
+ *	                 end of file is the verdict:
+ *	                   nothing          -> LINK_UNBORN   nothing ran; the broker spawns again
+ *	                   born             -> LINK_STARTED  with a pidfd (or FAILED {SETUP, EINTR}
+ *	                                       when it is dead and PF_FORKNOEXEC is still set)
  *	                   [born] failed    -> LINK_FAILED
- *	                 Records are peeked, never consumed: whoever comes after a death reads them
- *too. LINK_EXITED      keeper: recorded before the zombie is released; repeated to a new broker
- *until LINK_FORGET. The zombie itself is released at once. LINK_RELEASE     broker: close one held
- *descriptor; answered with LINK_RELEASED LINK_FORGET      broker: everything of the slot
+ *	                 Records are peeked, never consumed: whoever comes after a death reads them too.
+ *	LINK_EXITED      keeper: recorded before the zombie is released; repeated to a new broker until
+ *	                 LINK_FORGET. The zombie itself is released at once.
+ *	LINK_RELEASE     broker: close one held descriptor; answered with LINK_RELEASED
+ *	LINK_FORGET      broker: everything of the slot
  */
+// clang-format on
 #ifndef REDD_HELPER_LINK_H
 #define REDD_HELPER_LINK_H
 
@@ -64,6 +71,8 @@ enum link_type {
 	LINK_HELD,
 	LINK_READY,
 	LINK_GROUP_SIGNALLED,
+	/* keeper to forker */
+	LINK_FORKER_SETUP = 96,
 };
 
 /* First in every message. */
@@ -93,7 +102,9 @@ enum link_hold {
 #define LINK_HOLDS_MAX (PORT_STREAMS_MAX + 2u) /* descriptors of one slot */
 
 /* LINK_DEPOSIT: descriptors in the order of holds[]. A deposit of a slot that holds descriptors of
- * the same port adds or replaces (a new birth socket for a next attempt). */
+ * the same port adds or replaces (a new birth socket for a next attempt, once the one before was
+ * told LINK_UNBORN). A deposit with a birth socket that the keeper has no room for is answered with
+ * LINK_FAILED {REQUEST, EMFILE} and its child will not run. */
 struct link_deposit {
 	struct link_head head;
 	struct link_spawn_id id;
@@ -117,7 +128,10 @@ struct link_forget {
 };
 
 /* LINK_RING: with the memfd of ring `number`; without a descriptor: drop it. LINK_HELD for rings
- * too. */
+ * too. `number` is below LINK_RINGS_MAX. The keeper sends it to a new broker for each ring it
+ * holds.
+ */
+#define LINK_RINGS_MAX 65536u
 struct link_ring {
 	struct link_head head;
 	uint32_t number;
@@ -172,7 +186,8 @@ struct link_forker {
 	uint32_t pad;
 };
 
-/* LINK_STARTED: the program runs. With a pidfd. */
+/* LINK_STARTED: the program runs. With a pidfd; without one only when it is repeated to a new
+ * broker after the process was reaped (LINK_EXITED follows). */
 struct link_started {
 	struct link_head head;
 	struct link_spawn_id id;
@@ -223,6 +238,17 @@ struct link_held {
 
 struct link_ready {
 	struct link_head head;
+};
+
+/* LINK_FORKER_SETUP: with the forker's end of the forker link, which replaces the one it has;
+ * spawns still unread on that one are closed and so told LINK_UNBORN. */
+struct link_forker_setup {
+	struct link_head head;
+	uint32_t version; /* LINK_VERSION */
+	uint32_t flags;	  /* enum link_config_flag */
+	/* RLIMIT_NOFILE of children whose record does not set it. */
+	uint64_t nofile_soft;
+	uint64_t nofile_hard;
 };
 
 /* Stages: the numbers of redd.proto's enum Stage; a test compares them. */
@@ -365,10 +391,11 @@ struct opener_reply {
 
 /* --- configuration handed to the keeper ------------------------------------------------------- */
 
-/* In the sealed memfd whose descriptor is the keeper's argument `--config-fd N`. Strings follow the
- * struct: broker program, helper program, then per listener its path ("" when it was inherited) and
- * its lock's path, then envc environment strings, then the broker's own text configuration. Fixed
- * size, checked length; the keeper hands the memfd to each broker unread but for this head. */
+/* In the sealed memfd whose descriptor is the keeper's argument `--config-fd N`. strings_size bytes
+ * of NUL-terminated strings follow the struct: broker program, helper program, then per listener
+ * its path ("" when it was inherited) and its lock's path, then envc environment strings; then
+ * text_size bytes of the broker's own text configuration. Paths are absolute. Fixed size, checked
+ * length; the keeper hands the memfd to each broker unread but for this head. */
 struct link_config {
 	uint32_t magic; /* LINK_CONFIG_MAGIC */
 	uint32_t version;
@@ -383,7 +410,9 @@ struct link_config {
 	uint64_t nofile_hard;
 	int32_t listener_fds[LISTENERS_MAX]; /* as the keeper has them */
 	int32_t lock_fds[LISTENERS_MAX];     /* -1: inherited listener, no lock */
-	int32_t notify_fd;		     /* sd_notify socket, -1: none */
+	int32_t notify_fd; /* sd_notify socket, connected, -1: none. The keeper itself, being the
+			      service's pid, says READY=1 on the first LINK_BEAT and STOPPING=1 on
+			      LINK_BYE */
 	int32_t pad;
 	uint8_t instance[INSTANCE_ID_SIZE];
 	uint32_t strings_size;
