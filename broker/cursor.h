@@ -20,9 +20,9 @@ struct ring;
 
 /* Numbers as in Subscribe.overflow of redd.proto. */
 enum cursor_overflow {
-	CURSOR_BLOCK = 1,  /* the pipe is not read while this cursor is a full log behind */
-	CURSOR_DROP = 2,   /* jumps ahead over a gap */
-	CURSOR_CANCEL = 3, /* the subscription ends */
+	CURSOR_MAY_BLOCK = 1,  /* the pipe is not read while this cursor is a full log behind */
+	CURSOR_MAY_DROP = 2,   /* jumps ahead over a gap */
+	CURSOR_MAY_CANCEL = 3, /* the subscription ends */
 };
 
 /* Numbers as in Gap.cause of redd.proto. */
@@ -64,7 +64,7 @@ enum cursor_what {
 	CURSOR_GAP,	  /* bytes offset .. end will not come, for `cause` */
 	CURSOR_END,	  /* offset is the total */
 	CURSOR_NO_CREDIT, /* there is something, but no credit for it */
-	CURSOR_TOO_SLOW,  /* overtaken under CURSOR_CANCEL: end the subscription */
+	CURSOR_CANCEL,	  /* overtaken under CURSOR_MAY_CANCEL: end the subscription */
 };
 
 struct cursor_step {

@@ -5,7 +5,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/resource.h>
+
+#include "helper/link.h"
 
 enum exit_state {
 	EXIT_STATE_UNKNOWN = 0, /* it has ended, and nobody could learn how */
@@ -32,8 +33,8 @@ struct exit_record {
  * signalled (stopped, continued, nonsense) is unknown. Other members are not touched. */
 void exit_record_set_status(struct exit_record *e, int wait_status);
 
-/* The usage members; negative numbers of the system become 0. */
-void exit_record_set_usage(struct exit_record *e, const struct rusage *usage);
+/* All that the keeper told of an exit; timed_out is not touched. */
+void exit_record_set_link(struct exit_record *e, const struct link_exited *exited);
 
 /* The status a shell would give: code, 128 + signal; -1 when unknown. */
 int exit_record_shell_status(const struct exit_record *e);
