@@ -20,14 +20,21 @@
 /* What a frame may hold: a scan refuses more before anything is allocated for it. */
 #define SCAN_DEPTH_MAX	 8u
 #define SCAN_UNKNOWN_MAX 64u
-/* protobuf-c needs 24 bytes and more for an item that takes 2 on the wire; with one allocation for
- * `repeated` arrays and one for each item the arena's factor below is kept with so many fields. */
-#define SCAN_FIELDS_MAX KIB(128)
-#define ARENA_FACTOR	8u	/* an unpacked frame may cost so many times its size ... */
-#define ARENA_FLOOR	KIB(16) /* ... or this, whichever is more */
+/* All fields of a frame together: an argument list of 100 000 words passes. protobuf-c notes every
+ * field of a message in slabs of 16, 32, 64, ... entries of 32 bytes: so many fill 13 of them
+ * (4 MiB), one more would begin another of as much. */
+#define SCAN_FIELDS_MAX (16u * 8191u)
+/* What a frame may cost unpacked: so many times its size, or of the largest usual frame, whichever
+ * is more. A factor alone would refuse what is legal: an argument "x" takes 3 bytes on the wire and
+ * 56 to 88 unpacked (array, copy, slab), so the floor is what SCAN_FIELDS_MAX of those need. */
+#define ARENA_FACTOR 8u
+#define ARENA_FLOOR  (ARENA_FACTOR * FRAME_MAX_DEFAULT)
+/* One Ports message, so that a list of any ports stays well within the two limits above; a client
+ * asks for the next page. */
+#define LIST_BYTES_MAX KIB(256)
 
-#define DESCRIPTORS_MAX 64u /* passed with one frame; the kernel's own limit is 253 (SCM_MAX_FD) \
-			     */
+/* Passed with one frame; the kernel's own limit is 253 (SCM_MAX_FD). */
+#define DESCRIPTORS_MAX 64u
 
 /* --- connection ------------------------------------------------------------------------------ */
 

@@ -9,7 +9,7 @@
  *	wire type that is not its own; messages nested deeper than SCAN_DEPTH_MAX; more than
  *	SCAN_FIELDS_MAX fields, or SCAN_UNKNOWN_MAX unknown ones, in all; a second occurrence of a
  *	singular submessage; a second member of a oneof; `string` with a NUL or that is not UTF-8;
- *	`bytes` with a NUL, unless the field is data (the table in scan.c); more memory than
+ *	`bytes` with a NUL, unless the field is data (the table in schema.c); more memory than
  *	max(ARENA_FACTOR * size, ARENA_FLOOR) once unpacked.
  * Not refused: unknown fields and enum values, singular scalars that come twice (the last counts),
  * fields in any order, packed or unpacked lists of numbers, padded varints within the limits above.
