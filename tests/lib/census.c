@@ -1,0 +1,174 @@
+/* Reads /proc. Invariant: nothing is kept open; every figure is of one moment, but not all of the
+ * same one: take a census when nothing moves. */
+#include "tests/lib/census.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Reads a small file of /proc/PID; returns its size or -1. */
+static ssize_t proc_read(pid_t pid, const char *file, char *out, size_t size)
+{
+	char path[64];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	n = read(fd, out, size - 1);
+	close(fd);
+	if (n >= 0)
+		out[n] = '\0';
+	return n;
+}
+
+pid_t census_parent(pid_t pid, char *ret_state)
+{
+	char text[1024], *end;
+	int parent = 0;
+
+	*ret_state = 0;
+	if (proc_read(pid, "stat", text, sizeof(text)) <= 0)
+		return 0;
+	end = strrchr(text, ')');
+	if (!end || sscanf(end + 1, " %c %d", ret_state, &parent) != 2)
+		return 0;
+	return parent;
+}
+
+unsigned long long census_start(pid_t pid)
+{
+	char text[1024], *p;
+
+	if (proc_read(pid, "stat", text, sizeof(text)) <= 0)
+		return 0;
+	p = strrchr(text, ')');
+	for (int field = 2; p && field < 22; field++)
+		p = strchr(p + 1, ' ');
+	return p ? strtoull(p, NULL, 10) : 0;
+}
+
+int census_fds(pid_t pid)
+{
+	char path[64];
+	int count = 0;
+	DIR *directory;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	directory = opendir(path);
+	if (!directory)
+		return -1;
+	while (readdir(directory))
+		count++;
+	closedir(directory);
+	return count - 2;
+}
+
+int census_children(pid_t parent, pid_t *pids, int max)
+{
+	DIR *directory = opendir("/proc");
+	struct dirent *entry;
+	int count = 0;
+	char state;
+
+	if (!directory)
+		return -1;
+	while ((entry = readdir(directory))) {
+		pid_t pid = atoi(entry->d_name);
+
+		if (pid <= 0 || census_parent(pid, &state) != parent)
+			continue;
+		if (count < max)
+			pids[count] = pid;
+		count++;
+	}
+	closedir(directory);
+	return count;
+}
+
+/* True when one of the process's arguments is this word or a path that ends in it. */
+static int has_argument(pid_t pid, const char *word)
+{
+	char line[4096];
+	ssize_t n = proc_read(pid, "cmdline", line, sizeof(line));
+
+	for (char *p = line; n > 0 && p < line + n; p += strlen(p) + 1) {
+		const char *slash = strrchr(p, '/');
+
+		if (!strcmp(slash ? slash + 1 : p, word))
+			return 1;
+	}
+	return 0;
+}
+
+static long resident_bytes(pid_t pid)
+{
+	char text[256];
+	long pages;
+
+	if (proc_read(pid, "statm", text, sizeof(text)) <= 0 ||
+	    sscanf(text, "%*s %ld", &pages) != 1)
+		return -1;
+	return pages * sysconf(_SC_PAGESIZE);
+}
+
+static void census_add(struct census *c, pid_t pid)
+{
+	char state;
+
+	if (!census_parent(pid, &state))
+		return;
+	if (state == 'Z') {
+		c->zombies++;
+	} else if (has_argument(pid, "redd-broker")) {
+		c->broker = pid;
+		c->broker_fds = census_fds(pid);
+		c->broker_rss = resident_bytes(pid);
+	} else if (has_argument(pid, "forker")) {
+		c->forker = pid;
+		c->forker_fds = census_fds(pid);
+	} else {
+		c->processes++;
+	}
+}
+
+int census_take(pid_t keeper, struct census *ret)
+{
+	enum { MOST = 32768 };
+	pid_t *pids = calloc(MOST, sizeof(*pids));
+	int n = pids ? census_children(keeper, pids, MOST) : -1;
+	char state;
+
+	*ret = (struct census){ .keeper = keeper, .broker_fds = -1, .forker_fds = -1 };
+	ret->keeper_fds = census_fds(keeper);
+	for (int i = 0; i < n && i < MOST; i++)
+		census_add(ret, pids[i]);
+	free(pids);
+	return n < 0 || !census_parent(keeper, &state) ? -1 : 0;
+}
+
+static void compare_one(char *text, size_t size, const char *name, int before, int after)
+{
+	size_t used = strlen(text);
+
+	if (before == after || before == -1 || after == -1 || used >= size)
+		return;
+	snprintf(text + used, size - used, "%s%s %d -> %d", used ? ", " : "", name, before, after);
+}
+
+const char *census_compare(const struct census *before, const struct census *after, char *text,
+			   size_t size)
+{
+	text[0] = '\0';
+	compare_one(text, size, "processes", before->processes, after->processes);
+	compare_one(text, size, "zombies", before->zombies, after->zombies);
+	compare_one(text, size, "keeper_fds", before->keeper_fds, after->keeper_fds);
+	compare_one(text, size, "broker_fds", before->broker_fds, after->broker_fds);
+	compare_one(text, size, "forker_fds", before->forker_fds, after->forker_fds);
+	return text;
+}

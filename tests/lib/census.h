@@ -1,0 +1,40 @@
+/* What a running service has: processes, zombies, descriptors. Taken from /proc, so it needs no
+ * help of the service, and counts whatever it forgot. */
+#ifndef TESTS_LIB_CENSUS_H
+#define TESTS_LIB_CENSUS_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Figures that cannot be read (another user's process) are -1 and equal anything. */
+struct census {
+	pid_t keeper, broker, forker; /* 0: not there just now */
+	int processes;		      /* below the keeper, without broker and forker */
+	int zombies;		      /* below the keeper, all of them */
+	int keeper_fds, broker_fds, forker_fds;
+	long broker_rss; /* bytes; told, not compared */
+};
+
+/* `keeper` is the service's process id. 0, or -1 when there is no such process. */
+int census_take(pid_t keeper, struct census *ret);
+
+/* Counts that differ, as "broker_fds 12 -> 14, zombies 0 -> 1"; empty when none does. The pids are
+ * not compared. Returns text. */
+const char *census_compare(const struct census *before, const struct census *after, char *text,
+			   size_t size);
+
+/* Children of a process, from /proc; at most `max` go to pids. Returns how many there are, zombies
+ * among them. */
+int census_children(pid_t parent, pid_t *pids, int max);
+
+/* Open descriptors of a process, or -1. */
+int census_fds(pid_t pid);
+
+/* Its parent and its state letter (proc(5)); 0 and 0 when there is no such process. */
+pid_t census_parent(pid_t pid, char *ret_state);
+
+/* When it was started, in clock ticks since the boot (field 22, proc(5)); 0: no such process. With
+ * its pid this names one process for ever. */
+unsigned long long census_start(pid_t pid);
+
+#endif
