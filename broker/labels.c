@@ -176,7 +176,7 @@ bool labels_match(const struct labels *l, const struct labels *selector)
 
 		if (!there)
 			return false;
-		if (wanted->value && strcmp(there->value, wanted->value))
+		if (wanted->value && (!there->value || strcmp(there->value, wanted->value)))
 			return false;
 	}
 	return true;

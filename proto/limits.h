@@ -105,6 +105,21 @@
 #define INPUT_BOUND_HIGHEST MIB(64)
 #define CANONICAL_LINE_MAX  4096u /* termios(3), N_TTY_BUF_SIZE */
 
+/* --- quotas ---------------------------------------------------------------------------------- */
+
+/* Generous: they keep one client from taking everything, not from working. What is not here is
+ * above (PORTS_MAX, CONN_SUBSCRIPTIONS, ...). */
+#define QUOTA_INPUT_BYTES_SERVICE MIB(512)
+#define QUOTA_INPUT_BYTES_UID	  MIB(256)
+#define QUOTA_INPUT_BYTES_CONN	  MIB(128)
+#define QUOTA_SUBSCRIPTIONS_MAX	  65536u /* of the service, and of a uid */
+#define QUOTA_DESCRIPTORS_SERVICE 16384u
+#define QUOTA_DESCRIPTORS_UID	  8192u
+#define QUOTA_DESCRIPTORS_CONN	  4096u
+#define QUOTA_SPAWNS_PER_SECOND	  20000u /* more than any machine this was measured on can do */
+#define QUOTA_SPAWNS_BURST	  20000u
+#define QUOTA_IDLE_UIDS_MAX	  1024u /* uids without connections whose spawn rate is remembered */
+
 /* --- helper ---------------------------------------------------------------------------------- */
 
 #define OPENER_TIMEOUT_MS  2000u /* what an opener may take before it is given up */
