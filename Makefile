@@ -207,6 +207,9 @@ $(PATH_OBJ): ALL_CFLAGS += -DREDD_BINDIR='"$(BINDIR)"' -DREDD_LIBEXECDIR='"$(LIB
 
 $(O)/tests/lib/places.o: ALL_CFLAGS += -DREDD_TEST_BUILD='"$(CURDIR)/$(BUILD)"'
 
+# Examples include the public header as a user does.
+$(call obj,$(EXAMPLE_SRC)): ALL_CFLAGS += -Iclient
+
 # What runs between clone and exec shares its parent's memory: no sanitizer runtime there.
 $(O)/helper/child.o: SANITIZE_CFLAGS :=
 

@@ -104,6 +104,8 @@ static void child_exec(const struct service *s, const struct service_options *o,
 	char log[PATH_MAX + 8];
 	sigset_t none;
 
+	/* A test that crashes takes its service with it. */
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (o && o->quiet) {
@@ -252,20 +254,18 @@ int service_settle(const struct service *s)
 
 /* --- stop ------------------------------------------------------------------------------------ */
 
-/* Prints what valgrind had to say. Returns how many processes it spoke about. */
-static int valgrind_read(const struct service *s)
+/* Prints what valgrind or a sanitizer had to say. Returns 1 when there is something. */
+static int findings(const struct service *s)
 {
-	char command[PATH_MAX + 128];
-	int status;
+	char command[PATH_MAX + 256];
 
-	if (!place_valgrind())
-		return 0;
-	snprintf(command, sizeof(command),
-		 "cd '%s' && for f in " VALGRIND_LOG "*; do if [ -s \"$f\" ]; then cat \"$f\" >&2; "
-		 "exit 1; fi; done",
-		 s->directory);
-	status = system(command);
-	return status ? 1 : 0;
+	snprintf(
+		command, sizeof(command),
+		"cd '%s' && ! { cat " VALGRIND_LOG "* 2>/dev/null | grep . >&2; } && "
+		"! grep -A40 -E 'ERROR: (Address|Leak)Sanitizer|: runtime error: ' log 2>/dev/null "
+		">&2",
+		s->directory);
+	return system(command) ? 1 : 0;
 }
 
 static int exit_check(const struct service *s)
@@ -347,7 +347,7 @@ static int service_end(struct service *s, int signal)
 		return wrong;
 	}
 	wrong += leftover_processes(&family) + leftover_file(s->socket, "") +
-		 leftover_file(s->socket, ".lock") + valgrind_read(s);
+		 leftover_file(s->socket, ".lock") + findings(s);
 	service_close(s);
 	return wrong;
 }

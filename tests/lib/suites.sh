@@ -1,0 +1,132 @@
+#!/bin/bash
+# suites.sh FLAVOUR BUILD SUITE...: runs test suites, JOBS (2) at a time, each with a limit of
+# SUITE_SECONDS, and says how many tests passed and failed.
+#
+# A suite is a criterion program, a Python unittest (test_*.py) or a shell script that prints TAP
+# (test_*.sh). Each one's output comes in one piece when it is done. FLAVOUR says how it runs: asan
+# and valgrind collect what the tools have to say, in the suite and in every redd program that it
+# starts; each finding is a failure, whatever the test thought. COUNTS, a file, gets a line
+# "passed failed" for every suite.
+set -uo pipefail
+
+PYTHON=${PYTHON:-/usr/bin/python3}
+JOBS=${JOBS:-2}
+SKIP='/bin/*,/usr/*,/sbin/*,*/tests/progs/*,*/examples/*'
+
+environment()
+{
+	export REDD_BUILD=$build PYTHONDONTWRITEBYTECODE=1
+	# Nobody's real broker, whatever the user has.
+	unset REDD_SOCKET XDG_RUNTIME_DIR
+	case $flavour in
+	asan)
+		export REDD_PLAIN_CLONE=1 REDD_TEST_SLOW=${REDD_TEST_SLOW:-4}
+		export ASAN_OPTIONS="log_path=$logs/found/$name:detect_stack_use_after_return=1"
+		export UBSAN_OPTIONS="log_path=$logs/found/$name:print_stacktrace=1"
+		;;
+	valgrind)
+		export REDD_VALGRIND=1 REDD_TEST_SLOW=${REDD_TEST_SLOW:-25}
+		;;
+	esac
+}
+
+command_of()
+{
+	case $suite in
+	*.py) command=("$PYTHON" "$suite") ;;
+	*.sh) command=(bash "$suite") ;;
+	*) command=("$suite" --color=never -j1) ;;
+	esac
+	# Units run under valgrind themselves; of the others, the redd programs do (tests/lib/service.c).
+	if [[ $flavour == valgrind && $suite == */unit/* ]]; then
+		command=(valgrind -q --trace-children=yes "--trace-children-skip=$SKIP"
+			--leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite
+			--num-callers=30 "--log-file=$logs/found/$name.%p" "${command[@]}")
+	fi
+}
+
+# Sets passed and failed from what the suite printed.
+count()
+{
+	local line
+	passed=0 failed=0
+	case $suite in
+	*.py)
+		line=$(grep -oE '^Ran [0-9]+ test' "$log" | tail -1 | grep -oE '[0-9]+') || line=0
+		failed=$(grep -E '^FAILED \(' "$log" | tail -1 |
+			grep -oE '(failures|errors)=[0-9]+' | awk -F= '{ n += $2 } END { print n + 0 }')
+		passed=$((line - failed))
+		;;
+	*.sh)
+		passed=$(grep -cE '^ok ' "$log")
+		failed=$(grep -cE '^not ok ' "$log")
+		;;
+	*)
+		line=$(grep -E '^\[====\] Synthesis:' "$log" | tail -1)
+		if [[ $line =~ Passing:\ ([0-9]+)\ \|\ Failing:\ ([0-9]+)\ \|\ Crashing:\ ([0-9]+) ]]; then
+			passed=${BASH_REMATCH[1]}
+			failed=$((BASH_REMATCH[2] + BASH_REMATCH[3]))
+		fi
+		;;
+	esac
+	if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ] || [ $((passed + failed)) -eq 0 ]; then
+		failed=$((failed + 1))
+	fi
+}
+
+run_one()
+{
+	name=$(basename "$suite")
+	log=$logs/$name.log
+	rm -f "$logs/found/$name".*
+	environment
+	command_of
+	local limit=$((${SUITE_SECONDS:-240} * (flavour_slow + 1)))
+	local begin=$SECONDS
+	timeout -k 10 "$limit" "${command[@]}" >"$log" 2>&1 </dev/null
+	status=$?
+	count
+	exec 9>>"$logs/lock"
+	flock 9
+	echo "== $name ($flavour, $((SECONDS - begin)) s)"
+	cat "$log"
+	[ "$status" -eq 124 ] && echo "$name: stopped after $limit s"
+	for found in "$logs/found/$name".*; do
+		[ -s "$found" ] || continue
+		echo "== $name: $(basename "$found")"
+		cat "$found"
+		failed=$((failed + 1))
+	done
+	# A process whose environment is its own reports to the suite's output.
+	if grep -qE 'ERROR: (Address|Leak)Sanitizer|: runtime error: ' "$log"; then
+		echo "$name: a sanitizer found something, see above"
+		failed=$((failed + 1))
+	fi
+	echo "$passed $failed" >>"$counts"
+}
+
+if [ "$1" = --one ]; then
+	shift
+	flavour=$1 build=$2 logs=$3 counts=$4 suite=$5
+	flavour_slow=0
+	[ "$flavour" = valgrind ] && flavour_slow=4
+	[ "$flavour" = asan ] && flavour_slow=1
+	run_one
+	exit 0
+fi
+
+flavour=$1
+build=$(realpath "$2")
+shift 2
+logs=$build/test-logs
+mkdir -p "$logs/found"
+mine=$(mktemp "$logs/counts.XXXXXX")
+printf '%s\n' "$@" | xargs -r -P "$JOBS" -I{} bash "$0" --one "$flavour" "$build" "$logs" "$mine" {}
+[ -n "${COUNTS:-}" ] && cat "$mine" >>"$COUNTS"
+awk -v how="$flavour" '{ p += $1; f += $2 } END {
+	printf "%s: %d of %d tests passed in %d suites\n", how, p, p + f, NR
+	exit f > 0 || NR == 0
+}' "$mine"
+status=$?
+rm -f "$mine"
+exit "$status"
