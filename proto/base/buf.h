@@ -26,9 +26,10 @@ static inline size_t buf_size(const struct buf *b)
 	return b->end - b->start;
 }
 
+/* The first byte; NULL when nothing was ever put in. */
 static inline uint8_t *buf_head(const struct buf *b)
 {
-	return b->data + b->start;
+	return b->data ? b->data + b->start : NULL;
 }
 
 /* Makes room for at least `size` more bytes behind the end and tells where. The pointer holds until
