@@ -100,7 +100,7 @@ static int make_room(struct environment *e)
 	if (e->n_entries == UINT32_MAX / 4)
 		return err_begin(-ENOMEM);
 	if (e->n_entries == e->entries_capacity) {
-		entries = reallocarray(e->entries, capacity, sizeof(*entries));
+		entries = realloc(e->entries, capacity * sizeof(*entries));
 		if (!entries)
 			return err_begin(-ENOMEM);
 		e->entries = entries;
