@@ -62,7 +62,7 @@ SANITIZE_CFLAGS := $(SANITIZE)
 endif
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla \
-	-Wimplicit-fallthrough -Wformat=2 -Wwrite-strings -Wundef
+	-Wimplicit-fallthrough
 WERROR ?= -Werror
 BASE_CFLAGS = -std=gnu11 -D_GNU_SOURCE -I. -I$(GEN) -fPIC $(TUNE) \
 	$(CFLAGS)
@@ -297,8 +297,8 @@ WRAP = $(if $(filter %/countdown.o,$^),$(addprefix -Wl$(comma)--wrap=,$(WRAPPED)
 comma := ,
 
 $(UNIT): $(BUILD)/tests/unit/%: $(O)/tests/unit/%.o $(call obj,$(HOOKS_SRC)) \
-		$$(call countdown_of,tests/unit/$$*.c) $$(call rooms_of,tests/unit/$$*.c) \
-		$(BUILD)/libproto.a
+		$$(call countdown_of,tests/unit/$$*.c) $(BUILD)/libtests.a \
+		$$(call rooms_of,tests/unit/$$*.c) $(BUILD)/libproto.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(LINK) $(WRAP) -lcriterion $(LIBS_broker)

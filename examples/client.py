@@ -257,8 +257,8 @@ def parse_arguments():
 
 def main():
     options = parse_arguments()
-    pb = load_protocol(os.path.realpath(options.proto))
     try:
+        pb = load_protocol(os.path.realpath(options.proto))
         connection = Connection(options.socket, pb)
         welcome = connection.call(hello=pb.Hello(version=1, client="client.py"))
         if welcome.version != 1:
