@@ -85,9 +85,11 @@ Test(fd, a_pipe_that_cannot_be_had_leaves_nothing)
 {
 	int before = fd_count(), fds[2] = { -7, -7 };
 	int lowest = open("/dev/null", O_RDONLY); /* the only number that will be free */
-	struct rlimit limit = { (rlim_t)lowest + 1, (rlim_t)lowest + 1 };
+	struct rlimit limit;
 
 	close(lowest);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = (rlim_t)lowest + 1;
 	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	cr_assert_eq(fd_pipe(0, fds), -EMFILE);
 	cr_assert(fds[0] == -7 && fds[1] == -7, "outputs are written on success only");
