@@ -1,0 +1,266 @@
+/* Calls. The table finds a call by the id of its request; the list keeps them as they were started,
+ * so that a lost connection ends them in that order.
+ *
+ * Good path: call_open() checks and allocates, the frame goes into the queue, call_commit() enters
+ * the call, calls_answer() takes it out, lets its kind read the answer and tells the program.
+ *
+ * Failures: whatever goes wrong before the commit is the begun call's result, and nothing was sent;
+ * afterwards exactly one completion tells, whether the broker answers, refuses or goes away. A
+ * blocking call that gives up leaves its entry without a waiter, so that the late answer finds it.
+ * An answer to an id that nobody waits for ends the connection: nothing after it can be trusted.
+ */
+#include "client/call.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "client/handles.h"
+#include "proto/base/err.h"
+#include "proto/redd.pb-c.h"
+
+static void call_free(struct redd *r, struct call *c)
+{
+	if (list_is_linked(&c->order))
+		r->calls.n--;
+	list_remove(&c->order);
+	list_remove(&c->bucket);
+	port_unref(c->port);
+	subscription_unref(c->subscription);
+	watch_unref(c->watch);
+	free(c);
+}
+
+static struct list *bucket_of(struct redd *r, uint64_t id)
+{
+	return &r->calls.buckets[id & (CLIENT_BUCKETS - 1)];
+}
+
+static struct call *call_find(struct redd *r, uint64_t id)
+{
+	struct call *c;
+
+	list_for_each (c, bucket_of(r, id), bucket) {
+		if (c->id == id)
+			return c;
+	}
+	return NULL;
+}
+
+int call_open(struct redd *r, const struct call_kind *kind, struct how how,
+	      const struct call_target *target, struct call **ret)
+{
+	static const struct call_target none;
+	struct call *c;
+
+	if (r->state == CLIENT_DOWN)
+		return client_fail_down(r);
+	if (how.waiter && r->dispatching)
+		return client_fail(r, -EDEADLK,
+				   "%s would wait inside of a callback; use its _start form there",
+				   kind->name);
+	c = malloc(sizeof(*c));
+	if (!c)
+		return client_fail(r, err_begin(-ENOMEM), "no memory for %s", kind->name);
+	if (!target)
+		target = &none;
+	*c = (struct call){
+		.id = ++r->calls.last_id,
+		.kind = kind,
+		.done = how.call ? how.call->done : NULL,
+		.user = how.call ? how.call->user : NULL,
+		.waiter = how.waiter,
+		.port = port_ref(target->port),
+		.subscription = subscription_ref(target->subscription),
+		.watch = watch_ref(target->watch),
+	};
+	list_init(&c->order);
+	list_init(&c->bucket);
+	*ret = c;
+	return 0;
+}
+
+/* What a full queue means: waiting for a blocking call (1), a refusal for the others. */
+static int call_full(struct redd *r, struct call *c)
+{
+	int e;
+
+	if (!c->waiter)
+		return client_fail(r, -EAGAIN,
+				   "the outgoing queue is full (%zu bytes, %zu calls); dispatch "
+				   "and try again",
+				   outgoing_size(&r->out), r->calls.n);
+	e = client_turn(r, -1);
+	return e < 0 ? client_fail_down(r) : 1;
+}
+
+int call_queued(struct redd *r, struct call *c, int outgoing_result)
+{
+	int e = outgoing_result;
+
+	if (e == OUTGOING_E_FULL)
+		e = call_full(r, c);
+	else if (e == OUTGOING_E_LONG)
+		e = client_fail(r, -EMSGSIZE,
+				"%s is longer than a frame of %u bytes; send less, or ask for "
+				"longer frames when connecting",
+				c->kind->name, r->frame_max);
+	else if (e < 0)
+		e = client_fail(r, e, "%s cannot be queued: %s", c->kind->name, err_name(e));
+	if (e < 0)
+		call_free(r, c);
+	return e;
+}
+
+void call_commit(struct redd *r, struct call *take_c, struct how how)
+{
+	list_append(&r->calls.order, &take_c->order);
+	list_append(bucket_of(r, take_c->id), &take_c->bucket);
+	r->calls.n++;
+	if (how.call)
+		how.call->request = take_c->id;
+}
+
+int call_send(struct redd *r, const struct call_kind *kind, struct how how,
+	      const struct call_target *target, Redd__V1__Request *request, uint64_t *ret_id)
+{
+	struct call *c;
+	int e = call_open(r, kind, how, target, &c);
+
+	if (e < 0)
+		return err_pass(e);
+	request->has_id = true;
+	request->id = c->id;
+	do {
+		e = OUTGOING_E_FULL;
+		if (r->calls.n < CONN_PENDING_MAX)
+			e = outgoing_message(&r->out, &request->base, r->frame_max,
+					     target ? target->fds : NULL,
+					     target ? target->n_fds : 0);
+		e = call_queued(r, c, e);
+	} while (e > 0);
+	if (e < 0)
+		return err_pass(e);
+	if (ret_id)
+		*ret_id = c->id;
+	call_commit(r, c, how);
+	return 0;
+}
+
+int call_own(struct redd *r, const struct call_kind *kind, Redd__V1__Request *request)
+{
+	struct call *c;
+	int e = call_open(r, kind, NOBODY, NULL, &c);
+
+	if (e < 0)
+		return err_pass(e);
+	request->has_id = true;
+	request->id = c->id;
+	e = outgoing_own(&r->out, &request->base);
+	if (e) {
+		call_free(r, c);
+		return e < 0 ? err_pass(e) : -EAGAIN;
+	}
+	call_commit(r, c, NOBODY);
+	return 0;
+}
+
+/* --- answers --------------------------------------------------------------------------------- */
+
+static void waiter_tell(struct redd *r, struct waiter *w, int result, struct redd_reply *reply)
+{
+	w->done = true;
+	w->result = result;
+	w->reply = *reply;
+	if (result < 0)
+		failure_copy(&w->failure, &r->failure);
+}
+
+/* Tells the program, then the kind; frees the call. `owned` of the reply goes to who asked. */
+static void call_tell(struct redd *r, struct call *c, int result, struct redd_reply *reply)
+{
+	if (c->waiter) {
+		waiter_tell(r, c->waiter, result, reply);
+	} else {
+		if (c->done)
+			c->done(r, result, result < 0 ? NULL : reply, c->user);
+		if (result == 0 && c->kind->answer == REDD__V1__MESSAGE__BODY_STATISTICS)
+			redd_metrics_free((struct redd_metrics *)reply->metrics);
+		if (result == 0 && (c->kind->answer == REDD__V1__MESSAGE__BODY_PORTS ||
+				    c->kind->answer == REDD__V1__MESSAGE__BODY_PORT_INFO))
+			redd_ports_free((struct redd_ports *)reply->ports);
+	}
+	if (result < 0 && c->kind->failed)
+		c->kind->failed(r, c, result);
+	call_free(r, c);
+}
+
+int calls_answer(struct redd *r, uint64_t id, const Redd__V1__Message *m)
+{
+	struct call *c = call_find(r, id);
+	struct redd_reply reply = { 0 };
+	int result = 0;
+
+	if (!c)
+		return client_fail(r, -EPROTO, "the broker answered a request that was not made");
+	if (m->body_case == REDD__V1__MESSAGE__BODY_ERROR)
+		result = failure_refused(&r->failure, m->error);
+	else if ((int)m->body_case != c->kind->answer)
+		return client_fail(r, -EPROTO, "the broker gave a wrong kind of answer to %s",
+				   c->kind->name);
+	else if (c->kind->take)
+		result = c->kind->take(r, c, m, &reply);
+	/* Out of the table before anybody is told: its id is free again. */
+	list_remove(&c->bucket);
+	list_remove(&c->order);
+	r->calls.n--;
+	call_tell(r, c, result, &reply);
+	return 0;
+}
+
+void calls_lose(struct redd *r, bool tell)
+{
+	struct redd_reply reply = { 0 };
+	struct call *c;
+
+	while ((c = list_first(&r->calls.order, struct call, order))) {
+		list_remove(&c->bucket);
+		list_remove(&c->order);
+		r->calls.n--;
+		if (tell || c->waiter)
+			call_tell(r, c, client_fail_down(r), &reply);
+		else
+			call_free(r, c);
+	}
+}
+
+/* --- waiting --------------------------------------------------------------------------------- */
+
+static void waiter_abandon(struct redd *r, struct waiter *w)
+{
+	struct call *c;
+
+	list_for_each (c, &r->calls.order, order) {
+		if (c->waiter == w)
+			c->waiter = NULL;
+	}
+}
+
+int call_wait(struct redd *r, int begun, struct waiter *w)
+{
+	int64_t deadline = r->call_timeout_ms ? clock_ms() + r->call_timeout_ms : -1;
+
+	if (begun < 0)
+		return err_pass(begun);
+	while (!w->done) {
+		if (client_turn(r, deadline) != -ETIMEDOUT || w->done)
+			continue;
+		waiter_abandon(r, w);
+		return client_fail(r, -ETIMEDOUT,
+				   "the broker did not answer within %u ms; ask again, or see "
+				   "whether it hangs",
+				   r->call_timeout_ms);
+	}
+	if (w->result < 0)
+		failure_copy(&r->failure, &w->failure);
+	return w->result;
+}

@@ -1,0 +1,98 @@
+/* Calls: a request that was sent and waits for its answer. Each public call is made twice from one
+ * function: blocking with a waiter, or started with the program's redd_call.
+ *
+ *	int redd_ping(struct redd *r)
+ *	{
+ *		struct waiter w = { 0 };
+ *		return call_wait(r, ping_begin(r, WAITER(&w)), &w);
+ *	}
+ */
+#ifndef REDD_CLIENT_CALL_H
+#define REDD_CLIENT_CALL_H
+
+#include "client/client.h"
+
+typedef struct Redd__V1__Request Redd__V1__Request;
+
+/* Where a blocking call finds its answer. */
+struct waiter {
+	bool done;
+	int result;
+	struct redd_reply reply; /* what its pointers lead to is the waiter's now */
+	struct failure failure;	 /* result < 0 */
+};
+
+/* Who wants to know: one of both, or none. */
+struct how {
+	struct redd_call *call;
+	struct waiter *waiter;
+};
+
+#define WAITER(w)  ((struct how){ .waiter = (w) })
+#define STARTED(c) ((struct how){ .call = (c) })
+#define NOBODY	   ((struct how){ 0 })
+
+struct call;
+
+/* Turns the answer into a reply. 0, or a negative errno with r->failure set. */
+typedef int call_take_fn(struct redd *r, struct call *c, const Redd__V1__Message *m,
+			 struct redd_reply *reply);
+
+/* What a kind of call expects. */
+struct call_kind {
+	const char *name;
+	int answer;	    /* Redd__V1__Message__BodyCase */
+	call_take_fn *take; /* NULL: the answer says nothing */
+	/* After the program was told of a failure; may be NULL. */
+	void (*failed)(struct redd *r, struct call *c, int result);
+};
+
+struct call {
+	struct list order;
+	struct list bucket;
+	uint64_t id;
+	const struct call_kind *kind;
+	redd_done_fn *done;
+	void *user;
+	struct waiter *waiter;
+	struct redd_port *port;			/* referenced; NULL: none */
+	struct redd_subscription *subscription; /* likewise */
+	struct redd_watch *watch;		/* likewise */
+};
+
+struct call_target {
+	struct redd_port *port;
+	struct redd_subscription *subscription;
+	struct redd_watch *watch;
+	const int *fds; /* to go with the request */
+	size_t n_fds;
+};
+
+/* Sends a request, whose id is set here, with what it is about (target may be NULL). *ret_id may
+ * be NULL. With a waiter it waits for room in the queue. 0; -EAGAIN, -EDEADLK, -EMSGSIZE, -ENOMEM,
+ * -ENOTCONN, each with r->failure set and nothing sent. */
+int call_send(struct redd *r, const struct call_kind *kind, struct how how,
+	      const struct call_target *target, Redd__V1__Request *request, uint64_t *ret_id);
+
+/* In steps, for requests that are not packed by the generated code: checks and makes the call, ...
+ */
+int call_open(struct redd *r, const struct call_kind *kind, struct how how,
+	      const struct call_target *target, struct call **ret);
+/* ... judges what the queue said: 0 when the frame is in it, 1 when it is to be tried again, or a
+ * negative errno after which the call is gone, ... */
+int call_queued(struct redd *r, struct call *c, int outgoing_result);
+/* ... and lets the answer find it. */
+void call_commit(struct redd *r, struct call *take_c, struct how how);
+
+/* Waits for the answer of a call that began with `begun`. The failure of the call is r's last when
+ * it returns. */
+int call_wait(struct redd *r, int begun, struct waiter *w);
+
+/* Ends every call, with the failure that r->down holds, or without telling anybody. */
+void calls_lose(struct redd *r, bool tell);
+
+/* A request of the library's own, of which nobody awaits the answer. May fail for a full queue:
+ * 0 or a negative errno, not recorded. */
+int call_own(struct redd *r, const struct call_kind *kind, Redd__V1__Request *request);
+
+#endif

@@ -1,0 +1,110 @@
+/* The inside of libredd: what a handle holds. Only client/ sees it.
+ *
+ * Who owns what. The handle owns descriptor, queues, calls and the tables. Ports, subscriptions and
+ * watches are counted: one reference for the program that holds the handle, one for each call under
+ * way that needs them, one for the table in which the broker's events find them. Callbacks run only
+ * while r->dispatching is set; whoever calls one holds a reference over it.
+ */
+#ifndef REDD_CLIENT_CLIENT_H
+#define REDD_CLIENT_CLIENT_H
+
+#include "client/failure.h"
+#include "client/outgoing.h"
+#include "client/redd.h"
+#include "proto/arena.h"
+#include "proto/base/list.h"
+#include "proto/limits.h"
+
+#define CLIENT_BUCKETS 64u /* a power of two */
+
+#define QUEUE_DEFAULT	   MIB(4)
+#define CONNECT_TIMEOUT_MS 5000u
+#define WINDOW_DEFAULT	   MIB(1)
+
+enum client_state {
+	CLIENT_DOWN,  /* no connection */
+	CLIENT_HELLO, /* Hello is on its way; requests are queued behind it */
+	CLIENT_UP,
+};
+
+/* Bytes that came and were not looked at yet. Grows with what came, up to one frame. */
+struct incoming {
+	uint8_t *data; /* owned; page-aligned, made with the first read */
+	size_t start, end, capacity;
+};
+
+/* Calls that wait for their answer. */
+struct calls {
+	struct list order; /* struct call, as they were started */
+	struct list buckets[CLIENT_BUCKETS];
+	size_t n;
+	uint64_t last_id;
+};
+
+struct redd {
+	enum client_state state;
+	int fd;
+	bool dispatching; /* callbacks may be running */
+	struct outgoing out;
+	struct incoming in;
+	struct arena arena;
+	struct calls calls;
+	struct list ports;		   /* struct redd_port, all */
+	struct list subscriptions;	   /* struct redd_subscription, all */
+	struct list owing;		   /* subscriptions whose credit is still to be sent */
+	struct list by_id[CLIENT_BUCKETS]; /* subscriptions that the broker knows */
+	struct list watches;		   /* struct redd_watch, all */
+	struct redd_welcome welcome;
+	char *broker; /* welcome.broker */
+	uint32_t frame_max;
+	uint32_t call_timeout_ms;
+	int64_t hello_deadline_ms; /* CLOCK_MONOTONIC, CLIENT_HELLO */
+	redd_lost_fn *on_lost;
+	void *on_lost_user;
+	struct failure failure; /* the last one */
+	struct failure bye;	/* why the broker closes, if it said; result 0: it did not */
+	struct failure down;	/* why there is no connection */
+};
+
+/* Copies an options struct of which the program knows `size` bytes (0: all of the first layout,
+ * `first`); what it does not know is zero. */
+void options_copy(void *to, size_t to_size, const void *from, size_t first);
+
+#define OPTIONS_COPY(to, from) options_copy(&(to), sizeof(to), (from), sizeof(to))
+
+/* Milliseconds of CLOCK_MONOTONIC. */
+int64_t clock_ms(void);
+
+/* What is left until a deadline, for poll(2): 0 when it has passed. */
+int clock_left(int64_t deadline_ms);
+
+/* Records a failure of this side and returns result. */
+#define client_fail(r, result, ...) failure_set(&(r)->failure, (result), __VA_ARGS__)
+
+/* -ENOTCONN, with the reason for which there is no connection. */
+int client_fail_down(struct redd *r);
+
+/* --- connection (connect.c, pump.c) ---------------------------------------------------------- */
+
+/* Ends the connection: `why` is kept, every call ends with -ENOTCONN, every subscription with
+ * REDD_CLOSED_LOST, every watch with REDD_LIFE_LOST. Runs callbacks. */
+void client_lose(struct redd *r, const struct failure *why, bool tell);
+
+/* Waits for room in the queue, or for an answer, and dispatches. 0, -ENOTCONN, or -ETIMEDOUT after
+ * deadline_ms (negative: none). */
+int client_turn(struct redd *r, int64_t deadline_ms);
+
+/* --- events (pump.c routes them) ------------------------------------------------------------- */
+
+typedef struct Redd__V1__Message Redd__V1__Message;
+
+/* Each returns 0 or, when the broker does not keep to the protocol, -EPROTO with r->failure set. */
+int calls_answer(struct redd *r, uint64_t id, const Redd__V1__Message *m);
+int subscription_event(struct redd *r, const Redd__V1__Message *m);
+void subscription_output(struct redd *r, const struct codec_output *o, const uint8_t *data);
+void subscriptions_pay(struct redd *r);
+void subscriptions_lose(struct redd *r, bool tell);
+int watch_event(struct redd *r, const Redd__V1__Message *m);
+void watches_lose(struct redd *r);
+
+#endif

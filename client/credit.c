@@ -1,0 +1,62 @@
+/* Credit: what a subscription lets the broker send. In automatic mode it is given back in halves of
+ * the window as callbacks return; what does not fit into the queue is owed and paid with a later
+ * turn.
+ */
+#include <errno.h>
+
+#include "client/handles.h"
+#include "client/subscribe.h"
+#include "proto/redd.pb-c.h"
+
+/* Notes what an event cost; it is given back in halves of the window. */
+void subscription_spend(struct redd_subscription *s, uint64_t cost)
+{
+	if (s->credit_mode != REDD_CREDIT_AUTO || s->state != SUBSCRIPTION_LIVE)
+		return;
+	s->owed += cost;
+	if (s->owed >= s->window / 2 && !list_is_linked(&s->owing))
+		list_append(&s->r->owing, &s->owing);
+}
+
+static int credit_send(struct redd_subscription *s, uint64_t bytes)
+{
+	Redd__V1__Credit credit = REDD__V1__CREDIT__INIT;
+	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
+
+	credit.has_subscription = true;
+	credit.subscription = s->id;
+	credit.has_bytes = true;
+	credit.bytes = bytes;
+	request.body_case = REDD__V1__REQUEST__BODY_CREDIT;
+	request.credit = &credit;
+	return outgoing_own(&s->r->out, &request.base);
+}
+
+void subscriptions_pay(struct redd *r)
+{
+	struct redd_subscription *s;
+
+	while ((s = list_first(&r->owing, struct redd_subscription, owing))) {
+		if (credit_send(s, s->owed))
+			return; /* the next turn */
+		s->owed = 0;
+		list_remove(&s->owing);
+	}
+}
+
+int redd_credit(struct redd_subscription *s, uint64_t bytes)
+{
+	int e;
+
+	if (s->r->state == CLIENT_DOWN)
+		return client_fail_down(s->r);
+	if (!bytes || s->state == SUBSCRIPTION_OVER)
+		return 0;
+	if (s->state == SUBSCRIPTION_ASKED)
+		return client_fail(s->r, -EAGAIN,
+				   "the subscription was not answered yet; give credit after");
+	e = credit_send(s, bytes);
+	if (e > 0)
+		return client_fail(s->r, -EAGAIN, "the outgoing queue is full; dispatch first");
+	return e < 0 ? client_fail(s->r, e, "no memory for credit") : 0;
+}

@@ -1,0 +1,273 @@
+/* Input: writes and closes.
+ *
+ * A Write goes past the generated code: a hand-made prefix, then the caller's bytes, straight into
+ * the socket when they are many. redd_write_all() keeps several in flight, but never more than the
+ * input's window, so that none is refused.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "client/call.h"
+#include "client/handles.h"
+#include "proto/base/err.h"
+#include "proto/redd.pb-c.h"
+
+#define CHUNK KIB(64) /* of redd_write_all(): below every window, and cheap to hold twice */
+
+static int write_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
+		      struct redd_reply *reply)
+{
+	(void)r;
+	(void)c;
+	reply->written = (struct redd_written){
+		.offset = m->written->offset,
+		.size = m->written->size,
+		.exact = m->written->exact,
+	};
+	return 0;
+}
+
+static const struct call_kind write_kind = {
+	.name = "Write",
+	.answer = REDD__V1__MESSAGE__BODY_WRITTEN,
+	.take = write_take,
+};
+
+static void write_build(struct codec_write *w, const struct redd_port *port,
+			const struct redd_write_options *o)
+{
+	if (port->id) {
+		w->by = CODEC_BY_ID;
+		w->number = port->id;
+	} else if (port->spawn) {
+		w->by = CODEC_BY_SPAWN;
+		w->number = port->spawn;
+	} else {
+		w->by = CODEC_BY_NAME;
+		w->name = (const uint8_t *)port->name;
+		w->name_size = strlen(port->name);
+	}
+	w->has_stream = o->other_stream;
+	w->stream = o->stream;
+	w->has_offset = o->at_offset;
+	w->offset = o->offset;
+	w->no_wait = o->no_wait;
+	w->close = o->close;
+}
+
+/* One try to queue it: an OUTGOING_E_* or a negative errno. */
+static int write_queue(struct redd *r, const struct codec_write *w)
+{
+	uint8_t prefix[CODEC_WRITE_PREFIX_MAX];
+	size_t prefix_size;
+
+	if (r->calls.n >= CONN_PENDING_MAX)
+		return OUTGOING_E_FULL;
+	/* The frame's own length prefix is not counted in frame_max. */
+	prefix_size = codec_write_prefix(prefix, w);
+	if (w->size > r->frame_max || prefix_size + w->size > r->frame_max)
+		return OUTGOING_E_LONG;
+	return outgoing_data(&r->out, r->fd, prefix, prefix_size, w->data, w->size);
+}
+
+static int write_begin(struct redd_port *port, const void *data, size_t size,
+		       const struct redd_write_options *options, struct how how)
+{
+	struct call_target target = { .port = port };
+	struct codec_write w = { .data = data, .size = size };
+	struct redd *r = port->r;
+	struct redd_write_options o;
+	struct call *c;
+	int e = call_open(r, &write_kind, how, &target, &c);
+
+	if (e < 0)
+		return err_pass(e);
+	OPTIONS_COPY(o, options);
+	w.id = c->id;
+	do {
+		/* Anew each time: while it waits the port may get its id, and a name in the
+		 * frame must still be the broker's to know. */
+		write_build(&w, port, &o);
+		e = call_queued(r, c, write_queue(r, &w));
+	} while (e > 0);
+	if (e < 0)
+		return err_pass(e);
+	call_commit(r, c, how);
+	return 0;
+}
+
+int redd_write(struct redd_port *port, const void *data, size_t size,
+	       const struct redd_write_options *options, struct redd_written *ret_written)
+{
+	struct waiter w = { 0 };
+	int e = call_wait(port->r, write_begin(port, data, size, options, WAITER(&w)), &w);
+
+	if (e == 0 && ret_written)
+		*ret_written = w.reply.written;
+	return e;
+}
+
+int redd_write_start(struct redd_port *port, const void *data, size_t size,
+		     const struct redd_write_options *options, struct redd_call *call)
+{
+	return write_begin(port, data, size, options, STARTED(call));
+}
+
+/* --- any length ------------------------------------------------------------------------------ */
+
+#define SLOTS 16 /* writes in flight */
+
+/* Writes in flight, answered in the order in which they were begun. */
+struct train {
+	struct redd_port *port;
+	const char *data;
+	size_t size;
+	struct redd_write_options options;
+	struct waiter waiters[SLOTS];
+	size_t sizes[SLOTS];
+	size_t begun, ended; /* writes; slot = number % SLOTS */
+	size_t position;     /* of the next byte to send */
+	size_t in_flight;
+	uint64_t taken;
+};
+
+/* Bytes for the next write; 0 when none may follow just now. */
+static size_t train_next(const struct train *t)
+{
+	size_t size = MIN(t->size - t->position, (size_t)CHUNK - CODEC_WRITE_PREFIX_MAX);
+	bool idle = t->begun == t->ended;
+
+	/* An empty queue takes any legal write; more only within what the broker has promised. */
+	if (idle)
+		return size;
+	if (t->begun - t->ended == SLOTS || t->in_flight + size > t->port->window)
+		return 0;
+	return size;
+}
+
+static int train_send(struct train *t, size_t size)
+{
+	struct redd_write_options o = t->options;
+	size_t slot = t->begun % SLOTS;
+	int e;
+
+	o.close = t->options.close && t->position + size == t->size;
+	if (t->options.at_offset)
+		o.offset += t->position;
+	t->waiters[slot] = (struct waiter){ 0 };
+	t->sizes[slot] = size;
+	e = write_begin(t->port, t->data + t->position, size, &o, WAITER(&t->waiters[slot]));
+	if (e < 0)
+		return err_pass(e);
+	t->begun++;
+	t->position += size;
+	t->in_flight += size;
+	return 0;
+}
+
+static int train_wait(struct train *t)
+{
+	size_t slot = t->ended % SLOTS;
+	int e = call_wait(t->port->r, 0, &t->waiters[slot]);
+
+	t->ended++;
+	t->in_flight -= t->sizes[slot];
+	if (e == 0)
+		t->taken += t->sizes[slot];
+	return e;
+}
+
+/* After a failure: what is in flight is still ours to hear of, since the waiters are on our stack.
+ * Only the bytes before the failure count as taken. */
+static void train_stop(struct train *t)
+{
+	uint64_t taken = t->taken;
+
+	while (t->ended < t->begun)
+		train_wait(t);
+	t->taken = taken;
+}
+
+static int train_run(struct train *t)
+{
+	bool first = true; /* an empty write that closes is a write too */
+	int e = 0;
+
+	while (!e && (first || t->position < t->size || t->ended < t->begun)) {
+		size_t size = train_next(t);
+
+		if (first || size)
+			e = train_send(t, size);
+		else
+			e = train_wait(t);
+		first = false;
+	}
+	return e;
+}
+
+int redd_write_all(struct redd_port *port, const void *data, size_t size,
+		   const struct redd_write_options *options, uint64_t *ret_taken)
+{
+	struct train t = { .port = port, .data = data, .size = size };
+	struct failure why;
+	int e;
+
+	OPTIONS_COPY(t.options, options);
+	e = train_run(&t);
+	if (e < 0) {
+		failure_copy(&why, &port->r->failure);
+		train_stop(&t);
+		failure_copy(&port->r->failure, &why);
+	}
+	if (ret_taken)
+		*ret_taken = t.taken;
+	return e;
+}
+
+/* --- close ----------------------------------------------------------------------------------- */
+
+static int close_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
+		      struct redd_reply *reply)
+{
+	(void)r;
+	(void)c;
+	reply->closed_at = m->close_done->offset;
+	return 0;
+}
+
+static const struct call_kind close_kind = {
+	.name = "Close",
+	.answer = REDD__V1__MESSAGE__BODY_CLOSE_DONE,
+	.take = close_take,
+};
+
+static int close_begin(struct redd_port *port, uint32_t stream, struct how how)
+{
+	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
+	Redd__V1__Close m = REDD__V1__CLOSE__INIT;
+	struct call_target target = { .port = port };
+	Redd__V1__PortRef ref;
+
+	port_name_in(port, &ref);
+	m.port = &ref;
+	m.has_stream = stream != REDD_STREAM_DEFAULT;
+	m.stream = m.has_stream ? stream : 0;
+	request.body_case = REDD__V1__REQUEST__BODY_CLOSE;
+	request.close = &m;
+	return call_send(port->r, &close_kind, how, &target, &request, NULL);
+}
+
+int redd_close(struct redd_port *port, uint32_t stream, uint64_t *ret_total)
+{
+	struct waiter w = { 0 };
+	int e = call_wait(port->r, close_begin(port, stream, WAITER(&w)), &w);
+
+	if (e == 0 && ret_total)
+		*ret_total = w.reply.closed_at;
+	return e;
+}
+
+int redd_close_start(struct redd_port *port, uint32_t stream, struct redd_call *call)
+{
+	return close_begin(port, stream, STARTED(call));
+}

@@ -1,0 +1,81 @@
+/* Ports, subscriptions and watches as the library holds them. References: see client.h.
+ */
+#ifndef REDD_CLIENT_HANDLES_H
+#define REDD_CLIENT_HANDLES_H
+
+#include "client/client.h"
+#include "client/track.h"
+
+typedef struct Redd__V1__PortRef Redd__V1__PortRef;
+typedef struct Redd__V1__Exit Redd__V1__Exit;
+
+struct redd_port {
+	unsigned refs;
+	struct list link; /* redd.ports */
+	struct redd *r;
+	uint64_t id;			      /* 0: not known yet */
+	uint64_t spawn;			      /* the request that spawns it; 0: none */
+	char *name;			      /* owned; NULL: named by id or spawn */
+	pid_t pid;			      /* 0: not known */
+	uint32_t window;		      /* of its input; 0: not known */
+	bool held;			      /* by the program */
+	struct list subscriptions;	      /* struct redd_subscription.of_port, held ones */
+	struct redd_subscription *with_spawn; /* one of them */
+};
+
+struct redd_port *port_ref(struct redd_port *p);
+void port_unref(struct redd_port *p);
+
+/* An empty handle with one reference, the program's; NULL without memory (recorded). */
+struct redd_port *port_new(struct redd *r);
+
+/* How a request names it. The name stays the port's. */
+void port_name_in(const struct redd_port *p, Redd__V1__PortRef *ref);
+
+enum subscription_state {
+	SUBSCRIPTION_ASKED, /* no answer yet, id 0 */
+	SUBSCRIPTION_LIVE,  /* events come */
+	SUBSCRIPTION_LEFT,  /* freed by the program, the broker's end is awaited */
+	SUBSCRIPTION_OVER,  /* nothing comes any more */
+};
+
+struct redd_subscription {
+	unsigned refs;
+	enum subscription_state state;
+	struct list link;    /* redd.subscriptions */
+	struct list of_port; /* redd_port.subscriptions, while held */
+	struct list by_id;   /* redd.by_id: holds a reference while linked */
+	struct list owing;   /* redd.owing */
+	struct redd *r;
+	struct redd_port *port; /* referenced */
+	uint64_t id;
+	struct redd_handler handler;
+	enum redd_credit_mode credit_mode;
+	uint64_t window;
+	uint64_t owed; /* credit that is to be given back */
+	bool from_beginning;
+	bool verify;
+	int result; /* first mismatch */
+	struct redd_exit exit;
+	size_t n_tracks;
+	struct track tracks[REDD_STREAMS_MAX];
+};
+
+struct redd_subscription *subscription_ref(struct redd_subscription *s);
+void subscription_unref(struct redd_subscription *s);
+
+struct redd_watch {
+	unsigned refs;
+	bool over; /* freed by the program, or the connection was lost */
+	struct list link;
+	struct redd *r;
+	uint64_t id;
+	uint64_t sequence;
+	redd_life_fn *on_life;
+	void *user;
+};
+
+struct redd_watch *watch_ref(struct redd_watch *w);
+void watch_unref(struct redd_watch *w);
+
+#endif

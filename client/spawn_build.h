@@ -1,0 +1,31 @@
+/* A Spawn message from redd_spawn_options, with all the memory it points to.
+ */
+#ifndef REDD_CLIENT_SPAWN_BUILD_H
+#define REDD_CLIENT_SPAWN_BUILD_H
+
+#include <limits.h>
+
+#include "client/subscribe.h"
+
+struct spawn_build {
+	Redd__V1__Spawn message;
+	Redd__V1__Environment environment;
+	Redd__V1__Terminal terminal;
+	struct subscribe_build subscribe;
+	char directory[PATH_MAX]; /* ours, when the program gave none */
+	void *blocks[16];	  /* owned: what the message's lists point to */
+	size_t n_blocks;
+	int fds[DESCRIPTORS_MAX]; /* borrowed: to go with the frame, in this order */
+	size_t n_fds;
+};
+
+/* Fills *b, whose address must stay. 0; -EINVAL for what makes no sense, -ENOMEM, or what getcwd(3)
+ * said; recorded. Free in every case. */
+int spawn_build(struct redd *r, struct spawn_build *b, const struct redd_spawn_options *o,
+		const struct redd_subscribe_options *subscribe);
+void spawn_build_deinit(struct spawn_build *b);
+
+/* The size of a terminal as a message. */
+Redd__V1__Terminal terminal_build(const struct redd_terminal *t);
+
+#endif

@@ -1,0 +1,120 @@
+/* Spawn: the port's handle exists before the answer, and is named by the request until the answer
+ * gives it an id, so that writes, signals and a close can follow in the same packet.
+ */
+#include <errno.h>
+
+#include "client/call.h"
+#include "client/spawn_build.h"
+#include "proto/base/err.h"
+
+static int spawn_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
+		      struct redd_reply *reply)
+{
+	const Redd__V1__Started *started = m->started;
+	struct redd_port *port = c->port;
+
+	if (!started->port)
+		return client_fail(r, -EPROTO, "the broker gave a port no id");
+	port->id = started->port;
+	port->pid = started->pid;
+	port->window = started->input_window;
+	reply->spawned = (struct redd_spawned){
+		.port = started->port,
+		.pid = started->pid,
+		.start_ns = started->start_ns,
+		.input_window = started->input_window,
+		.repeated = started->repeated,
+	};
+	if (!c->subscription)
+		return 0;
+	if (!started->subscribed)
+		return client_fail(r, -EPROTO,
+				   "the broker did not answer the subscription that "
+				   "was asked for with the spawn");
+	return subscription_begin(c->subscription, started->subscribed);
+}
+
+static void spawn_failed(struct redd *r, struct call *c, int result)
+{
+	(void)r;
+	if (c->subscription)
+		subscription_refused(c->subscription, result);
+}
+
+static const struct call_kind spawn_kind = {
+	.name = "Spawn",
+	.answer = REDD__V1__MESSAGE__BODY_STARTED,
+	.take = spawn_take,
+	.failed = spawn_failed,
+};
+
+static int spawn_send(struct redd_port *port, const struct redd_spawn_options *o,
+		      const struct redd_subscribe_options *subscribe, struct how how)
+{
+	__attribute__((cleanup(spawn_build_deinit))) struct spawn_build b;
+	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
+	struct call_target target = { .port = port, .fds = b.fds };
+	int e = spawn_build(port->r, &b, o, subscribe);
+
+	if (e < 0)
+		return err_pass(e);
+	if (subscribe) {
+		port->with_spawn = subscription_new(port, subscribe);
+		if (!port->with_spawn)
+			return -ENOMEM;
+		target.subscription = port->with_spawn;
+	}
+	target.n_fds = b.n_fds;
+	request.body_case = REDD__V1__REQUEST__BODY_SPAWN;
+	request.spawn = &b.message;
+	e = call_send(port->r, &spawn_kind, how, &target, &request, &port->spawn);
+	if (e < 0 && port->with_spawn)
+		port->with_spawn->state = SUBSCRIPTION_OVER; /* nobody knows it */
+	return e;
+}
+
+static int spawn_begin(struct redd *r, const struct redd_spawn_options *options,
+		       struct redd_port **ret_port, struct how how)
+{
+	struct redd_subscribe_options subscribe;
+	struct redd_spawn_options o;
+	struct redd_port *port;
+	int e;
+
+	OPTIONS_COPY(o, options);
+	if (o.subscribe)
+		OPTIONS_COPY(subscribe, o.subscribe);
+	if (r->state == CLIENT_DOWN)
+		return client_fail_down(r);
+	port = port_new(r);
+	if (!port)
+		return -ENOMEM;
+	e = spawn_send(port, &o, o.subscribe ? &subscribe : NULL, how);
+	if (e < 0) {
+		redd_port_free(port);
+		return err_pass(e);
+	}
+	*ret_port = port;
+	return 0;
+}
+
+int redd_spawn(struct redd *r, const struct redd_spawn_options *options,
+	       struct redd_port **ret_port)
+{
+	struct waiter w = { 0 };
+	struct redd_port *port = NULL;
+	int e = call_wait(r, spawn_begin(r, options, &port, WAITER(&w)), &w);
+
+	if (e < 0) {
+		redd_port_free(port);
+		return err_pass(e);
+	}
+	*ret_port = port;
+	return 0;
+}
+
+int redd_spawn_start(struct redd *r, const struct redd_spawn_options *options,
+		     struct redd_port **ret_port, struct redd_call *call)
+{
+	return spawn_begin(r, options, ret_port, STARTED(call));
+}

@@ -1,0 +1,215 @@
+/* Steering a port: signal, resize, wait, forget.
+ */
+#include <errno.h>
+
+#include "client/answers.h"
+#include "client/call.h"
+#include "client/spawn_build.h"
+#include "proto/base/err.h"
+
+/* --- signal ---------------------------------------------------------------------------------- */
+
+static int signal_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
+		       struct redd_reply *reply)
+{
+	const Redd__V1__Signalled *w = m->signalled;
+
+	(void)r;
+	(void)c;
+	reply->signalled.count = w->count;
+	reply->signalled.n_survivors =
+		pids_of(reply->signalled.survivors, w->survivors, w->n_survivors);
+	return 0;
+}
+
+static const struct call_kind signal_kind = {
+	.name = "Signal",
+	.answer = REDD__V1__MESSAGE__BODY_SIGNALLED,
+	.take = signal_take,
+};
+
+static int signal_begin(struct redd_port *port, int signal, enum redd_target target, struct how how)
+{
+	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
+	Redd__V1__Signal m = REDD__V1__SIGNAL__INIT;
+	struct call_target about = { .port = port };
+	Redd__V1__PortRef ref;
+
+	if (signal < 0 || (unsigned)target > REDD_TREE)
+		return client_fail(port->r, -EINVAL, "%d to target %d is no signal; see signal(7)",
+				   signal, (int)target);
+	port_name_in(port, &ref);
+	m.port = &ref;
+	m.has_signal = true;
+	m.signal = (uint32_t)signal;
+	m.has_target = true;
+	m.target = (Redd__V1__Target)target;
+	request.body_case = REDD__V1__REQUEST__BODY_SIGNAL;
+	request.signal = &m;
+	return call_send(port->r, &signal_kind, how, &about, &request, NULL);
+}
+
+int redd_signal(struct redd_port *port, int signal, enum redd_target target,
+		struct redd_signalled *ret)
+{
+	struct waiter w = { 0 };
+	int e = call_wait(port->r, signal_begin(port, signal, target, WAITER(&w)), &w);
+
+	if (e == 0 && ret)
+		*ret = w.reply.signalled;
+	return e;
+}
+
+int redd_signal_start(struct redd_port *port, int signal, enum redd_target target,
+		      struct redd_call *call)
+{
+	return signal_begin(port, signal, target, STARTED(call));
+}
+
+/* --- resize ---------------------------------------------------------------------------------- */
+
+static const struct call_kind resize_kind = {
+	.name = "Resize",
+	.answer = REDD__V1__MESSAGE__BODY_DONE,
+};
+
+static int resize_begin(struct redd_port *port, const struct redd_terminal *size, struct how how)
+{
+	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
+	Redd__V1__Resize m = REDD__V1__RESIZE__INIT;
+	Redd__V1__Terminal terminal = terminal_build(size);
+	struct call_target about = { .port = port };
+	Redd__V1__PortRef ref;
+
+	port_name_in(port, &ref);
+	m.port = &ref;
+	m.size = &terminal;
+	request.body_case = REDD__V1__REQUEST__BODY_RESIZE;
+	request.resize = &m;
+	return call_send(port->r, &resize_kind, how, &about, &request, NULL);
+}
+
+int redd_resize(struct redd_port *port, const struct redd_terminal *size)
+{
+	struct waiter w = { 0 };
+
+	return call_wait(port->r, resize_begin(port, size, WAITER(&w)), &w);
+}
+
+int redd_resize_start(struct redd_port *port, const struct redd_terminal *size,
+		      struct redd_call *call)
+{
+	return resize_begin(port, size, STARTED(call));
+}
+
+/* --- wait ------------------------------------------------------------------------------------ */
+
+static int wait_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
+		     struct redd_reply *reply)
+{
+	const Redd__V1__Waited *w = m->waited;
+	struct redd_waited *out = &reply->waited;
+
+	(void)c;
+	if (w->n_streams > REDD_STREAMS_MAX)
+		return client_fail(r, -EPROTO, "the broker told of more streams than there can be");
+	out->port = w->port;
+	out->exit = exit_of(w->exit);
+	out->n_holders = pids_of(out->holders, w->holders, w->n_holders);
+	out->n_streams = (int)w->n_streams;
+	for (size_t i = 0; i < w->n_streams; i++)
+		out->streams[i] = stream_info_of(w->streams[i]);
+	return 0;
+}
+
+static const struct call_kind wait_kind = {
+	.name = "Wait",
+	.answer = REDD__V1__MESSAGE__BODY_WAITED,
+	.take = wait_take,
+};
+
+static int wait_begin(struct redd_port *port, enum redd_until until, int64_t timeout_ms,
+		      struct how how)
+{
+	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
+	Redd__V1__Wait m = REDD__V1__WAIT__INIT;
+	struct call_target about = { .port = port };
+	Redd__V1__PortRef ref;
+
+	if ((unsigned)until > REDD_UNTIL_CLOSED || timeout_ms > UINT32_MAX)
+		return client_fail(port->r, -EINVAL,
+				   "a wait is until exited or closed, and for "
+				   "at most 49 days; leave the limit out");
+	port_name_in(port, &ref);
+	m.port = &ref;
+	m.has_until = true;
+	m.until = (Redd__V1__Wait__Until)until;
+	m.has_timeout_ms = timeout_ms >= 0;
+	m.timeout_ms = m.has_timeout_ms ? (uint32_t)timeout_ms : 0;
+	request.body_case = REDD__V1__REQUEST__BODY_WAIT;
+	request.wait = &m;
+	return call_send(port->r, &wait_kind, how, &about, &request, NULL);
+}
+
+int redd_wait(struct redd_port *port, enum redd_until until, int64_t timeout_ms,
+	      struct redd_waited *ret)
+{
+	struct waiter w = { 0 };
+	uint32_t limit = port->r->call_timeout_ms;
+	int e;
+
+	port->r->call_timeout_ms = 0; /* it has its own */
+	e = call_wait(port->r, wait_begin(port, until, timeout_ms, WAITER(&w)), &w);
+	port->r->call_timeout_ms = limit;
+	if (e == 0) {
+		*ret = w.reply.waited;
+		return 0;
+	}
+	*ret = (struct redd_waited){
+		.port = port->id,
+		.exit = exit_unknown(e == -ENOTCONN
+					     ? "the connection to the broker was lost before the "
+					       "exit was told"
+					     : "the wait failed"),
+	};
+	return e;
+}
+
+int redd_wait_start(struct redd_port *port, enum redd_until until, int64_t timeout_ms,
+		    struct redd_call *call)
+{
+	return wait_begin(port, until, timeout_ms, STARTED(call));
+}
+
+/* --- forget ---------------------------------------------------------------------------------- */
+
+static const struct call_kind forget_kind = {
+	.name = "Forget",
+	.answer = REDD__V1__MESSAGE__BODY_DONE,
+};
+
+static int forget_begin(struct redd_port *port, struct how how)
+{
+	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
+	Redd__V1__Forget m = REDD__V1__FORGET__INIT;
+	struct call_target about = { .port = port };
+	Redd__V1__PortRef ref;
+
+	port_name_in(port, &ref);
+	m.port = &ref;
+	request.body_case = REDD__V1__REQUEST__BODY_FORGET;
+	request.forget = &m;
+	return call_send(port->r, &forget_kind, how, &about, &request, NULL);
+}
+
+int redd_forget(struct redd_port *port)
+{
+	struct waiter w = { 0 };
+
+	return call_wait(port->r, forget_begin(port, WAITER(&w)), &w);
+}
+
+int redd_forget_start(struct redd_port *port, struct redd_call *call)
+{
+	return forget_begin(port, STARTED(call));
+}

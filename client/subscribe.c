@@ -1,0 +1,244 @@
+/* Subscriptions: asked for, given up, freed.
+ *
+ * One that the program frees while the broker still knows it stays in the table, deaf, until its
+ * Closed comes: its events are on their way. If it is freed before its answer came, the answer
+ * makes us ask for its end.
+ */
+#include "client/subscribe.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "client/answers.h"
+#include "client/call.h"
+#include "proto/base/err.h"
+
+const char subscription_not_told[] = "its end was not told while the subscription lasted";
+
+/* --- the request ----------------------------------------------------------------------------- */
+
+static int subscribe_check(struct redd *r, const struct redd_subscribe_options *o)
+{
+	if (o->n_streams > REDD_STREAMS_MAX || o->n_offsets > REDD_STREAMS_MAX)
+		return client_fail(r, -EINVAL, "a subscription names at most %d streams",
+				   REDD_STREAMS_MAX);
+	if ((unsigned)o->from > REDD_FROM_LAST_LINES || (unsigned)o->overflow > REDD_CANCEL ||
+	    (unsigned)o->credit_mode > REDD_CREDIT_NONE)
+		return client_fail(r, -EINVAL,
+				   "a subscription's start, overflow or credit mode is "
+				   "not one of those in redd.h");
+	return 0;
+}
+
+static void start_build(struct subscribe_build *b, const struct redd_subscribe_options *o)
+{
+	b->start = (Redd__V1__Start)REDD__V1__START__INIT;
+	b->start.has_from = true;
+	b->start.from = (Redd__V1__Start__From)o->from;
+	b->start.has_count = o->count != 0;
+	b->start.count = o->count;
+	for (size_t i = 0; i < o->n_offsets; i++) {
+		b->offsets[i] = (Redd__V1__StreamOffset)REDD__V1__STREAM_OFFSET__INIT;
+		b->offsets[i].has_stream = true;
+		b->offsets[i].stream = o->offsets[i].stream;
+		b->offsets[i].has_offset = true;
+		b->offsets[i].offset = o->offsets[i].offset;
+		b->offset_list[i] = &b->offsets[i];
+	}
+	b->start.n_offsets = o->n_offsets;
+	b->start.offsets = b->offset_list;
+}
+
+int subscribe_build(struct redd *r, struct subscribe_build *b,
+		    const struct redd_subscribe_options *o)
+{
+	Redd__V1__Subscribe *m = &b->message;
+	int e = subscribe_check(r, o);
+
+	if (e < 0)
+		return err_pass(e);
+	*m = (Redd__V1__Subscribe)REDD__V1__SUBSCRIBE__INIT;
+	for (size_t i = 0; i < o->n_streams; i++)
+		b->streams[i] = o->streams[i];
+	m->n_streams = o->n_streams;
+	m->streams = b->streams;
+	start_build(b, o);
+	m->start = &b->start;
+	m->has_overflow = o->overflow != REDD_OVERFLOW_DEFAULT;
+	m->overflow = (Redd__V1__Overflow)o->overflow;
+	m->has_credit = o->credit_mode != REDD_CREDIT_NONE;
+	m->credit = o->window ? o->window : WINDOW_DEFAULT;
+	m->has_stall_ms = o->stall_ms != 0;
+	m->stall_ms = o->stall_ms;
+	return 0;
+}
+
+struct redd_subscription *subscription_new(struct redd_port *port,
+					   const struct redd_subscribe_options *o)
+{
+	struct redd_subscription *s = calloc(1, sizeof(*s));
+
+	if (!s) {
+		client_fail(port->r, err_begin(-ENOMEM), "no memory for a subscription");
+		return NULL;
+	}
+	s->refs = 1;
+	s->r = port->r;
+	s->port = port_ref(port);
+	s->handler = o->handler;
+	s->credit_mode = o->credit_mode;
+	s->window = o->window ? o->window : WINDOW_DEFAULT;
+	s->from_beginning = o->from == REDD_FROM_BEGINNING;
+	s->verify = o->verify;
+	s->exit = exit_unknown(subscription_not_told);
+	list_init(&s->by_id);
+	list_init(&s->owing);
+	list_append(&s->r->subscriptions, &s->link);
+	list_append(&port->subscriptions, &s->of_port);
+	return s;
+}
+
+static int subscribe_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
+			  struct redd_reply *reply)
+{
+	(void)r;
+	(void)reply;
+	if (m->subscribed->port)
+		c->port->id = m->subscribed->port;
+	if (m->subscribed->has_input_window)
+		c->port->window = m->subscribed->input_window;
+	return subscription_begin(c->subscription, m->subscribed);
+}
+
+static void subscribe_failed(struct redd *r, struct call *c, int result)
+{
+	(void)r;
+	subscription_refused(c->subscription, result);
+}
+
+static const struct call_kind subscribe_kind = {
+	.name = "Subscribe",
+	.answer = REDD__V1__MESSAGE__BODY_SUBSCRIBED,
+	.take = subscribe_take,
+	.failed = subscribe_failed,
+};
+
+static int subscribe_begin(struct redd_port *port, const struct redd_subscribe_options *options,
+			   struct redd_subscription **ret, struct how how)
+{
+	struct redd_subscribe_options o;
+	struct subscribe_build b;
+	Redd__V1__PortRef ref;
+	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
+	struct call_target target = { .port = port };
+	int e;
+
+	OPTIONS_COPY(o, options);
+	e = subscribe_build(port->r, &b, &o);
+	if (e < 0)
+		return err_pass(e);
+	target.subscription = subscription_new(port, &o);
+	if (!target.subscription)
+		return -ENOMEM;
+	port_name_in(port, &ref);
+	b.message.port = &ref;
+	request.body_case = REDD__V1__REQUEST__BODY_SUBSCRIBE;
+	request.subscribe = &b.message;
+	e = call_send(port->r, &subscribe_kind, how, &target, &request, NULL);
+	if (e < 0) {
+		target.subscription->state = SUBSCRIPTION_OVER;
+		redd_subscription_free(target.subscription);
+		return err_pass(e);
+	}
+	*ret = target.subscription;
+	return 0;
+}
+
+int redd_subscribe(struct redd_port *port, const struct redd_subscribe_options *options,
+		   struct redd_subscription **ret)
+{
+	struct waiter w = { 0 };
+	struct redd_subscription *s = NULL;
+	int e = call_wait(port->r, subscribe_begin(port, options, &s, WAITER(&w)), &w);
+
+	if (e < 0) {
+		redd_subscription_free(s);
+		return err_pass(e);
+	}
+	*ret = s;
+	return 0;
+}
+
+int redd_subscribe_start(struct redd_port *port, const struct redd_subscribe_options *options,
+			 struct redd_subscription **ret, struct redd_call *call)
+{
+	return subscribe_begin(port, options, ret, STARTED(call));
+}
+
+/* --- the end --------------------------------------------------------------------------------- */
+
+static const struct call_kind unsubscribe_kind = {
+	.name = "Unsubscribe",
+	.answer = REDD__V1__MESSAGE__BODY_DONE,
+};
+
+static void unsubscribe_build(Redd__V1__Request *request, Redd__V1__Unsubscribe *m,
+			      const struct redd_subscription *s)
+{
+	*m = (Redd__V1__Unsubscribe)REDD__V1__UNSUBSCRIBE__INIT;
+	m->has_subscription = true;
+	m->subscription = s->id;
+	request->body_case = REDD__V1__REQUEST__BODY_UNSUBSCRIBE;
+	request->unsubscribe = m;
+}
+
+static int unsubscribe_begin(struct redd_subscription *s, struct how how)
+{
+	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
+	Redd__V1__Unsubscribe m;
+	struct call_target target = { .subscription = s };
+
+	if (s->state == SUBSCRIPTION_ASKED && s->r->state != CLIENT_DOWN)
+		return client_fail(s->r, -EAGAIN,
+				   "the subscription was not answered yet; end it after");
+	unsubscribe_build(&request, &m, s);
+	return call_send(s->r, &unsubscribe_kind, how, &target, &request, NULL);
+}
+
+int redd_unsubscribe(struct redd_subscription *s)
+{
+	struct waiter w = { 0 };
+
+	return call_wait(s->r, unsubscribe_begin(s, WAITER(&w)), &w);
+}
+
+int redd_unsubscribe_start(struct redd_subscription *s, struct redd_call *call)
+{
+	return unsubscribe_begin(s, STARTED(call));
+}
+
+void subscription_abandon(struct redd_subscription *s)
+{
+	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
+	Redd__V1__Unsubscribe m;
+
+	unsubscribe_build(&request, &m, s);
+	/* When even the reserve is full the events that still come are dropped here, unread. */
+	call_own(s->r, &unsubscribe_kind, &request);
+}
+
+void redd_subscription_free(struct redd_subscription *s)
+{
+	if (!s)
+		return;
+	s->handler = (struct redd_handler){ 0 };
+	list_remove(&s->of_port);
+	list_remove(&s->owing);
+	if (s->port->with_spawn == s)
+		s->port->with_spawn = NULL;
+	if (s->state == SUBSCRIPTION_LIVE && s->r->state != CLIENT_DOWN)
+		subscription_abandon(s);
+	if (s->state == SUBSCRIPTION_LIVE || s->state == SUBSCRIPTION_ASKED)
+		s->state = SUBSCRIPTION_LEFT;
+	subscription_unref(s);
+}

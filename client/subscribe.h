@@ -1,0 +1,43 @@
+/* Subscriptions: made and ended (subscribe.c), fed (output.c), paid (credit.c).
+ */
+#ifndef REDD_CLIENT_SUBSCRIBE_H
+#define REDD_CLIENT_SUBSCRIBE_H
+
+#include "client/handles.h"
+#include "proto/redd.pb-c.h"
+
+/* A Subscribe message with what it points to. */
+struct subscribe_build {
+	Redd__V1__Subscribe message;
+	Redd__V1__Start start;
+	Redd__V1__StreamOffset offsets[REDD_STREAMS_MAX];
+	Redd__V1__StreamOffset *offset_list[REDD_STREAMS_MAX];
+	uint32_t streams[REDD_STREAMS_MAX];
+};
+
+/* Why a subscription's exit is unknown as long as nobody told it. */
+extern const char subscription_not_told[];
+
+/* Fills *b, whose address must stay, from options of which OPTIONS_COPY() was made. 0 or -EINVAL,
+ * recorded. */
+int subscribe_build(struct redd *r, struct subscribe_build *b,
+		    const struct redd_subscribe_options *o);
+
+/* A handle that waits for its answer, with one reference, the program's; it holds one on the port.
+ * NULL without memory, recorded. */
+struct redd_subscription *subscription_new(struct redd_port *port,
+					   const struct redd_subscribe_options *o);
+
+/* The broker has answered: events may come. 0 or -EPROTO, recorded. */
+int subscription_begin(struct redd_subscription *s, const Redd__V1__Subscribed *wire);
+
+/* The request failed: the program hears REDD_CLOSED_REFUSED. */
+void subscription_refused(struct redd_subscription *s, int result);
+
+/* Asks the broker to end one that the program has freed. */
+void subscription_abandon(struct redd_subscription *s);
+
+/* Notes what an event cost. */
+void subscription_spend(struct redd_subscription *s, uint64_t cost);
+
+#endif

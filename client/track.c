@@ -1,0 +1,94 @@
+/* Tracks: the proof that a subscription got all of a stream. See the header for what must hold. */
+#include "client/track.h"
+
+#include <xxhash.h>
+
+void track_init(struct track *t, uint32_t stream, bool hash)
+{
+	*t = (struct track){ .stream = stream, .state = TRACK_NEW };
+	if (!hash)
+		return;
+	t->hash = XXH3_createState();
+	if (t->hash)
+		XXH3_64bits_reset(t->hash);
+}
+
+void track_deinit(struct track *t)
+{
+	if (t->hash)
+		XXH3_freeState(t->hash);
+	t->hash = NULL;
+}
+
+static void track_break(struct track *t, const char *reason)
+{
+	if (!t->broken)
+		t->broken = reason;
+}
+
+void track_start(struct track *t, uint64_t offset)
+{
+	if (t->state != TRACK_NEW)
+		return;
+	t->state = TRACK_OPEN;
+	t->start = t->next = offset;
+}
+
+/* True when something may come at this offset; a track that was not started begins there. */
+static bool track_accepts(struct track *t, uint64_t offset)
+{
+	if (t->state == TRACK_ENDED)
+		track_break(t, "something came after the end");
+	track_start(t, offset);
+	if (offset < t->next)
+		track_break(t, "bytes came twice");
+	else if (offset > t->next)
+		track_break(t, "bytes are missing without a gap");
+	return !t->broken;
+}
+
+void track_output(struct track *t, uint64_t offset, uint64_t consumed, const void *data,
+		  size_t size)
+{
+	t->seen += size;
+	if (!track_accepts(t, offset))
+		return;
+	if (consumed != size || offset + consumed < offset) {
+		track_break(t, "an output does not say how much it took");
+		return;
+	}
+	t->next += consumed;
+	if (t->hash)
+		XXH3_64bits_update(t->hash, data, size);
+}
+
+void track_gap(struct track *t, uint64_t offset, uint64_t end)
+{
+	if (!track_accepts(t, offset))
+		return;
+	if (end < offset) {
+		track_break(t, "a gap ends before it begins");
+		return;
+	}
+	t->gaps += end - offset;
+	t->next = end;
+}
+
+void track_end(struct track *t, uint64_t total)
+{
+	if (t->state == TRACK_ENDED)
+		track_break(t, "the stream ended twice");
+	track_start(t, total);
+	t->state = TRACK_ENDED;
+	if (total != t->next)
+		track_break(t, total > t->next ? "bytes are missing at the end"
+					       : "more bytes came than the stream had");
+}
+
+bool track_checksum(const struct track *t, uint64_t *ret)
+{
+	if (!t->hash || t->broken || t->start != 0 || t->gaps != 0 || t->state != TRACK_ENDED)
+		return false;
+	*ret = XXH3_64bits_digest(t->hash);
+	return true;
+}
