@@ -1,0 +1,41 @@
+/* Reading /proc. No allocation, no stdio. */
+#ifndef REDD_HELPER_PROC_H
+#define REDD_HELPER_PROC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* What of /proc/PID/stat is of use here (proc(5)). */
+struct proc_stat {
+	pid_t pid;
+	char state;
+	pid_t parent;
+	pid_t group;
+	pid_t session;
+	uint32_t flags;
+	uint64_t start_ticks;
+};
+
+/* Pure: reads the text of a stat file, whose second field may hold any byte. False if it is none.
+ */
+bool proc_stat_parse(const char *text, size_t size, struct proc_stat *ret);
+
+/* 0 or a negative errno: -ENOENT, -ESRCH when there is no such process. */
+int proc_stat_read(pid_t pid, struct proc_stat *ret);
+
+/* True if `entry` is one whole NAME=VALUE of the environment that the process was started with;
+ * false also when it may not be read. */
+bool proc_has_environment(pid_t pid, const char *entry);
+
+/* Calls back for every process there is, until the callback returns false. 0 or a negative errno.
+ */
+int proc_each(bool (*each)(pid_t pid, void *context), void *context);
+
+/* Calls back for every descriptor of a process with the text of its link (cut if it is long), until
+ * the callback returns false. 0 or a negative errno, -EACCES for processes of others. */
+int proc_each_fd(pid_t pid, bool (*each)(pid_t pid, int fd, const char *link, void *context),
+		 void *context);
+
+#endif
