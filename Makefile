@@ -20,7 +20,7 @@ VERSION = $(shell sed -n 's/^\#define REDD_VERSION.*"\(.*\)"/\1/p' client/redd.h
 PACKAGES := gcc libc6-dev libprotobuf-c-dev protobuf-c-compiler libuv1-dev libxxhash-dev \
 	libinih-dev scdoc python3 python3-protobuf protobuf-compiler
 PACKAGES_CHECK := $(PACKAGES) libcriterion-dev clang clang-format valgrind strace perl procps \
-	rsync git tmux
+	pkg-config rsync git tmux
 
 .SUFFIXES:
 .DELETE_ON_ERROR:
@@ -85,6 +85,8 @@ HOOKS_SRC := tests/lib/hooks.c
 TESTLIB_SRC := $(filter-out $(HOOKS_SRC) tests/lib/countdown.c,$(wildcard tests/lib/*.c))
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 INTEGRATION_SRC := $(wildcard tests/integration/test_*.c)
+# Suites in Python and shell; they are for the flavours without valgrind.
+SCRIPTS := $(if $(filter valgrind,$(FLAVOUR)),,$(wildcard tests/*/test_*.py tests/*/test_*.sh))
 PROG_SRC := $(wildcard tests/progs/*.c)
 BENCH_SRC := $(wildcard tests/bench/*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/*.c)
@@ -163,7 +165,7 @@ unit: all progs $(UNIT)
 	@tests/lib/suites.sh $(FLAVOUR) $(BUILD) $(UNIT)
 
 integration: all progs examples $(PRELOADS) $(INTEGRATION)
-	@tests/lib/suites.sh $(FLAVOUR) $(BUILD) $(INTEGRATION)
+	@tests/lib/suites.sh $(FLAVOUR) $(BUILD) $(INTEGRATION) $(SCRIPTS)
 
 progs: $(PROGS)
 

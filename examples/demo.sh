@@ -49,11 +49,9 @@ tell '1. A broker, on a socket of its own'
 note "redd-broker --socket $REDD_SOCKET"
 redd-broker --socket "$REDD_SOCKET" 2>"$work/broker.log" &
 broker=$!
-# The first client waits until the service answers.
-for _ in $(seq 200); do
-	[ -S "$REDD_SOCKET" ] && break
+# The first client that gets an answer ends the wait.
+until redd ping >/dev/null 2>&1; do
 	kill -0 "$broker" 2>/dev/null || wrong 'the broker did not start'
-	read -rt 0.05 <> <(:) || true
 done
 show redd ping
 right "the service runs as process $broker"
@@ -118,11 +116,14 @@ show redd forget words
 show redd forget sleeper
 
 tell '8. The end'
+processes=$(cat "/proc/$broker/task/$broker/children")
 show redd shutdown
 status=0
 wait "$broker" || status=$?
 broker=
 [ "$status" -eq 0 ] || wrong "the service left with $status"
 [ ! -e "$REDD_SOCKET" ] || wrong 'the socket is still there'
-[ -z "$(pgrep -f "$REDD_SOCKET" || true)" ] || wrong 'a process is still there'
+for process in $processes; do
+	[ ! -e "/proc/$process" ] || wrong "process $process is still there"
+done
 right 'the service ended with 0; no process, socket or lock is left'
