@@ -108,7 +108,6 @@ static struct redd_port *source_spawn(struct bench *b, struct redd *r)
 	};
 	struct redd_port *port;
 
-	snprintf(b->argument, sizeof(b->argument), "%llu", b->total);
 	return redd_spawn(r, &o, &port) ? NULL : port;
 }
 
@@ -157,6 +156,7 @@ int main(void)
 	int r = 0;
 
 	b.total = measure_size("BENCH_FANOUT", 256ull << 20);
+	snprintf(b.argument, sizeof(b.argument), "%llu", b.total);
 	if (service_start(&b.service, NULL))
 		return 1;
 	for (b.readers = 1; b.readers <= READERS_MAX && !r; b.readers *= 4) {

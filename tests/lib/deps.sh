@@ -7,7 +7,7 @@ missing=
 for package in "$@"; do
 	status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null) || status=none
 	case $status in
-	*installed) ;;
+	installed) ;;
 	*) missing="$missing $package" ;;
 	esac
 done

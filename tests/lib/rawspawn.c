@@ -11,12 +11,13 @@
 #include <unistd.h>
 
 #define STACK_SIZE 32768
+#define ARGS_MAX   7
 
 extern char **environ;
 
 struct plan {
 	int in, out, err;
-	char *const *argv;
+	char *argv[ARGS_MAX + 1];
 };
 
 static int child_main(void *user)
@@ -59,7 +60,9 @@ int rawspawn(struct rawspawn *p, char *const *argv, bool async)
 	/* At the bottom of the child's own stack, so that it lives as long as the child needs it.
 	 */
 	plan = p->stack;
-	*plan = (struct plan){ in[0], out[1], err[1], argv };
+	*plan = (struct plan){ in[0], out[1], err[1], { NULL } };
+	for (int i = 0; i < ARGS_MAX && argv[i]; i++)
+		plan->argv[i] = argv[i];
 	p->in = in[1];
 	p->out = out[0];
 	p->err = err[0];

@@ -19,8 +19,9 @@ struct rawspawn {
 		-1, -1, -1, -1, 0, 0 \
 	}
 
-/* Clones with CLONE_VM and, unless `async`, CLONE_VFORK, and executes argv[0] (no search) with our
- * environment. 0 or -1. The struct may be used again once the process has ended. */
+/* Clones with CLONE_VM and, unless `async`, CLONE_VFORK, and executes argv[0] (no search; at most
+ * 7 arguments in all) with our environment. 0 or -1. The struct may be used again once the process
+ * has ended. */
 int rawspawn(struct rawspawn *p, char *const *argv, bool async);
 
 /* Reaps; returns its wait code (0 to 255), 128 + signal, or -1. Closes what is open. */
