@@ -56,26 +56,27 @@ int cursor_find_start(const struct ring *ring, enum cursor_from from, uint64_t v
 		      uint64_t *ret_offset)
 {
 	uint64_t head = ring ? ring_head(ring) : 0;
+	uint64_t offset = 0;
 
 	switch (from) {
 	case CURSOR_FROM_BEGINNING:
-		*ret_offset = 0;
 		break;
 	case CURSOR_FROM_NOW:
-		*ret_offset = head;
+		offset = head;
 		break;
 	case CURSOR_FROM_OFFSET:
 		if (value > head)
 			return CURSOR_E_AHEAD;
-		*ret_offset = value;
+		offset = value;
 		break;
 	case CURSOR_FROM_LAST_BYTES:
-		*ret_offset = head - MIN(value, head);
+		offset = head - MIN(value, head);
 		break;
 	case CURSOR_FROM_LAST_LINES:
-		*ret_offset = ring ? ring_find_last_lines(ring, value) : 0;
+		offset = ring ? ring_find_last_lines(ring, value) : 0;
 		break;
 	}
+	*ret_offset = offset;
 	return 0;
 }
 
