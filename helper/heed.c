@@ -135,10 +135,8 @@ static void heed_forget(struct keeper *k, struct heard *m)
 {
 	struct hold_slot *s = hold_find(k->hold, &m->forget.id);
 
-	if (s)
+	if (s) /* a spawn that was refused never had one */
 		hold_forget(k->hold, s);
-	else
-		complain(m, "names no slot that is held");
 }
 
 static void heed_ring(struct keeper *k, struct heard *m)
@@ -162,8 +160,8 @@ static void heed_records(struct keeper *k, struct heard *m)
 	m->fds[0] = -1;
 }
 
-/* The group's number cannot be somebody else's while its leader is not reaped. */
-static int signal_group(struct keeper *k, const struct link_group_signal *g)
+/* Neither the leader's number nor the group's can be somebody else's while it is not reaped. */
+static int signal_leader(struct keeper *k, const struct link_group_signal *g)
 {
 	struct hold_slot *s = hold_find(k->hold, &g->id);
 
@@ -171,12 +169,12 @@ static int signal_group(struct keeper *k, const struct link_group_signal *g)
 		return EINVAL;
 	if (!s || s->state != HOLD_STATE_RUNNING || s->pid <= 1)
 		return ESRCH;
-	return kill(-s->pid, g->signal) < 0 ? errno : 0;
+	return kill(g->head.type == LINK_SIGNAL ? s->pid : -s->pid, g->signal) < 0 ? errno : 0;
 }
 
-static void heed_group(struct keeper *k, struct heard *m)
+static void heed_signal(struct keeper *k, struct heard *m)
 {
-	m->group.error = signal_group(k, &m->group);
+	m->group.error = signal_leader(k, &m->group);
 	m->group.head.type = LINK_GROUP_SIGNALLED;
 	tell_answer(k, &m->group, sizeof(m->group));
 }
@@ -219,7 +217,8 @@ static const struct {
 	[LINK_FORGET] = { sizeof(struct link_forget), 0, heed_forget },
 	[LINK_RING] = { sizeof(struct link_ring), 1, heed_ring },
 	[LINK_RECORDS] = { sizeof(struct link_records), 1, heed_records },
-	[LINK_SIGNAL_GROUP] = { sizeof(struct link_group_signal), 0, heed_group },
+	[LINK_SIGNAL_GROUP] = { sizeof(struct link_group_signal), 0, heed_signal },
+	[LINK_SIGNAL] = { sizeof(struct link_group_signal), 0, heed_signal },
 	[LINK_BEAT] = { sizeof(struct link_beat), 0, heed_beat },
 	[LINK_BYE] = { sizeof(struct link_bye), 0, heed_bye },
 };

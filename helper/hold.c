@@ -231,14 +231,16 @@ static bool has_birth(const struct link_deposit *m)
 	return false;
 }
 
-/* Room for those names that the slot does not have yet; one place is the pidfd's. */
+/* Room for those names that the slot does not have yet; the pidfd takes the birth socket's place.
+ */
 static bool has_room(const struct hold_slot *s, const struct link_deposit *m)
 {
-	uint32_t n = s->n_holds;
+	uint32_t n = s->n_holds + 1;
 
 	for (uint32_t i = 0; i < m->n_holds; i++)
-		n += find_hold(s, m->holds[i]) == s->n_holds;
-	return n < LINK_HOLDS_MAX;
+		n += m->holds[i] != LINK_HOLD(HOLD_BIRTH, 0) &&
+		     find_hold(s, m->holds[i]) == s->n_holds;
+	return n <= LINK_HOLDS_MAX;
 }
 
 static void slot_take(struct hold *h, struct hold_slot *s, const struct link_deposit *m,
@@ -271,7 +273,7 @@ int hold_deposit(struct hold *h, const struct link_deposit *m, const int *take_f
 		return HOLD_E_CONFLICT;
 	if (!has_room(is_new ? &nothing : s, m))
 		return HOLD_E_CONFLICT;
-	if (hold_is_full(h, m->n_holds))
+	if (hold_is_full(h, m->n_holds) && !(is_birth && m->n_holds == 1))
 		return HOLD_E_FULL;
 	if (is_new)
 		s = slot_begin(h, &m->id);

@@ -96,7 +96,7 @@ bool hold_is_full(const struct hold *h, size_t n);
 /* Takes the descriptors of a deposit, m->n_holds of them, all of which are consumed on success
  * only. Replaces those it already has under the same name. 0 with *ret_slot; HOLD_E_UNKNOWN (id or
  * holds are wrong), HOLD_E_CONFLICT (the slot is another's, or has a birth under way or behind it),
- * HOLD_E_FULL. */
+ * HOLD_E_FULL (never for a birth socket alone: it must not be lost). */
 int hold_deposit(struct hold *h, const struct link_deposit *m, const int *take_fds,
 		 struct hold_slot **ret_slot);
 

@@ -12,6 +12,8 @@
  * birth.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <sys/epoll.h>
 
 #include "helper/birth.h"
@@ -97,18 +99,33 @@ void judge_exit(struct keeper *k, struct hold_slot *s)
 /* --- births ------------------------------------------------------------------------------------
  */
 
+/* Where there is no pidfd_open(2) (valgrind), the directory in /proc takes its place: signals can
+ * be sent by it too. It cannot be watched; the sweep finds the end. */
+static int open_process(pid_t pid)
+{
+	int fd = (int)raw(SYS_pidfd_open, pid, 0);
+	char path[32];
+
+	if (fd != -ENOSYS)
+		return fd;
+	snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+	return (int)raw(SYS_openat, AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
 /* False when it has to be tried again. */
 static bool watch_process(struct keeper *k, struct hold_slot *s)
 {
-	int fd = s->pidfd;
+	int r;
 
-	if (fd < 0)
-		fd = (int)raw(SYS_pidfd_open, s->pid, 0);
-	if (fd < 0)
-		return false;
-	if (s->pidfd < 0)
+	if (s->pidfd < 0) {
+		int fd = open_process(s->pid);
+
+		if (fd < 0)
+			return false;
 		hold_take_pidfd(k->hold, s, fd);
-	return keeper_watch(k, fd, EPOLLIN, event_of(k, KEEPER_EVENT_PROCESS, s)) == 0;
+	}
+	r = keeper_watch(k, s->pidfd, EPOLLIN, event_of(k, KEEPER_EVENT_PROCESS, s));
+	return r == 0 || r == -EEXIST || r == -EPERM;
 }
 
 /* Its program runs, or ran: only now STARTED is told, as it has to come with a pidfd. */

@@ -173,10 +173,10 @@ static void watch_broker(struct keeper *k, int64_t now)
 {
 	if (k->watch_at_ms > now)
 		return;
-	k->watch_at_ms = k->beat_at_ms + WATCHDOG_MS;
+	k->watch_at_ms = k->beat_at_ms + (k->has_beaten ? WATCHDOG_MS : KEEPER_START_MS);
 	if (k->watch_at_ms > now)
 		return;
-	log_error("the broker has been silent for %u ms: it is killed", WATCHDOG_MS);
+	log_error("the broker has been silent for too long: it is killed");
 	launch_kill(&k->broker);
 	k->watch_at_ms = KEEPER_NEVER;
 }

@@ -11,7 +11,8 @@
 #include "helper/keeper_config.h"
 #include "helper/link.h"
 
-#define KEEPER_NEVER INT64_MAX /* a time that does not come */
+#define KEEPER_START_MS (4 * WATCHDOG_MS) /* until a broker's first beat */
+#define KEEPER_NEVER	INT64_MAX	  /* a time that does not come */
 
 /* What a message to a new broker is about to say; then the link is UP for whatever happens. */
 enum keeper_phase {
@@ -80,7 +81,7 @@ struct keeper {
 int64_t keeper_now_ms(void);
 uint64_t keeper_event_data(enum keeper_event event, uint32_t generation, uint32_t index);
 
-/* Watches fd. 0 or a negative errno. */
+/* Watches fd. 0 or a negative errno: -EPERM for what cannot be watched, -EEXIST for what is. */
 int keeper_watch(struct keeper *k, int fd, uint32_t events, uint64_t data);
 
 /* --- launch.c: start and end of broker and forker ----------------------------------------------

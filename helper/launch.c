@@ -183,7 +183,7 @@ static int broker_start(struct keeper *k)
 	k->incarnation++;
 	k->has_beaten = false;
 	k->beat_at_ms = keeper_now_ms();
-	k->watch_at_ms = k->beat_at_ms + WATCHDOG_MS;
+	k->watch_at_ms = k->beat_at_ms + KEEPER_START_MS;
 	hold_tell_all(k->hold);
 	join(k);
 	return 0;

@@ -58,6 +58,7 @@ enum link_type {
 	LINK_SIGNAL_GROUP,
 	LINK_BEAT,
 	LINK_BYE,
+	LINK_SIGNAL,
 	/* broker to forker */
 	LINK_SPAWN = 32,
 	/* keeper to broker */
@@ -145,7 +146,9 @@ struct link_records {
 
 /* LINK_SIGNAL_GROUP: kill(-pid) while the keeper still has the leader unreaped, for kernels without
  * PIDFD_SIGNAL_PROCESS_GROUP (before 6.9). Answered by LINK_GROUP_SIGNALLED with the same cookie
- * and error 0, ESRCH (the leader has been reaped) or what kill(2) said. */
+ * and error 0, ESRCH (the leader has been reaped) or what kill(2) said.
+ * LINK_SIGNAL: the same with kill(pid), the leader alone, for where pidfd_send_signal(2) is refused
+ * with ENOSYS (valgrind); answered in the same way. */
 struct link_group_signal {
 	struct link_head head;
 	struct link_spawn_id id;

@@ -167,11 +167,16 @@ static bool is_same(pid_t pid, uint64_t start_ticks)
 	return proc_stat_read(pid, &stat) == 0 && stat.start_ticks == start_ticks;
 }
 
-/* 0 or an errno; somebody who is gone is no error. */
+/* 0 or an errno; somebody who is gone is no error. Only where there are no pidfds at all (valgrind)
+ * the number is used, right after it was seen to be the same process still. */
 static int signal_member(const struct member *m, int signal)
 {
-	long r = raw(SYS_pidfd_send_signal, m->pidfd, signal, NULL, 0);
+	long r = m->pidfd;
 
+	if (r >= 0)
+		r = raw(SYS_pidfd_send_signal, m->pidfd, signal, NULL, 0);
+	if (r == -ENOSYS && is_same(m->pid, m->start_ticks))
+		r = raw(SYS_kill, m->pid, signal);
 	return r == -ESRCH ? 0 : (int)-r;
 }
 
@@ -199,7 +204,7 @@ static void signal_from(struct tree *t, size_t first, int signal)
 {
 	for (size_t i = first; i < t->n_members; i++) {
 		const struct member *m = &t->members[i];
-		int error = m->pidfd < 0 ? -m->pidfd : signal_member(m, signal);
+		int error = signal_member(m, signal);
 
 		if (error && !t->reply->error)
 			t->reply->error = error;
