@@ -66,8 +66,8 @@ right 'same output, and its own status 3'
 
 tell '3. One process, several clients'
 counter='{ n += NF; print NR ": " NF " words"; fflush() } END { print n " words in all"; exit 7 }'
-note "redd run -d --name words --stdin pipe -- awk '$counter'"
-port=$(redd run -d --name words --stdin pipe -- awk "$counter")
+note "redd run -di --name words -- awk '$counter'"
+port=$(redd run -di --name words -- awk "$counter")
 right "port $port; nobody watches yet"
 note 'two clients follow it from now on:   redd logs -f words'
 redd logs -f words >"$work/first" &

@@ -7,6 +7,8 @@
 
 static void suite_stretch(struct criterion_suite_set *suite, double factor)
 {
+	if (suite->suite.data)
+		suite->suite.data->timeout *= factor;
 	FOREACH_SET(struct criterion_test * test, suite->tests)
 	test->data->timeout *= factor;
 }
