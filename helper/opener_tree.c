@@ -243,6 +243,8 @@ static void wait_dead(const struct member *m, int64_t until_ms)
 
 	if (m->pidfd >= 0 && left > 0)
 		poll(&p, 1, (int)left);
+	while (m->pidfd < 0 && !is_dead(m) && opener_now_ms() < until_ms)
+		poll(NULL, 0, 5);
 }
 
 static void name_survivors(struct tree *t)
