@@ -3,7 +3,7 @@
 # directory. Goes on after a failure, so that one run tells all; the last line is the sum.
 #
 # Steps: format, layers, build with gcc and with clang without a warning, all suites plain, under
-# address and undefined behaviour sanitizers, and under valgrind, and the program as installed.
+# address and undefined behaviour sanitizers, and under valgrind, and a little fuzzing.
 set -uo pipefail
 
 export COUNTS
@@ -56,6 +56,7 @@ step 'build with gcc, no warning' build gcc
 step 'build with clang, no warning' build clang
 step 'build with sanitizers' build asan
 step 'build for valgrind' build valgrind
+step 'fuzzers, for five seconds each' "$MAKE" fuzz FUZZ_SECONDS=5
 suites 'unit suites' gcc unit
 suites 'integration suites' gcc integration
 suites 'unit suites with sanitizers' asan unit

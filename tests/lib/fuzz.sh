@@ -14,9 +14,14 @@ for fuzzer in "$@"; do
 	seeds=tests/fuzz/corpus/$name
 	mkdir -p "$corpus"
 	echo "== $name, $seconds s"
-	"$fuzzer" -max_total_time="$seconds" -print_final_stats=1 -timeout=5 -rss_limit_mb=2048 \
+	log=$(dirname "$fuzzer")/$name.log
+	if "$fuzzer" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=2048 \
 		-artifact_prefix="$(dirname "$fuzzer")/$name-" "$corpus" \
-		$([ -d "$seeds" ] && echo "$seeds") 2>&1 | tail -20
-	[ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
+		$([ -d "$seeds" ] && echo "$seeds") >"$log" 2>&1; then
+		tail -1 "$log"
+	else
+		tail -60 "$log"
+		failed=1
+	fi
 done
 exit $failed
