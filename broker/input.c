@@ -231,10 +231,10 @@ int input_iov(const struct input *in, struct iovec *iov, int max)
 	int n = 0;
 
 	list_for_each (item, &in->items, link) {
-		if (n == max || item->is_close)
+		if (n == max)
 			break;
 		if (item->done == item->size)
-			continue;
+			continue; /* done, or without data as a close is */
 		iov[n].iov_base = item->data + item->done;
 		iov[n].iov_len = item->size - item->done;
 		n++;

@@ -46,8 +46,8 @@ struct ring_memory {
  */
 int ring_memory_make(uint32_t size, struct ring_memory *ret);
 
-/* Checks and maps one that another process made; take_fd is consumed. 0, RING_E_BAD, RING_E_SEALED
- * (ring.h) or a negative errno. */
+/* Checks and maps one that another process made (head, tail and checksum are not looked at);
+ * take_fd is consumed. 0, RING_E_BAD, RING_E_SEALED (ring.h) or a negative errno. */
 int ring_memory_adopt(int take_fd, struct ring_memory *ret);
 
 /* Unmaps and closes; harmless when there is none. */

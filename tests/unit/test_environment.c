@@ -150,7 +150,7 @@ Test(environment, agrees_with_a_plain_list)
 {
 	const uint64_t seed = 12;
 	struct random r = { seed };
-	static char texts[600][16];
+	static char texts[600][32];
 	const char *plain[40] = { 0 }; /* by number of the name */
 	int order[40], n_order = 0;
 
@@ -184,7 +184,7 @@ Test(environment, agrees_with_a_plain_list)
 
 Test(environment, want_of_memory_loses_nothing_that_was_taken)
 {
-	static char texts[500][16];
+	static char texts[500][32];
 	unsigned int failed = 0;
 
 	for (int i = 0; i < 500; i++) {

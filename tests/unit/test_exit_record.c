@@ -17,13 +17,13 @@ static struct exit_record of(int status)
 
 Test(exit_record, tells_every_code)
 {
-	for (int code = 0; code < 256; code++) {
-		struct exit_record e = of(W_EXITCODE(code, 0));
+	for (unsigned int code = 0; code < 256; code++) {
+		struct exit_record e = of(W_EXITCODE((int)code, 0));
 
 		cr_assert_eq(e.state, EXIT_STATE_CODE);
 		cr_assert_eq(e.code, code);
 		cr_assert(e.signal == 0 && !e.core);
-		cr_assert_eq(exit_record_shell_status(&e), code);
+		cr_assert_eq(exit_record_shell_status(&e), (int)code);
 	}
 }
 
@@ -33,7 +33,7 @@ Test(exit_record, tells_every_signal_with_and_without_a_core)
 		struct exit_record e = of(signal), core = of(signal | WCOREFLAG);
 
 		cr_assert_eq(e.state, EXIT_STATE_SIGNAL);
-		cr_assert_eq(e.signal, signal);
+		cr_assert_eq(e.signal, (uint32_t)signal);
 		cr_assert(e.code == 0 && !e.core);
 		cr_assert(core.core && core.signal == (uint32_t)signal);
 		cr_assert_eq(exit_record_shell_status(&core), 128 + signal);

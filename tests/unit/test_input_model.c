@@ -146,8 +146,6 @@ static void do_drain(void)
 
 static void expect_displaced(size_t from)
 {
-	uint64_t hole = 0;
-
 	for (size_t i = from; i < m.n;) {
 		struct input_item *item;
 
@@ -157,7 +155,6 @@ static void expect_displaced(size_t from)
 		}
 		item = input_next_displaced(&m.in);
 		check(item && item == m.writes[i].item && item->done == 0);
-		hole += item->size;
 		forget(i);
 		input_item_free(item);
 		m.n_displaced++;

@@ -248,6 +248,18 @@ Test(ring, pinned_bytes_are_rescued_just_before_they_are_overwritten)
 	cr_assert_gt(rescued, 1000);
 }
 
+Test(ring, bytes_that_stay_are_not_rescued)
+{
+	struct pinned at_tail;
+
+	write_pattern(ring, SIZE, SIZE);
+	pin_at(&at_tail, 100);
+	write_pattern(ring, 100, 100);
+	cr_assert_not(at_tail.was_rescued);
+	write_pattern(ring, 1, 1);
+	cr_assert(at_tail.was_rescued);
+}
+
 Test(ring, rescue_may_take_other_pins_off)
 {
 	struct pinned a, b, c;

@@ -236,10 +236,12 @@ Test(ring_pool, a_death_at_any_step_of_a_write_leaves_a_whole_ring)
 Test(ring_pool, an_empty_ring_is_taken_over_with_its_checksum)
 {
 	struct ring *before = make(RING_LOWEST), *after;
+	uint8_t data[2000];
 
 	cr_assert_eq(adopt(before, 5, &after), 0);
-	ring_write(after, "abc", 3);
-	cr_assert_eq(ring_checksum(after), checksum_hash("abc", 3, 0));
+	pattern_fill(data, sizeof(data), 0);
+	ring_write(after, data, sizeof(data));
+	cr_assert_eq(ring_checksum(after), checksum_hash(data, sizeof(data), 0));
 	ring_free(after);
 	ring_free(before);
 }
@@ -281,23 +283,42 @@ Test(ring_pool, headers_that_contradict_themselves_are_refused)
 
 Test(ring_pool, numbers_that_are_taken_or_too_large_are_refused)
 {
-	struct ring *before = make(RING_LOWEST), *after;
+	struct ring *before = make(RING_LOWEST), *after, *second;
 
 	cr_assert_eq(adopt(before, ring_number(before), &after), RING_E_BAD);
 	cr_assert_eq(adopt(before, RING_NUMBERS_MAX, &after), RING_E_BAD);
 	cr_assert_eq(adopt(before, UINT32_MAX, &after), RING_E_BAD);
 	cr_assert_eq(adopt(before, RING_NUMBERS_MAX - 1, &after), 0);
+	cr_assert_eq(adopt(before, RING_NUMBERS_MAX - 1, &second), RING_E_BAD);
 	ring_free(after);
 	ring_free(before);
+}
+
+/* The header in a memfd of its own. */
+static int copy_with_seals(const struct ring *r, int seals)
+{
+	int fd = memfd_create("copy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	struct ring_header *h = map_header(ring_fd(r));
+
+	cr_assert_eq(ftruncate(fd, (off_t)h->header_size + h->size), 0);
+	cr_assert_eq(pwrite(fd, h, sizeof(*h), 0), (ssize_t)sizeof(*h));
+	cr_assert_eq(fcntl(fd, F_ADD_SEALS, seals), 0);
+	munmap(h, sizeof(*h));
+	return fd;
 }
 
 Test(ring_pool, descriptors_that_are_no_sealed_memfd_are_refused_and_closed)
 {
 	struct ring *before = make(RING_LOWEST), *after;
-	int fd = memfd_create("unsealed", MFD_CLOEXEC | MFD_ALLOW_SEALING), pipes[2];
+	int pipes[2];
 
-	cr_assert_eq(ftruncate(fd, RING_LOWEST + 4096), 0);
-	cr_assert_eq(ring_adopt(pool, 5, fd, &after), RING_E_BAD);
+	cr_assert_eq(ring_adopt(pool, 5, copy_with_seals(before, 0), &after), RING_E_BAD);
+	cr_assert_eq(ring_adopt(pool, 5, copy_with_seals(before, F_SEAL_SHRINK), &after),
+		     RING_E_BAD);
+	cr_assert_eq(
+		ring_adopt(pool, 5, copy_with_seals(before, F_SEAL_SHRINK | F_SEAL_GROW), &after),
+		0);
+	ring_free(after);
 	cr_assert_eq(pipe2(pipes, O_CLOEXEC), 0);
 	cr_assert_eq(ring_adopt(pool, 5, pipes[0], &after), RING_E_BAD);
 	cr_assert_eq(ring_adopt(pool, 5, -1, &after), RING_E_BAD);

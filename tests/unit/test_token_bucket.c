@@ -23,6 +23,16 @@ Test(token_bucket, gives_a_burst_and_then_says_how_long_to_wait)
 	cr_assert_eq(token_bucket_wait_ms(&b, rate, 1100), 100);
 }
 
+Test(token_bucket, a_wait_is_never_told_too_short)
+{
+	const struct token_bucket_rate third = { .per_second = 3, .burst = 1 };
+	struct token_bucket b = { 0 };
+
+	token_bucket_take(&b, third, 0);
+	cr_assert_eq(token_bucket_wait_ms(&b, third, 0), 334);
+	cr_assert_eq(token_bucket_wait_ms(&b, third, 334), 0);
+}
+
 Test(token_bucket, without_a_rate_there_is_no_limit)
 {
 	const struct token_bucket_rate none = { 0, 0 };
