@@ -11,10 +11,12 @@ answer repeats; events carry none.
 """
 
 import argparse
+import collections
 import importlib
 import os
 import selectors
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -47,6 +49,7 @@ class Connection:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.connect(path)
         self.received = bytearray()
+        self.messages = collections.deque()  # complete, and not looked at yet
         self.last_id = 0
 
     def send(self, **body):
@@ -56,19 +59,17 @@ class Connection:
         self.socket.sendall(varint(len(data)) + data)
         return self.last_id
 
-    def read(self):
-        """Reads what is there and returns the messages that are complete now."""
+    def receive(self):
+        """Waits for bytes, and turns what is complete into messages."""
         data = self.socket.recv(1 << 16)
         if not data:
             raise ConnectionError("the broker closed the connection")
         self.received += data
-        messages = []
         while (frame := self.cut()) is not None:
             message = self.pb.Message.FromString(frame)
             if message.WhichOneof("body") == "bye":
                 raise Refused(describe(self.pb, message.bye.error))
-            messages.append(message)
-        return messages
+            self.messages.append(message)
 
     def cut(self):
         """Takes the next complete frame from what was received."""
@@ -88,12 +89,14 @@ class Connection:
         return frame
 
     def call(self, **body):
-        """Sends a request and waits for its answer. For use while no events are expected."""
+        """Sends a request and waits for its answer. Events that come with it stay in messages."""
         request = self.send(**body)
         while True:
-            for message in self.read():
+            for message in self.messages:
                 if message.reply_to == request:
+                    self.messages.remove(message)
                     return answer(self.pb, message)
+            self.receive()
 
 
 def varint(number):
@@ -132,6 +135,7 @@ class Run:
         self.closed = False
         self.in_flight = {}     # id of a Write -> its size
         self.input_open = True
+        self.owed = 0           # credit that we have not given back yet
         self.started = self.spawn(options)
 
     def spawn(self, options):
@@ -191,8 +195,15 @@ class Run:
         to = sys.stderr if output.stream == 2 else sys.stdout
         to.buffer.write(output.data)
         to.buffer.flush()
-        self.connection.send(credit=self.pb.Credit(subscription=output.subscription,
-                                                   bytes=len(output.data) + EVENT_COST))
+        self.give_back(output.subscription, len(output.data) + EVENT_COST)
+
+    def give_back(self, subscription, cost):
+        """Credit for what we are done with, in portions of a quarter of the window."""
+        self.owed += cost
+        if self.owed >= WINDOW // 4:
+            self.connection.send(credit=self.pb.Credit(subscription=subscription,
+                                                       bytes=self.owed))
+            self.owed = 0
 
     def handle_end(self, end):
         if end.total != self.next_offset.get(end.stream, 0):
@@ -217,7 +228,11 @@ class Run:
         with selectors.PollSelector() as selector:
             selector.register(self.connection.socket, selectors.EVENT_READ)
             feeding = False
-            while not self.closed:
+            while True:
+                while self.connection.messages:
+                    self.handle(self.connection.messages.popleft())
+                if self.closed:
+                    return
                 if self.may_feed() != feeding:
                     feeding = not feeding
                     (selector.register(0, selectors.EVENT_READ) if feeding
@@ -226,8 +241,7 @@ class Run:
                     if key.fd == 0:
                         self.feed()
                     else:
-                        for message in self.connection.read():
-                            self.handle(message)
+                        self.connection.receive()
 
     def wait(self):
         """What the broker knows in the end: it must agree with what we saw."""
@@ -242,12 +256,24 @@ class Run:
         raise Refused("how the program ended is not known")
 
 
+def default_socket():
+    """Where the broker is when nobody says."""
+    if "REDD_SOCKET" in os.environ:
+        return os.environ["REDD_SOCKET"]
+    if "XDG_RUNTIME_DIR" in os.environ:
+        return f"{os.environ['XDG_RUNTIME_DIR']}/redd/redd.sock"
+    directory = f"/tmp/redd-{os.geteuid()}"
+    state = os.lstat(directory)
+    if (not stat.S_ISDIR(state.st_mode) or state.st_uid != os.geteuid()
+            or stat.S_IMODE(state.st_mode) != 0o700):
+        raise PermissionError(f"{directory} is not ours alone")
+    return f"{directory}/redd.sock"
+
+
 def parse_arguments():
     here = os.path.dirname(os.path.realpath(__file__))
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    default = f"{runtime}/redd/redd.sock" if runtime else f"/tmp/redd-{os.getuid()}/redd.sock"
     parser = argparse.ArgumentParser(description="Runs a program through redd.")
-    parser.add_argument("--socket", default=os.environ.get("REDD_SOCKET", default))
+    parser.add_argument("--socket")
     parser.add_argument("--proto", default=f"{here}/../proto/redd.proto")
     parser.add_argument("--name")
     parser.add_argument("program")
@@ -259,7 +285,7 @@ def main():
     options = parse_arguments()
     try:
         pb = load_protocol(os.path.realpath(options.proto))
-        connection = Connection(options.socket, pb)
+        connection = Connection(options.socket or default_socket(), pb)
         welcome = connection.call(hello=pb.Hello(version=1, client="client.py"))
         if welcome.version != 1:
             raise Refused(f"the broker speaks version {welcome.version}")
