@@ -1,0 +1,54 @@
+/* What the commands share: their table's row, and what they end with.
+ */
+#ifndef REDD_CLI_CLI_H
+#define REDD_CLI_CLI_H
+
+#include "client/redd.h"
+
+/* A command returns its exit status, or one of these, after it has said why. */
+#define CLI_TROUBLE (-1) /* becomes the row's `trouble` */
+#define CLI_USAGE   (-2) /* becomes 2, or the row's `trouble` when that is 125 */
+
+struct cli {
+	const char *socket; /* --socket; NULL: where libredd looks */
+	const char *verb;
+};
+
+struct command {
+	const char *name;
+	const char *summary; /* one line, for `redd help` */
+	int trouble;	     /* exit status when redd itself failed: 125 where a status may be a
+				program's, else 1 */
+	int (*run)(struct cli *cli, int argc, char **argv);
+};
+
+/* argv[0] is the verb. */
+int cmd_attach(struct cli *cli, int argc, char **argv);
+int cmd_close(struct cli *cli, int argc, char **argv);
+int cmd_events(struct cli *cli, int argc, char **argv);
+int cmd_forget(struct cli *cli, int argc, char **argv);
+int cmd_inspect(struct cli *cli, int argc, char **argv);
+int cmd_kill(struct cli *cli, int argc, char **argv);
+int cmd_logs(struct cli *cli, int argc, char **argv);
+int cmd_ping(struct cli *cli, int argc, char **argv);
+int cmd_ps(struct cli *cli, int argc, char **argv);
+int cmd_resize(struct cli *cli, int argc, char **argv);
+int cmd_run(struct cli *cli, int argc, char **argv);
+int cmd_shutdown(struct cli *cli, int argc, char **argv);
+int cmd_stats(struct cli *cli, int argc, char **argv);
+int cmd_version(struct cli *cli, int argc, char **argv);
+int cmd_wait(struct cli *cli, int argc, char **argv);
+int cmd_write(struct cli *cli, int argc, char **argv);
+
+/* Connects; `start` allows a broker to be started. NULL after having said why. Freed with
+ * redd_free(), or not at all when the program ends anyway. */
+struct redd *cli_connect(const struct cli *cli, bool start);
+
+/* A port by id or name on a new connection; that connection is redd_port_connection(). NULL after
+ * having said why. */
+struct redd_port *cli_port(const struct cli *cli, const char *id_or_name);
+
+/* Ends output to stdout: CLI_TROUBLE, said, when some of it could not be written; else status. */
+int cli_flush(int status);
+
+#endif

@@ -1,0 +1,231 @@
+/* redd logs: what a port has written, as far as its log still has it; with -f also what it writes
+ * from now on. Stdout's bytes go to stdout, stderr's to stderr; of a port that still runs, without
+ * -f, what was there when we asked.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/cli/options.h"
+#include "client/cli/say.h"
+
+static const char usage[] = "logs [OPTION...] PORT";
+
+struct logs {
+	bool follow;
+	struct given from, bytes, lines, stream;
+};
+
+static const struct option_row rows[] = {
+	OPTION('f', "follow", NULL, "go on until the port ends", option_flag, struct logs, follow),
+	OPTION(0, "from", "OFFSET", "begin at this byte of the stream", option_number, struct logs,
+	       from),
+	OPTION(0, "tail-bytes", "N", "begin with the last N bytes", option_size, struct logs,
+	       bytes),
+	OPTION('n', "lines", "N", "begin with the last N lines", option_number, struct logs, lines),
+	OPTION(0, "stream", "N", "this output only, on stdout", option_number, struct logs, stream),
+	OPTIONS_END,
+};
+
+/* A stream and where we end with it. */
+struct part {
+	uint32_t stream;
+	uint64_t until;
+	bool over;
+};
+
+struct reading {
+	struct part parts[REDD_STREAMS_MAX];
+	struct redd_stream_offset offsets[REDD_STREAMS_MAX];
+	uint32_t streams[REDD_STREAMS_MAX];
+	size_t n_parts;
+	bool follow, to_stdout, over;
+	int status;
+};
+
+static struct part *part_of(struct reading *g, uint32_t stream)
+{
+	for (size_t i = 0; i < g->n_parts; i++) {
+		if (g->parts[i].stream == stream)
+			return &g->parts[i];
+	}
+	return NULL;
+}
+
+/* All of it, to a descriptor that may be non-blocking because of others. */
+static int write_all(int fd, const char *data, size_t size)
+{
+	while (size > 0) {
+		ssize_t n = write(fd, data, size);
+
+		if (n < 0 && errno != EINTR && errno != EAGAIN)
+			return -errno;
+		if (n > 0) {
+			data += n;
+			size -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
+/* Up to here this stream has come; without -f it ends where it was when we asked. */
+static void reached(struct reading *g, struct part *p, uint64_t offset, bool ended)
+{
+	bool all = true;
+
+	if (ended || (!g->follow && offset >= p->until))
+		p->over = true;
+	for (size_t i = 0; i < g->n_parts; i++)
+		all = all && g->parts[i].over;
+	g->over = g->over || all;
+}
+
+static void on_output(struct redd_subscription *s, const struct redd_output *o, void *user)
+{
+	struct reading *g = user;
+	struct part *p = part_of(g, o->stream);
+	size_t size = o->size;
+	int e;
+
+	(void)s;
+	if (!p || p->over || g->status)
+		return;
+	if (!g->follow && size > p->until - o->offset)
+		size = (size_t)(p->until - o->offset);
+	e = write_all(o->stream == 2 && !g->to_stdout ? STDERR_FILENO : STDOUT_FILENO, o->data,
+		      size);
+	if (e < 0)
+		g->status = e == -EPIPE ? 128 + 13 : say("output: %s", strerror(-e));
+	reached(g, p, o->offset + o->consumed, false);
+}
+
+static void on_gap(struct redd_subscription *s, const struct redd_gap *gap, void *user)
+{
+	struct reading *g = user;
+	struct part *p = part_of(g, gap->stream);
+
+	(void)s;
+	say("stream %u: %llu bytes at offset %llu are no longer in the log", gap->stream,
+	    (unsigned long long)(gap->end - gap->offset), (unsigned long long)gap->offset);
+	if (p)
+		reached(g, p, gap->end, false);
+}
+
+static void on_end(struct redd_subscription *s, const struct redd_stream_end *end, void *user)
+{
+	struct reading *g = user;
+	struct part *p = part_of(g, end->stream);
+
+	if (end->result < 0)
+		g->status = say_failure(redd_port_connection(redd_subscription_port(s)), NULL);
+	if (p)
+		reached(g, p, end->total, true);
+}
+
+static void on_closed(struct redd_subscription *s, const struct redd_closed *c, void *user)
+{
+	struct reading *g = user;
+
+	g->over = true;
+	if (c->result < 0 && c->cause != REDD_CLOSED_LOST && !g->status)
+		g->status = say_failure(redd_port_connection(redd_subscription_port(s)), NULL);
+}
+
+/* The outputs that are to be read, and how long they are now. */
+static void choose(struct reading *g, const struct logs *o, const struct redd_port_info *p)
+{
+	for (size_t i = 0; i < p->n_streams && g->n_parts < REDD_STREAMS_MAX; i++) {
+		const struct redd_stream_info *s = &p->streams[i];
+
+		if (s->direction == REDD_INPUT || (o->stream.is && s->stream != o->stream.value))
+			continue;
+		g->streams[g->n_parts] = s->stream;
+		g->offsets[g->n_parts] = (struct redd_stream_offset){ s->stream, o->from.value };
+		g->parts[g->n_parts++] = (struct part){
+			.stream = s->stream,
+			.until = s->total,
+		};
+	}
+}
+
+static void start_of(const struct logs *o, struct redd_subscribe_options *s)
+{
+	if (o->from.is)
+		s->from = REDD_FROM_OFFSET;
+	else if (o->bytes.is)
+		s->from = REDD_FROM_LAST_BYTES;
+	else if (o->lines.is)
+		s->from = REDD_FROM_LAST_LINES;
+	s->count = o->bytes.is ? o->bytes.value : o->lines.value;
+}
+
+/* Where the last bytes or lines begin at the end already, nothing would ever come. */
+static void skip_what_is_read(struct reading *g, const struct redd_subscription *s)
+{
+	for (size_t i = 0; i < g->n_parts; i++)
+		reached(g, &g->parts[i], redd_subscription_offset(s, g->parts[i].stream), false);
+}
+
+static int read_all(struct redd_port *port, struct reading *g, const struct logs *o)
+{
+	struct redd *r = redd_port_connection(port);
+	struct redd_subscribe_options s = {
+		.handler = { .user = g,
+			     .on_output = on_output,
+			     .on_gap = on_gap,
+			     .on_end = on_end,
+			     .on_closed = on_closed },
+		.streams = g->streams,
+		.n_streams = g->n_parts,
+		.offsets = g->offsets,
+		.n_offsets = o->from.is ? g->n_parts : 0,
+		.overflow = REDD_DROP, /* who looks on holds nobody back */
+	};
+	struct redd_subscription *subscription;
+
+	start_of(o, &s);
+	if (redd_subscribe(port, &s, &subscription) < 0)
+		return say_failure(r, NULL);
+	skip_what_is_read(g, subscription);
+	while (!g->over && !g->status) {
+		if (redd_run_once(r, -1) < 0)
+			return say_failure(r, NULL);
+	}
+	return g->status;
+}
+
+static int logs(const struct cli *cli, const struct logs *o, const char *word)
+{
+	struct reading g = { .follow = o->follow, .to_stdout = o->stream.is };
+	struct redd_port *port = cli_port(cli, word);
+	struct redd_ports *ports;
+	struct redd *r;
+	int status;
+
+	if (!port)
+		return CLI_TROUBLE;
+	r = redd_port_connection(port);
+	if (redd_inspect(port, &ports) < 0) {
+		status = say_failure(r, word);
+	} else {
+		choose(&g, o, ports->ports);
+		redd_ports_free(ports);
+		status = g.n_parts ? read_all(port, &g, o)
+				   : say("%s has no such output; see 'redd inspect'", word);
+	}
+	redd_free(r);
+	return status;
+}
+
+int cmd_logs(struct cli *cli, int argc, char **argv)
+{
+	struct logs o = { 0 };
+	int first, e = options_words(cli, rows, usage, &o, argc, argv, 1, 1, &first);
+
+	if (e)
+		return e > 0 ? cli_flush(0) : e;
+	if (o.from.is + o.bytes.is + o.lines.is > 1)
+		return say_usage(cli, "--from, --tail-bytes and --lines exclude each other");
+	return logs(cli, &o, argv[first]);
+}

@@ -1,0 +1,218 @@
+/* redd run: spawns a program and is, for whoever started us, that program.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "client/cli/json.h"
+#include "client/cli/options.h"
+#include "client/cli/relay.h"
+#include "client/cli/say.h"
+#include "client/cli/spawn_options.h"
+#include "client/cli/tty.h"
+
+static const char usage[] = "run [OPTION...] [--] PROGRAM [ARG...]";
+
+/* --- what the child gets --------------------------------------------------------------------- */
+
+/* Nobody is behind the null device, and nobody behind a descriptor that is not open. */
+static bool stdin_is_null(void)
+{
+	struct stat st;
+
+	return fstat(STDIN_FILENO, &st) < 0 || (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3));
+}
+
+/* The child's three descriptors; pipes where nothing else was asked for. */
+static void descriptors(const struct run_options *o, struct redd_descriptor out[3])
+{
+	bool input = o->detach ? o->interactive : !o->null_stdin && !stdin_is_null();
+
+	for (uint32_t fd = 0; fd < 3; fd++)
+		out[fd] = (struct redd_descriptor){ .fd = fd,
+						    .kind = o->terminal ? REDD_TTY : REDD_PIPE };
+	if (o->terminal)
+		return;
+	if (!input)
+		out[0].kind = REDD_NULL;
+	if (o->merge)
+		out[2] = (struct redd_descriptor){ .fd = 2, .kind = REDD_SAME, .same_as = 1 };
+}
+
+/* --- detached -------------------------------------------------------------------------------- */
+
+static int print_port(const struct run_options *o, const struct redd_port *port)
+{
+	struct json j = { .file = stdout };
+
+	if (!o->json) {
+		printf("%llu\n", (unsigned long long)redd_port_id(port));
+		return cli_flush(0);
+	}
+	json_object(&j, NULL);
+	json_unsigned(&j, "port", redd_port_id(port));
+	json_string(&j, "name", o->spawn.name);
+	json_number(&j, "pid", redd_port_pid(port));
+	json_object_end(&j);
+	json_line(&j);
+	return cli_flush(0);
+}
+
+static int spawn_status(const struct redd *r)
+{
+	const struct redd_error *e = redd_last_error(r);
+
+	say_failure(r, NULL);
+	if (!e->from_broker || e->stage != REDD_STAGE_EXEC)
+		return CLI_TROUBLE;
+	return e->sys_errno == ENOENT || e->sys_errno == ENOTDIR ? 127 : 126;
+}
+
+static int run_detached(const struct cli *cli, struct run_options *o)
+{
+	struct redd *r = cli_connect(cli, true);
+	struct redd_port *port;
+	int status;
+
+	if (!r)
+		return CLI_TROUBLE;
+	status = redd_spawn(r, &o->spawn, &port) < 0 ? spawn_status(r) : print_port(o, port);
+	redd_free(r);
+	return status;
+}
+
+/* --- connected ------------------------------------------------------------------------------- */
+
+static const uint32_t stdout_stream = 1, stderr_stream = 2, terminal_stream = REDD_TERMINAL;
+
+/* Stdout's subscription goes with the spawn, stderr's right behind it: each has its own credit, so
+ * that one that is not read does not hold the other. Until the second is there, an unread output
+ * is not dropped but held, where nobody is to be left behind without a reader. */
+static int start(struct relay *l, struct run_options *o)
+{
+	bool two = !o->terminal && !o->merge;
+	struct redd_subscribe_options first, second;
+	struct redd_call call = { .done = relay_on_spawned, .user = l };
+	int e;
+
+	relay_outlet(l, 0, o->terminal ? &terminal_stream : &stdout_stream, &first);
+	o->spawn.subscribe = &first;
+	if (two && o->spawn.orphan != REDD_ORPHAN_KEEP && o->spawn.orphan != REDD_ORPHAN_KEEP_FOR)
+		o->spawn.hold_unread = true;
+	e = redd_spawn_start(l->r, &o->spawn, &l->port, &call);
+	if (e < 0)
+		return e;
+	l->subscriptions[0] = redd_port_subscription(l->port);
+	if (!two)
+		return 0;
+	relay_outlet(l, 1, &stderr_stream, &second);
+	return redd_subscribe_start(l->port, &second, &l->subscriptions[1], NULL);
+}
+
+/* Our terminal becomes the port's. */
+static int connect_terminal(struct relay *l)
+{
+	int e = tty_raw(STDIN_FILENO);
+
+	if (e < 0)
+		return say("the terminal cannot be made raw: %s", strerror(-e));
+	l->terminal = true;
+	l->in.keep_open = true;
+	return 0;
+}
+
+static int relay_port(struct relay *l, struct run_options *o, bool input)
+{
+	int e = start(l, o);
+
+	if (e < 0)
+		return say_failure(l->r, NULL);
+	l->forwards = true;
+	if (input)
+		inlet_init(&l->in, STDIN_FILENO, l->port);
+	else
+		l->in.port = l->port;
+	if (o->terminal && connect_terminal(l) < 0)
+		return CLI_TROUBLE;
+	return relay_run(l);
+}
+
+static int run_connected(const struct cli *cli, struct run_options *o, bool input)
+{
+	struct redd_connect_options connect = { .socket = cli->socket };
+	struct redd *r;
+	struct relay l;
+	sigset_t signals;
+	int status = CLI_TROUBLE;
+
+	relay_block_signals(&signals);
+	r = redd_new();
+	if (!r)
+		return say("no memory");
+	if (relay_init(&l, r, &signals) < 0)
+		return CLI_TROUBLE;
+	if (redd_connect_start(r, &connect, NULL) < 0)
+		say_failure(r, NULL);
+	else
+		status = relay_port(&l, o, input);
+	redd_free(r);
+	relay_deinit(&l);
+	return status;
+}
+
+/* --- the command ----------------------------------------------------------------------------- */
+
+static int terminal_of(const struct cli *cli, struct run_options *o, struct redd_terminal *size)
+{
+	if (!o->terminal)
+		return 0;
+	if (!o->detach && !isatty(STDIN_FILENO))
+		return say_usage(cli, "-t needs a terminal as stdin; leave it out, or add -d");
+	if (!tty_size(STDIN_FILENO, size))
+		*size = (struct redd_terminal){ 24, 80, 0, 0 };
+	o->spawn.terminal = size;
+	return 0;
+}
+
+/* The words behind the options: a program and its arguments, or a command for the shell. */
+static int program_of(const struct cli *cli, struct run_options *o, int n, char **words)
+{
+	if (o->shell && n != 1)
+		return say_usage(cli, "--shell takes one command; quote it");
+	if (n < 1)
+		return say_usage(cli, "a program is missing: redd %s", usage);
+	if (o->shell)
+		o->spawn.shell = words[0];
+	else
+		o->spawn.argv = (const char *const *)words;
+	return 0;
+}
+
+int cmd_run(struct cli *cli, int argc, char **argv)
+{
+	struct run_options o = { 0 };
+	struct redd_descriptor fds[3];
+	struct redd_terminal size;
+	int first, status = run_options_parse(cli, usage, argc, argv, &o, &first);
+
+	if (!status)
+		status = program_of(cli, &o, argc - first, argv + first);
+	if (!status)
+		status = terminal_of(cli, &o, &size);
+	if (!status) {
+		descriptors(&o, fds);
+		o.spawn.descriptors = fds;
+		o.spawn.n_descriptors = 3;
+		status = o.detach ? run_detached(cli, &o)
+				  : run_connected(cli, &o, fds[0].kind != REDD_NULL);
+	} else if (status > 0) {
+		status = cli_flush(0); /* help was printed */
+	}
+	run_options_deinit(&o);
+	return status;
+}

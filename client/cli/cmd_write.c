@@ -1,0 +1,110 @@
+/* redd write: to a port's input, from words or from stdin.
+ *
+ * Words are joined by blanks and end with a newline, as echo does it, and go as one write; stdin
+ * goes byte for byte.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/cli/options.h"
+#include "client/cli/say.h"
+
+static const char usage[] = "write [OPTION...] PORT [WORD...]";
+
+struct write_options {
+	bool close, bare, no_wait;
+	struct given stream;
+};
+
+static const struct option_row rows[] = {
+	OPTION('n', "no-newline", NULL, "no newline behind the words", option_flag,
+	       struct write_options, bare),
+	OPTION('c', "close", NULL, "close the input behind it", option_flag, struct write_options,
+	       close),
+	OPTION(0, "no-wait", NULL, "fail instead of waiting while the input is busy", option_flag,
+	       struct write_options, no_wait),
+	OPTION(0, "stream", "N", "another input than stdin or the terminal", option_number,
+	       struct write_options, stream),
+	OPTIONS_END,
+};
+
+/* Owned by the caller; NULL without memory. */
+static char *join(int n, char **words, bool newline, size_t *ret_size)
+{
+	size_t size = 0;
+	char *text, *end;
+
+	for (int i = 0; i < n; i++)
+		size += strlen(words[i]) + 1;
+	text = end = malloc(size + 1);
+	if (!text)
+		return NULL;
+	for (int i = 0; i < n; i++)
+		end = stpcpy(stpcpy(end, words[i]), i + 1 < n ? " " : newline ? "\n" : "");
+	*ret_size = (size_t)(end - text);
+	return text;
+}
+
+static int write_words(struct redd_port *port, const struct redd_write_options *o, bool newline,
+		       int n, char **words)
+{
+	size_t size;
+	char *text = join(n, words, newline, &size);
+	int e;
+
+	if (!text)
+		return say("no memory");
+	e = redd_write(port, text, size, o, NULL);
+	free(text);
+	return e;
+}
+
+static int write_stdin(struct redd_port *port, struct redd_write_options *o, bool close_after)
+{
+	static char buffer[256 << 10] __attribute__((aligned(4096)));
+	ssize_t n;
+	int e = 0;
+
+	o->close = false;
+	while (e == 0 && (n = read(STDIN_FILENO, buffer, sizeof(buffer))) != 0) {
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return say("stdin: %s; what came before is written", strerror(errno));
+		e = redd_write_all(port, buffer, (size_t)n, o, NULL);
+	}
+	if (e == 0 && close_after)
+		e = redd_close(port, o->other_stream ? o->stream : REDD_STREAM_DEFAULT, NULL);
+	return e;
+}
+
+int cmd_write(struct cli *cli, int argc, char **argv)
+{
+	struct write_options o = { 0 };
+	int first, e = options_words(cli, rows, usage, &o, argc, argv, 1, -1, &first);
+	struct redd_write_options w;
+	struct redd_port *port;
+	struct redd *r;
+
+	if (e)
+		return e > 0 ? cli_flush(0) : e;
+	w = (struct redd_write_options){
+		.close = o.close,
+		.no_wait = o.no_wait,
+		.other_stream = o.stream.is,
+		.stream = (uint32_t)o.stream.value,
+	};
+	port = cli_port(cli, argv[first]);
+	if (!port)
+		return CLI_TROUBLE;
+	r = redd_port_connection(port);
+	e = argc - first > 1 ? write_words(port, &w, !o.bare, argc - first - 1, argv + first + 1)
+			     : write_stdin(port, &w, o.close);
+	if (e < 0 && e != CLI_TROUBLE)
+		e = say_failure(r, argv[first]);
+	redd_free(r);
+	return e;
+}

@@ -1,0 +1,116 @@
+#include "client/cli/inlet.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "client/cli/tty.h"
+
+#define READ_SIZE  (128u << 10)
+#define WRITES_MAX 256u /* in flight: what is queued stays far below libredd's bounds */
+
+#define QUEUED_MAX (1u << 20)
+
+/* One at a time, page-aligned: a copy to an odd place in a page is several times slower. There is
+ * one stdin. */
+static uint8_t buffer[READ_SIZE] __attribute__((aligned(4096)));
+
+void inlet_init(struct inlet *i, int fd, struct redd_port *port)
+{
+	*i = (struct inlet){ .state = INLET_OPEN, .port = port };
+	endpoint_open(&i->from, fd, O_RDONLY);
+}
+
+bool inlet_wants(const struct inlet *i)
+{
+	uint32_t window;
+
+	if (i->state != INLET_OPEN)
+		return false;
+	/* Before the answer to the spawn nothing is known, and the program may not even start. */
+	window = redd_port_input_window(i->port);
+	return window > 0 && i->writes < WRITES_MAX &&
+	       redd_queued(redd_port_connection(i->port)) < QUEUED_MAX &&
+	       (i->in_flight == 0 || i->in_flight + READ_SIZE <= window);
+}
+
+void inlet_stop(struct inlet *i)
+{
+	if (i->state == INLET_IDLE || i->state == INLET_REFUSED)
+		return;
+	i->state = INLET_REFUSED;
+	if (!i->from.terminal)
+		endpoint_close(&i->from);
+}
+
+/* The port has no input any more (it ended, or closed it): as for any pipe without reader. */
+static void on_written(struct redd *r, int result, const struct redd_reply *reply, void *user)
+{
+	struct inlet *i = user;
+
+	(void)r;
+	i->writes--;
+	if (result == 0) {
+		i->in_flight -= reply->written.size;
+		return;
+	}
+	if (!i->error)
+		i->error = result;
+	inlet_stop(i);
+}
+
+static int inlet_send(struct inlet *i, size_t size)
+{
+	struct redd_call call = { .done = on_written, .user = i };
+	int e = redd_write_start(i->port, buffer, size, NULL, &call);
+
+	if (e < 0)
+		return e;
+	i->in_flight += size;
+	i->writes++;
+	return 0;
+}
+
+static int inlet_end(struct inlet *i)
+{
+	i->state = INLET_ENDED;
+	return i->keep_open ? 0 : redd_close_start(i->port, REDD_STREAM_DEFAULT, NULL);
+}
+
+/* What may be read so that it can be sent whole. */
+static size_t inlet_room(const struct inlet *i)
+{
+	const struct redd_welcome *w = redd_welcome(redd_port_connection(i->port));
+	uint32_t window = redd_port_input_window(i->port);
+	size_t frame = w ? w->frame_max - 1024 : 0;
+	size_t size = READ_SIZE < frame ? READ_SIZE : frame;
+
+	return size < window ? size : window;
+}
+
+int inlet_read(struct inlet *i)
+{
+	ssize_t n;
+
+	if (i->from.terminal && !tty_is_ours(i->from.fd)) {
+		i->state = INLET_PAUSED; /* to read would stop us (SIGTTIN) */
+		return 0;
+	}
+	n = endpoint_read(&i->from, buffer, inlet_room(i));
+	if (n == -EAGAIN)
+		return 0;
+	/* A terminal that was hung up reads as EIO: its end. */
+	if (n == 0 || (n == -EIO && i->from.terminal))
+		return inlet_end(i);
+	if (n < 0) {
+		i->error = (int)n;
+		inlet_end(i);
+		return 0;
+	}
+	return inlet_send(i, (size_t)n);
+}
+
+void inlet_resume(struct inlet *i)
+{
+	if (i->state == INLET_PAUSED)
+		i->state = INLET_OPEN;
+}

@@ -1,0 +1,195 @@
+#include "client/cli/options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/cli/say.h"
+#include "client/cli/units.h"
+
+/* --- values ---------------------------------------------------------------------------------- */
+
+const char *option_flag(void *member, const char *value)
+{
+	(void)value;
+	*(bool *)member = true;
+	return NULL;
+}
+
+const char *option_string(void *member, const char *value)
+{
+	*(const char **)member = value;
+	return NULL;
+}
+
+const char *option_words(void *member, const char *value)
+{
+	struct words *w = member;
+	const char **list = realloc(w->list, (w->n + 2) * sizeof(*list));
+
+	if (!list)
+		return "cannot be kept: no memory";
+	w->list = list;
+	w->list[w->n++] = value;
+	w->list[w->n] = NULL;
+	return NULL;
+}
+
+const char *option_number(void *member, const char *value)
+{
+	struct given *g = member;
+
+	g->is = true;
+	return units_number(value, &g->value) ? NULL : "is no number";
+}
+
+const char *option_size(void *member, const char *value)
+{
+	struct given *g = member;
+
+	g->is = true;
+	return units_size(value, &g->value) ? NULL : "is no size, such as 4096, 64K or 1M";
+}
+
+const char *option_duration(void *member, const char *value)
+{
+	struct given *g = member;
+
+	g->is = true;
+	return units_duration(value, &g->value) && g->value < UINT32_MAX
+		       ? NULL
+		       : "is no duration, such as 10s, 200ms, 5m or 1h";
+}
+
+const char *option_signal(void *member, const char *value)
+{
+	return units_signal(value, member) ? NULL : "is no signal, such as TERM or 15";
+}
+
+/* --- help ------------------------------------------------------------------------------------ */
+
+static void print_row(const struct option_row *row)
+{
+	char left[48];
+
+	snprintf(left, sizeof(left), "%c%c%s--%s%s%s", row->letter ? '-' : ' ',
+		 row->letter ? row->letter : ' ', row->letter ? ", " : "  ", row->name,
+		 row->value ? " " : "", row->value ? row->value : "");
+	printf("  %-30s %s\n", left, row->help);
+}
+
+static void print_help(const struct option_row *rows, const char *usage)
+{
+	printf("usage: redd %s\n", usage);
+	if (rows->name)
+		printf("\n");
+	for (; rows->name; rows++)
+		print_row(rows);
+}
+
+/* --- parsing --------------------------------------------------------------------------------- */
+
+struct parser {
+	const struct cli *cli;
+	const struct option_row *rows;
+	void *into;
+	int argc;
+	char **argv;
+	int next; /* index of the next word */
+};
+
+static const struct option_row *row_of(const struct option_row *rows, const char *name, size_t size,
+				       char letter)
+{
+	for (; rows->name; rows++) {
+		if (letter && rows->letter == letter)
+			return rows;
+		if (!letter && strlen(rows->name) == size && !memcmp(rows->name, name, size))
+			return rows;
+	}
+	return NULL;
+}
+
+/* value: what stood in the same word, or NULL. */
+static int take(struct parser *p, const struct option_row *row, const char *value)
+{
+	const char *wrong;
+
+	if (!row->value && value)
+		return say_usage(p->cli, "--%s takes no value", row->name);
+	if (row->value && !value) {
+		if (p->next == p->argc)
+			return say_usage(p->cli, "--%s needs a value (%s)", row->name, row->value);
+		value = p->argv[p->next++];
+	}
+	wrong = row->take((char *)p->into + row->offset, value);
+	return wrong ? say_usage(p->cli, "--%s: '%s' %s", row->name, value, wrong) : 0;
+}
+
+static int take_long(struct parser *p, const char *word)
+{
+	const char *equals = strchr(word, '=');
+	size_t size = equals ? (size_t)(equals - word) : strlen(word);
+	const struct option_row *row = row_of(p->rows, word, size, 0);
+
+	if (!row)
+		return say_usage(p->cli, "--%.*s is no option of 'redd %s'", (int)size, word,
+				 p->cli->verb);
+	return take(p, row, equals ? equals + 1 : NULL);
+}
+
+static int take_short(struct parser *p, const char *letters)
+{
+	int e = 0;
+
+	for (; *letters && !e; letters++) {
+		const struct option_row *row = row_of(p->rows, NULL, 0, *letters);
+
+		if (!row)
+			return say_usage(p->cli, "-%c is no option of 'redd %s'", *letters,
+					 p->cli->verb);
+		if (row->value)
+			return take(p, row, letters[1] ? letters + 1 : NULL);
+		e = take(p, row, NULL);
+	}
+	return e;
+}
+
+int options_parse(const struct cli *cli, const struct option_row *rows, const char *usage,
+		  void *into, int argc, char **argv, int *ret_first)
+{
+	struct parser p = { cli, rows, into, argc, argv, 1 };
+	int e = 0;
+
+	while (!e && p.next < argc) {
+		const char *word = argv[p.next];
+
+		if (word[0] != '-' || !word[1])
+			break;
+		p.next++;
+		if (!strcmp(word, "--"))
+			break;
+		if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
+			print_help(rows, usage);
+			return 1;
+		}
+		e = word[1] == '-' ? take_long(&p, word + 2) : take_short(&p, word + 1);
+	}
+	*ret_first = p.next;
+	return e;
+}
+
+int options_words(const struct cli *cli, const struct option_row *rows, const char *usage,
+		  void *into, int argc, char **argv, int least, int most, int *ret_first)
+{
+	int e = options_parse(cli, rows, usage, into, argc, argv, ret_first);
+	int n = argc - *ret_first;
+
+	if (e)
+		return e;
+	if (n < least)
+		return say_usage(cli, "something is missing: redd %s", usage);
+	if (most >= 0 && n > most)
+		return say_usage(cli, "'%s' is one word too many", argv[*ret_first + most]);
+	return 0;
+}

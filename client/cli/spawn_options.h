@@ -1,0 +1,35 @@
+/* The options of `redd run`.
+ */
+#ifndef REDD_CLI_SPAWN_OPTIONS_H
+#define REDD_CLI_SPAWN_OPTIONS_H
+
+#include <stdbool.h>
+
+#include "client/cli/options.h"
+
+#define LIMITS_MAX 16
+#define LABELS_MAX 32
+
+struct run_options {
+	struct redd_spawn_options spawn;
+	bool detach, terminal, interactive, shell, null_stdin, merge, json;
+	/* As given; turned into `spawn` when all are read. */
+	struct words set_env, unset, labels, limits;
+	const char *environment, *user, *orphan, *token;
+	struct given timeout, grace, umask, log_size, retention, drain, drain_limit;
+	bool drain_never;
+	int nice;
+	bool has_nice;
+	/* What `spawn` points to. */
+	struct redd_label label_list[LABELS_MAX];
+	struct redd_limit limit_list[LIMITS_MAX];
+	char **texts; /* owned copies that were cut apart */
+	size_t n_texts;
+};
+
+/* As options_parse(); *o is zero before. Free in every case. */
+int run_options_parse(const struct cli *cli, const char *usage, int argc, char **argv,
+		      struct run_options *o, int *ret_first);
+void run_options_deinit(struct run_options *o);
+
+#endif
