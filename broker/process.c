@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "broker/closer.h"
 #include "broker/helper_link.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
@@ -89,7 +90,10 @@ static void process_drop_wish(struct process *p)
 	free(TAKE(p->record));
 	p->record_memfd = fd_close(p->record_memfd);
 	p->birth_fd = fd_close(p->birth_fd);
-	fd_close_many(p->child_fds, p->n_child_fds);
+	if (p->has_foreign_fds)
+		closer_close(p->helper->context, p->child_fds, p->n_child_fds);
+	else
+		fd_close_many(p->child_fds, p->n_child_fds);
 	p->n_child_fds = 0;
 }
 

@@ -1,0 +1,99 @@
+/* The service's broker: owner of the loop and of everything in it; the order in which it starts and
+ * stops.
+ *
+ *	STARTING --keeper is ready--> SERVING --signal, Shutdown--> DRAINING --ports are over-->
+ *LEFT
+ *	                                 `--- last idle second ----------^
+ */
+#ifndef REDD_BROKER_BROKER_H
+#define REDD_BROKER_BROKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "broker/alarm.h"
+#include "broker/events.h"
+#include "broker/helper_link.h"
+#include "broker/policy.h"
+#include "broker/port_table.h"
+#include "broker/quota.h"
+#include "broker/ring_pool.h"
+#include "broker/settings.h"
+#include "broker/turn.h"
+#include "proto/base/buf.h"
+#include "proto/base/list.h"
+
+struct listener;
+struct port_events;
+
+enum broker_state { BROKER_STARTING, BROKER_SERVING, BROKER_DRAINING, BROKER_LEFT };
+
+/* What Stats tells besides the numbers that are looked up. */
+struct broker_counters {
+	uint64_t connections, refused_connections, requests, refused_frames;
+	uint64_t spawned, failed, exited;
+	uint64_t bytes_in, bytes_out;
+	uint64_t held; /* times that an output was held back for a reader */
+	uint64_t gaps, gap_bytes;
+};
+
+struct broker {
+	uv_loop_t loop;
+	enum broker_state state;
+	struct turn turn;
+	struct alarms alarms;
+	struct helper_link helper;
+	struct settings settings;
+	struct policy policy;
+	struct quota *quota;
+	struct ring_pool *rings;
+	struct events *events;
+	struct port_table ports;
+	const struct port_events *port_events;
+	struct listener *listeners[LISTENERS_MAX];
+	unsigned n_listeners;
+	struct list conns, sessions, openers, watches, group_signals;
+	unsigned n_conns;
+	unsigned n_grown_pipes;
+	uint64_t last_cookie;
+	struct broker_counters counters;
+	struct alarm beat, idle, drain;
+	uv_signal_t signals[3];
+	struct buf small; /* for conn_send.c: messages of one batch */
+	uint8_t instance[INSTANCE_ID_SIZE];
+	pid_t keeper_pid;
+	uint32_t incarnation;
+	uint64_t deaths;
+	char *config; /* strings of the configuration, owned; the next two point into it */
+	size_t config_size;
+	const char *helper_path;
+	const char *environment; /* NUL-terminated strings, environment_count of them */
+	uint32_t environment_count;
+	int config_fd;
+	int lock_fds[LISTENERS_MAX];
+	unsigned n_locks;
+	int listener_fds[LISTENERS_MAX]; /* until `ready` */
+	unsigned n_listener_fds;
+	uint64_t drain_end_ms;
+	bool drain_is_killing;
+	int status; /* what the service exits with */
+};
+
+/* Runs until the service is over. keeper_fd is owned. Returns the exit status. */
+int broker_run(int keeper_fd);
+
+/* Begins to end it: no new connections and spawns, SIGTERM for every port, SIGKILL after drain_ms.
+ */
+void broker_shut_down(struct broker *b, uint32_t drain_ms);
+
+/* Something that makes the broker busy has gone. */
+void broker_check_idle(struct broker *b);
+
+/* "REDD_PORT=<instance>.<id>": what stands in the environment of a port's processes. */
+void broker_mark(const struct broker *b, uint64_t port, char ret[64]);
+
+/* An unexpected failure that leaves nothing to go on with. */
+void broker_fail(struct broker *b, int error);
+
+#endif

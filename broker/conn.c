@@ -1,0 +1,273 @@
+#include "broker/conn.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "broker/broker.h"
+#include "broker/closer.h"
+#include "broker/pending.h"
+#include "broker/reply.h"
+#include "broker/session.h"
+#include "broker/subscription.h"
+#include "broker/watch.h"
+#include "proto/base/err.h"
+#include "proto/base/fd.h"
+#include "proto/base/log.h"
+
+#define BYE_TIMEOUT_MS 2000
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+	struct conn *c = poll->data;
+
+	if (status < 0) {
+		conn_close(c); /* reset by the peer */
+		return;
+	}
+	if (events & UV_WRITABLE)
+		conn_writable(c);
+	if (c->state != CONN_CLOSED && events & UV_READABLE)
+		conn_read(c);
+}
+
+static bool conn_reads(const struct conn *c)
+{
+	return (c->state == CONN_GREETING || c->state == CONN_OPEN) &&
+	       buf_size(&c->control) < CONN_CONTROL_BOUND && !list_is_linked(&c->work.link);
+}
+
+void conn_watch(struct conn *c)
+{
+	int mask = 0;
+
+	if (c->state == CONN_CLOSED)
+		return;
+	if (conn_reads(c))
+		mask |= UV_READABLE;
+	if (c->is_choked)
+		mask |= UV_WRITABLE;
+	if (mask == c->mask)
+		return;
+	c->mask = mask;
+	if (mask)
+		uv_poll_start(&c->poll, mask, on_poll);
+	else
+		uv_poll_stop(&c->poll);
+}
+
+/* --- beginning ------------------------------------------------------------------------------- */
+
+static void on_deadline(struct alarm *a)
+{
+	struct conn *c = container_of(a, struct conn, deadline);
+
+	if (c->state == CONN_GREETING)
+		conn_leave(c, REPLY_DEADLINE_EXCEEDED,
+			   "no Hello came within two seconds; say Hello first, then ask");
+	else
+		conn_close(c);
+}
+
+static void conn_blank(struct conn *c, struct broker *b, uint32_t listener, int fd)
+{
+	c->broker = b;
+	c->fd = fd;
+	c->who.listener = listener;
+	c->frame_max = FRAME_MAX_DEFAULT;
+	buf_init(&c->in, FRAME_PREFIX_MAX + FRAME_MAX_DEFAULT + CONN_READ_SIZE);
+	buf_init(&c->control, CONN_CONTROL_BOUND + 4 * FRAME_MAX_DEFAULT);
+	arena_init(&c->arena);
+	leftover_init(&c->leftover);
+	list_init(&c->link);
+	list_init(&c->subscriptions);
+	list_init(&c->ready);
+	list_init(&c->exits);
+	list_init(&c->watches);
+	list_init(&c->pendings);
+	job_init(&c->work, conn_work);
+	job_init(&c->flush, conn_flush);
+	alarm_init(&c->deadline, on_deadline);
+}
+
+/* Who the kernel says it is, at the time of its connect(2). */
+static int conn_identify(struct conn *c)
+{
+	struct ucred who;
+	socklen_t size = sizeof(who);
+
+	if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0)
+		return err_errno();
+	c->who.uid = who.uid;
+	c->who.gid = who.gid;
+	c->pid = who.pid;
+	return 0;
+}
+
+static int conn_admit(struct conn *c, const char **ret_reason)
+{
+	struct broker *b = c->broker;
+	int r;
+
+	if (!policy_may(&b->policy, &c->who, POLICY_CONNECT, NULL)) {
+		*ret_reason = policy_reason(POLICY_CONNECT);
+		return CONN_E_DENIED;
+	}
+	r = quota_account_of_uid(b->quota, c->who.uid, &c->uid_account);
+	if (r < 0)
+		return err_pass(r);
+	r = quota_account_of_connection(c->uid_account, &c->account);
+	if (r < 0)
+		return err_pass(r);
+	if (quota_charge_take(&c->charge, c->account, QUOTA_CONNECTIONS, 1, ret_reason))
+		return CONN_E_QUOTA;
+	return 0;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+static int conn_open(struct conn *c)
+{
+	int size = (int)CONN_SNDBUF, r = uv_poll_init(&c->broker->loop, &c->poll, c->fd);
+
+	if (r < 0)
+		return err_begin(r);
+	c->poll.data = c;
+	setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	list_append(&c->broker->conns, &c->link);
+	c->broker->n_conns++;
+	r = alarm_set(&c->broker->alarms, &c->deadline, HELLO_TIMEOUT_MS);
+	conn_watch(c);
+	return err_pass(r);
+}
+
+int conn_new(struct broker *b, uint32_t listener, int take_fd)
+{
+	struct conn *c = calloc(1, sizeof(*c));
+	const char *reason = NULL;
+	int r;
+
+	if (!c) {
+		fd_close(take_fd);
+		return err_begin(-ENOMEM);
+	}
+	conn_blank(c, b, listener, take_fd);
+	r = conn_identify(c);
+	if (!r)
+		r = conn_admit(c, &reason);
+	if (r > 0)
+		reply_refuse_connection(c->fd, r == CONN_E_DENIED, reason);
+	if (!r)
+		r = conn_open(c);
+	if (!r)
+		return 0;
+	if (r < 0 && list_is_linked(&c->link)) {
+		conn_close(c);
+		return err_pass(r);
+	}
+	quota_charge_return(&c->charge);
+	c->account = quota_account_unref(c->account);
+	c->uid_account = quota_account_unref(c->uid_account);
+	fd_close(c->fd);
+	free(c);
+	return r;
+}
+
+/* --- end ------------------------------------------------------------------------------------- */
+
+static void conn_release(struct conn *c)
+{
+	struct subscription *s, *next;
+
+	list_for_each_safe (s, next, &c->subscriptions, conn_link)
+		subscription_free(s);
+	watches_free(c);
+	pendings_abandon(c);
+	leftover_deinit(&c->leftover);
+	buf_deinit(&c->in);
+	buf_deinit(&c->control);
+	arena_deinit(&c->arena);
+	free(TAKE(c->aliases));
+	closer_close(c->broker, c->fds, c->n_fds);
+	c->n_fds = 0;
+	quota_charge_return(&c->charge);
+	c->account = quota_account_unref(c->account);
+	c->uid_account = quota_account_unref(c->uid_account);
+}
+
+void conn_close(struct conn *c)
+{
+	struct session *session = TAKE(c->session);
+
+	if (c->state == CONN_CLOSED)
+		return;
+	c->state = CONN_CLOSED;
+	job_cancel(&c->work);
+	job_cancel(&c->flush);
+	alarm_stop(&c->broker->alarms, &c->deadline);
+	list_remove(&c->link);
+	c->broker->n_conns--;
+	conn_release(c);
+	uv_close((uv_handle_t *)&c->poll, on_closed);
+	c->fd = fd_close(c->fd);
+	if (session)
+		session_detach(session);
+	broker_check_idle(c->broker);
+}
+
+void conn_leave(struct conn *c, int code, const char *sentence)
+{
+	if (c->state == CONN_LEAVING || c->state == CONN_CLOSED)
+		return;
+	if (sentence)
+		reply_bye(c, code, sentence);
+	c->state = CONN_LEAVING;
+	alarm_set(&c->broker->alarms, &c->deadline, BYE_TIMEOUT_MS);
+	conn_watch(c);
+	conn_wake(c);
+}
+
+void conn_fail(struct conn *c, int error)
+{
+	log_warning("client pid %d: %s", (int)c->pid, err_string(error));
+	conn_close(c);
+}
+
+/* --- what it knows --------------------------------------------------------------------------- */
+
+struct subscription *conn_subscription(const struct conn *c, uint64_t id)
+{
+	struct subscription *s;
+
+	list_for_each (s, &c->subscriptions, conn_link)
+		if (s->id == id)
+			return s;
+	return NULL;
+}
+
+int conn_note_spawn(struct conn *c, uint64_t request, uint64_t port)
+{
+	if (!c->aliases)
+		c->aliases = calloc(CONN_SPAWN_ALIASES, sizeof(*c->aliases));
+	if (!c->aliases)
+		return err_begin(-ENOMEM);
+	c->aliases[c->n_aliases++ % CONN_SPAWN_ALIASES] = (struct conn_alias){ request, port };
+	return 0;
+}
+
+uint64_t conn_spawned(const struct conn *c, uint64_t request)
+{
+	unsigned n = MIN(c->n_aliases, CONN_SPAWN_ALIASES);
+
+	for (unsigned i = 1; i <= n; i++) {
+		const struct conn_alias *a = &c->aliases[(c->n_aliases - i) % CONN_SPAWN_ALIASES];
+
+		if (a->request == request)
+			return a->port;
+	}
+	return 0;
+}

@@ -1,0 +1,141 @@
+/* A client's connection.
+ *
+ *	GREETING --Hello--> OPEN --error, shutdown--> LEAVING --Bye is sent--> CLOSED
+ *	     `---------------- hung up at any time ----------------------------^
+ *
+ *	conn.c         its life, and who it is
+ *	conn_read.c    bytes and descriptors -> frames -> dispatch
+ *	conn_send.c    the two lanes -> bytes
+ *
+ * A connection that has to go is taken from everything at once; its memory goes when libuv is done
+ * with its handle.
+ */
+#ifndef REDD_BROKER_CONN_H
+#define REDD_BROKER_CONN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "broker/alarm.h"
+#include "broker/policy.h"
+#include "broker/quota.h"
+#include "broker/ring.h"
+#include "broker/turn.h"
+#include "proto/arena.h"
+#include "proto/base/buf.h"
+#include "proto/limits.h"
+
+struct broker;
+struct session;
+struct subscription;
+
+enum conn_state { CONN_GREETING, CONN_OPEN, CONN_LEAVING, CONN_CLOSED };
+
+/* The rest of a frame that the socket took only a part of: bytes of our own first, then bytes that
+ * still lie in a log. A log that is about to overwrite them has them copied first. */
+struct leftover {
+	struct buf copy;
+	struct ring *ring; /* NULL: nothing in a log */
+	struct ring_pin pin;
+	size_t left;
+};
+
+/* A Spawn of this connection, so that later requests can refer to its port before it is answered.
+ */
+struct conn_alias {
+	uint64_t request, port;
+};
+
+struct conn {
+	struct list link; /* of the broker's connections */
+	struct broker *broker;
+	enum conn_state state;
+	struct principal who;
+	pid_t pid;
+	char client[CLIENT_NAME_MAX + 1];
+	struct session *session;
+	struct quota_account *account, *uid_account;
+	struct quota_charge charge;
+	struct alarm deadline; /* Hello must come, Bye must go */
+
+	int fd;
+	uv_poll_t poll;
+	int mask;
+	bool is_choked; /* the socket is full: only its becoming writable goes on */
+	struct job work, flush;
+
+	struct buf in;
+	uint32_t frame_max;
+	struct arena arena;
+	int fds[DESCRIPTORS_MAX]; /* came, and no frame has used them yet */
+	size_t n_fds;
+	uint64_t received, parsed; /* bytes so far */
+	uint64_t fds_mark;	   /* the frame that uses them begins before this byte */
+
+	struct buf control; /* packed messages of the control lane */
+	struct leftover leftover;
+	uint64_t sent_since_choke;
+	unsigned n_unchoked;
+	bool sndbuf_is_grown;
+
+	struct list subscriptions, ready, exits;
+	unsigned n_subscriptions;
+	uint64_t last_subscription;
+	struct list watches;
+	unsigned n_watches;
+	uint64_t last_watch;
+	struct list pendings; /* requests that wait for their answer */
+	unsigned n_pendings;
+	struct conn_alias *aliases; /* CONN_SPAWN_ALIASES of them, made at the first Spawn */
+	unsigned n_aliases;	    /* in all; the newest are kept */
+};
+
+/* --- conn.c ---------------------------------------------------------------------------------- */
+
+/* Takes an accepted socket. 0; CONN_E_DENIED (not admitted: an Error was sent); CONN_E_QUOTA (the
+ * same); a negative errno. The socket is consumed in every case. */
+#define CONN_E_DENIED 1
+#define CONN_E_QUOTA  2
+int conn_new(struct broker *b, uint32_t listener, int take_fd);
+
+/* Ends it now: nothing further is sent. May be called at any time, also twice. */
+void conn_close(struct conn *c);
+
+/* Ends it with a last message: Bye with this error, or nothing when `sentence` is NULL. Only what
+ * is on the control lane already is still sent. */
+void conn_leave(struct conn *c, int code, const char *sentence);
+
+/* An unexpected failure of this connection: logged, then closed. */
+void conn_fail(struct conn *c, int error);
+
+void conn_watch(struct conn *c);
+
+struct subscription *conn_subscription(const struct conn *c, uint64_t id);
+
+/* 0 or -ENOMEM. */
+int conn_note_spawn(struct conn *c, uint64_t request, uint64_t port);
+uint64_t conn_spawned(const struct conn *c, uint64_t request); /* port, or 0 */
+
+/* --- conn_read.c ----------------------------------------------------------------------------- */
+
+void conn_read(struct conn *c);
+void conn_work(struct job *job);
+
+/* Moves the n oldest descriptors that came with the frame in hand out. False: there are fewer. */
+bool conn_take_fds(struct conn *c, int *ret_fds, size_t n);
+
+/* --- conn_send.c ----------------------------------------------------------------------------- */
+
+/* Something may be there to be sent: looked at in this turn. */
+void conn_wake(struct conn *c);
+void conn_flush(struct job *job);
+
+/* The socket takes bytes again. */
+void conn_writable(struct conn *c);
+
+void leftover_init(struct leftover *l);
+void leftover_deinit(struct leftover *l);
+
+#endif

@@ -1,0 +1,139 @@
+/* One recvmsg a turn, then as many frames as are complete, CONN_FRAMES_A_TURN at most: what is left
+ * over waits for the next turn as a job, and until then the socket is not read.
+ *
+ * Descriptors come with the bytes of one recvmsg, which the kernel ends at the message that carried
+ * them. They belong to the frames that begin before that place, in their order; one that no frame
+ * has used when that place is parsed is an error of the client.
+ */
+#include "broker/conn.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "broker/broker.h"
+#include "broker/closer.h"
+#include "broker/dispatch.h"
+#include "broker/reply.h"
+#include "proto/base/err.h"
+#include "proto/fdpass.h"
+#include "proto/frame.h"
+
+static void descriptors_refuse(struct conn *c, int *fds, size_t n, const char *sentence)
+{
+	closer_close(c->broker, fds, n);
+	conn_leave(c, REPLY_INVALID_ARGUMENT, sentence);
+}
+
+static void descriptors_keep(struct conn *c, int *fds, const struct fdpass_info *info)
+{
+	if (info->truncated || info->surplus || c->n_fds + info->n_fds > DESCRIPTORS_MAX) {
+		descriptors_refuse(
+			c, fds, info->n_fds,
+			"more descriptors came than one frame may carry, or than the broker can "
+			"take now; pass at most 64");
+		return;
+	}
+	if (!policy_may(&c->broker->policy, &c->who, POLICY_PASS_DESCRIPTORS, NULL)) {
+		descriptors_refuse(c, fds, info->n_fds, policy_reason(POLICY_PASS_DESCRIPTORS));
+		return;
+	}
+	memcpy(c->fds + c->n_fds, fds, info->n_fds * sizeof(fds[0]));
+	c->n_fds += info->n_fds;
+	c->fds_mark = c->received;
+}
+
+bool conn_take_fds(struct conn *c, int *ret_fds, size_t n)
+{
+	if (n > c->n_fds || (n && c->parsed >= c->fds_mark))
+		return false;
+	memcpy(ret_fds, c->fds, n * sizeof(ret_fds[0]));
+	c->n_fds -= n;
+	memmove(c->fds, c->fds + n, c->n_fds * sizeof(c->fds[0]));
+	return true;
+}
+
+/* 0: a frame was handled; 1: there is no complete one. */
+static int conn_frame(struct conn *c)
+{
+	size_t prefix, length;
+	int r = frame_parse(buf_head(&c->in), buf_size(&c->in), c->frame_max, &prefix, &length);
+
+	if (r == FRAME_E_MORE)
+		return 1;
+	if (r) {
+		conn_leave(
+			c, REPLY_INVALID_ARGUMENT,
+			r == FRAME_E_LONG
+				? "a frame is longer than frame_max of the Welcome; send less at "
+				  "once, or ask for more in Hello"
+				: "a frame's length is no varint of at most five bytes");
+		return 1;
+	}
+	if (buf_size(&c->in) - prefix < length)
+		return 1;
+	r = length ? dispatch_frame(c, buf_head(&c->in) + prefix, length) : 0;
+	if (r < 0 || c->state == CONN_CLOSED)
+		return r < 0 ? err_pass(r) : 1;
+	c->parsed += prefix + length;
+	buf_consume(&c->in, prefix + length);
+	if (c->n_fds && c->parsed >= c->fds_mark)
+		conn_leave(
+			c, REPLY_INVALID_ARGUMENT,
+			"descriptors came with a frame that does not use them; name each one once "
+			"as KIND_PASSED");
+	return 0;
+}
+
+static void conn_frames(struct conn *c)
+{
+	int r = 0;
+
+	for (int i = 0; i < (int)CONN_FRAMES_A_TURN; i++) {
+		if (c->state != CONN_GREETING && c->state != CONN_OPEN)
+			return;
+		if (buf_size(&c->control) >= CONN_CONTROL_BOUND)
+			break; /* its answers must go first */
+		r = conn_frame(c);
+		if (r)
+			break;
+	}
+	if (c->state == CONN_CLOSED)
+		return;
+	if (r < 0)
+		conn_fail(c, r);
+	else if (r == 0 && buf_size(&c->in) && buf_size(&c->control) < CONN_CONTROL_BOUND)
+		turn_work(&c->broker->turn, &c->work);
+	conn_watch(c);
+}
+
+void conn_work(struct job *job)
+{
+	conn_frames(container_of(job, struct conn, work));
+}
+
+void conn_read(struct conn *c)
+{
+	struct fdpass_info info;
+	int fds[DESCRIPTORS_MAX + 1];
+	uint8_t *space;
+	ssize_t n;
+	int r = buf_reserve(&c->in, CONN_READ_SIZE, &space);
+
+	if (r) {
+		conn_fail(c, r < 0 ? r : err_begin(-EMSGSIZE));
+		return;
+	}
+	n = fdpass_recv(c->fd, space, CONN_READ_SIZE, MSG_DONTWAIT, fds, ARRAY_SIZE(fds), &info);
+	if (n == -EAGAIN || n == -EINTR)
+		return;
+	if (n <= 0) {
+		conn_close(c); /* hung up */
+		return;
+	}
+	buf_commit(&c->in, (size_t)n);
+	c->received += (uint64_t)n;
+	if (info.n_fds || info.truncated || info.surplus)
+		descriptors_keep(c, fds, &info);
+	conn_frames(c);
+}

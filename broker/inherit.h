@@ -1,0 +1,24 @@
+/* What a broker gets from the keeper when it starts, and what it gives to be kept.
+ */
+#ifndef REDD_BROKER_INHERIT_H
+#define REDD_BROKER_INHERIT_H
+
+#include <stddef.h>
+
+#include "helper/link.h"
+
+struct broker;
+
+/* The configuration, locks and listeners. take_fds are consumed. 0 or a negative errno. */
+int inherit_setup(struct broker *b, const struct link_setup *m, const int *take_fds, size_t n_fds);
+
+/* What an earlier broker held of one process, and of one ring. */
+void inherit_held(struct broker *b, const struct link_held *m, const int *take_fds, size_t n_fds);
+void inherit_ring(struct broker *b, const struct link_ring *m, int take_fd);
+
+/* From now on the keeper gets a duplicate of each ring's memfd. */
+void inherit_observe_rings(struct broker *b);
+
+void inherit_free(struct broker *b);
+
+#endif

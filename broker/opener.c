@@ -1,0 +1,224 @@
+/* An opener is a process like any other to keeper and forker, with a seqpacket socket as descriptor
+ * 0. The request is put into the socket before the process is there; the answer is read when it
+ * comes, or OPENER_TIMEOUT_MS are over and the opener is killed.
+ */
+#include "broker/opener.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "broker/broker.h"
+#include "broker/port.h"
+#include "broker/spawn_record.h"
+#include "proto/base/err.h"
+#include "proto/base/fd.h"
+
+struct opener {
+	struct process process;
+	struct broker *broker;
+	struct list link; /* of the broker's openers */
+	struct alarm alarm;
+	uv_poll_t poll;
+	int fd;
+	opener_done done;
+	void *context;
+	bool is_over;
+};
+
+static void on_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+static void opener_finish(struct opener *o, const struct opener_reply *reply)
+{
+	if (o->is_over)
+		return;
+	o->is_over = true;
+	if (o->done)
+		o->done(o->context, reply);
+	alarm_stop(&o->broker->alarms, &o->alarm);
+	list_remove(&o->link);
+	process_deinit(&o->process); /* the keeper reaps it */
+	uv_close((uv_handle_t *)&o->poll, on_closed);
+	o->fd = fd_close(o->fd);
+}
+
+static void on_reply(uv_poll_t *poll, int status, int events)
+{
+	struct opener *o = poll->data;
+	struct opener_reply reply;
+	ssize_t n = status < 0 ? -1 : recv(o->fd, &reply, sizeof(reply), MSG_DONTWAIT);
+
+	(void)events;
+	if (n < 0 && status == 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	opener_finish(o, n == (ssize_t)sizeof(reply) && reply.n_pids <= SCAN_SURVIVORS_MAX ? &reply
+											   : NULL);
+}
+
+static void on_alarm(struct alarm *a)
+{
+	struct opener *o = container_of(a, struct opener, alarm);
+
+	process_signal(&o->process, SIGKILL);
+	opener_finish(o, NULL);
+}
+
+static void on_started(struct process *p)
+{
+	(void)p;
+}
+
+static void on_failed(struct process *p, uint32_t stage, int error)
+{
+	(void)stage, (void)error;
+	opener_finish(container_of(p, struct opener, process), NULL);
+}
+
+static void on_exited(struct process *p, const struct link_exited *e)
+{
+	(void)p, (void)e; /* its socket says the same, behind its answer */
+}
+
+static void on_released(struct process *p, uint32_t hold)
+{
+	(void)p, (void)hold;
+}
+
+static const struct process_events opener_process_events = {
+	.started = on_started,
+	.failed = on_failed,
+	.exited = on_exited,
+	.released = on_released,
+};
+
+static int opener_record(struct opener *o, const struct port_options *identity, int take_fd)
+{
+	struct spawn_record record;
+	uint8_t *data;
+	size_t size;
+	uint32_t source;
+	int memfd, r;
+
+	r = process_add_child_fd(&o->process, take_fd, &source);
+	if (r)
+		return err_begin(-EMFILE);
+	spawn_record_init(&record);
+	record.head.flags = LINK_SPAWN_SETSID;
+	spawn_record_candidates(&record, o->broker->helper_path, strlen(o->broker->helper_path) + 1,
+				1);
+	spawn_record_argument(&record, "redd-helper", strlen("redd-helper"));
+	spawn_record_argument(&record, "opener", strlen("opener"));
+	spawn_record_descriptor(&record, 0, source);
+	spawn_record_descriptor(&record, 1, LINK_SOURCE_NULL);
+	spawn_record_descriptor(&record, 2, LINK_SOURCE_NULL);
+	spawn_record_directory(&record, "/", 1);
+	if (identity->is_other_identity) {
+		record.head.flags |= LINK_SPAWN_IDS;
+		record.head.uid = identity->uid;
+		record.head.gid = identity->gid;
+		for (unsigned i = 0; i < identity->n_groups; i++)
+			spawn_record_group(&record, identity->groups[i]);
+	}
+	r = spawn_record_seal(&record, 1, &data, &size, &memfd);
+	spawn_record_deinit(&record);
+	if (r < 0)
+		return err_pass(r);
+	process_start(&o->process, data, size, memfd);
+	return 0;
+}
+
+static int opener_open(struct opener *o, const struct port_options *identity,
+		       const struct opener_request *request)
+{
+	int pair[2], r;
+
+	if (process_init_internal(&o->process, &o->broker->helper, &opener_process_events))
+		return err_begin(-EAGAIN);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_errno();
+	o->fd = pair[0];
+	if (send(o->fd, request, sizeof(*request), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+		fd_close(pair[1]);
+		return err_errno();
+	}
+	r = opener_record(o, identity, pair[1]);
+	if (r < 0)
+		return err_pass(r);
+	r = alarm_set(&o->broker->alarms, &o->alarm, OPENER_TIMEOUT_MS);
+	if (r < 0)
+		return err_pass(r);
+	r = uv_poll_init(&o->broker->loop, &o->poll, o->fd);
+	return r < 0 ? err_begin(r) : 0;
+}
+
+int opener_start(struct broker *b, const struct port_options *identity,
+		 const struct opener_request *request, opener_done done, void *context,
+		 struct opener **ret)
+{
+	struct opener *o = calloc(1, sizeof(*o));
+	int r;
+
+	if (!o)
+		return err_begin(-ENOMEM);
+	o->broker = b;
+	o->fd = -1;
+	o->done = done;
+	o->context = context;
+	alarm_init(&o->alarm, on_alarm);
+	r = opener_open(o, identity, request);
+	if (r < 0) {
+		alarm_stop(&b->alarms, &o->alarm);
+		process_deinit(&o->process);
+		fd_close(o->fd);
+		free(o);
+		return err_pass(r);
+	}
+	o->poll.data = o;
+	uv_poll_start(&o->poll, UV_READABLE, on_reply);
+	list_append(&b->openers, &o->link);
+	if (ret)
+		*ret = o;
+	return 0;
+}
+
+void opener_cancel(struct opener *o)
+{
+	o->done = NULL;
+}
+
+void openers_free(struct broker *b)
+{
+	struct opener *o, *next;
+
+	list_for_each_safe (o, next, &b->openers, link) {
+		o->done = NULL;
+		opener_finish(o, NULL);
+	}
+}
+
+static void request_blank(const struct broker *b, uint32_t verb, struct opener_request *ret)
+{
+	*ret = (struct opener_request){ .verb = verb };
+	ret->exclude[0] = b->keeper_pid;
+	ret->exclude[1] = getpid();
+}
+
+void opener_tree_request(const struct port *p, int signal, struct opener_request *ret)
+{
+	request_blank(p->broker, OPENER_TREE, ret);
+	ret->signal = signal;
+	ret->leader = p->process.pid;
+	broker_mark(p->broker, p->id, ret->mark);
+}
+
+void opener_holders_request(const struct port *p, struct opener_request *ret)
+{
+	request_blank(p->broker, OPENER_HOLDERS, ret);
+}

@@ -1,0 +1,82 @@
+#include "broker/pending.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "broker/broker.h"
+#include "broker/conn.h"
+#include "broker/input.h"
+#include "broker/opener.h"
+#include "broker/port.h"
+#include "broker/reply.h"
+#include "proto/base/err.h"
+
+static void on_alarm(struct alarm *a)
+{
+	struct pending *p = container_of(a, struct pending, alarm);
+
+	reply_error(p->conn, p->request, REPLY_DEADLINE_EXCEEDED, 0,
+		    "the time of this Wait is up; the port is still there");
+	pending_free(p);
+}
+
+int pending_new(struct pending **ret, struct conn *conn, struct port *port, enum pending_kind kind,
+		uint64_t request)
+{
+	struct pending *p;
+
+	if (conn->n_pendings >= CONN_PENDING_MAX)
+		return PENDING_E_TOO_MANY;
+	if (pending_find(conn, request))
+		return PENDING_E_EXISTS;
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return err_begin(-ENOMEM);
+	p->kind = kind;
+	p->conn = conn;
+	p->port = port;
+	p->request = request;
+	alarm_init(&p->alarm, on_alarm);
+	list_init(&p->port_link);
+	list_init(&p->cookie_link);
+	list_append(&conn->pendings, &p->conn_link);
+	conn->n_pendings++;
+	if (port)
+		list_append(&port->pendings, &p->port_link);
+	*ret = p;
+	return 0;
+}
+
+void pending_free(struct pending *p)
+{
+	if (p->conn) {
+		alarm_stop(&p->conn->broker->alarms, &p->alarm);
+		p->conn->n_pendings--;
+	}
+	if (p->item)
+		p->item->cookie = NULL;
+	if (p->opener)
+		opener_cancel(p->opener);
+	list_remove(&p->conn_link);
+	list_remove(&p->port_link);
+	list_remove(&p->cookie_link);
+	free(p);
+}
+
+struct pending *pending_find(const struct conn *conn, uint64_t request)
+{
+	struct pending *p;
+
+	list_for_each (p, &conn->pendings, conn_link)
+		if (p->request == request)
+			return p;
+	return NULL;
+}
+
+void pendings_abandon(struct conn *conn)
+{
+	struct pending *p, *next;
+
+	list_for_each_safe (p, next, &conn->pendings, conn_link)
+		pending_free(p);
+}

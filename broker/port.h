@@ -1,0 +1,161 @@
+/* A port: one process with its streams, from the spawn request until its log is forgotten.
+ *
+ *	STARTING --started--> RUNNING --exited--> DRAINING --all outputs ended--> ENDED --> gone
+ *	    `--failed--> gone
+ *
+ * DRAINING may be passed through in no time. While ENDED the log and the status stay, until the
+ * retention is over, somebody forgets the port, or the service ends.
+ */
+#ifndef REDD_BROKER_PORT_H
+#define REDD_BROKER_PORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker/alarm.h"
+#include "broker/exit_record.h"
+#include "broker/labels.h"
+#include "broker/policy.h"
+#include "broker/process.h"
+#include "broker/pty.h"
+#include "broker/quota.h"
+#include "broker/stream.h"
+#include "broker/string_block.h"
+#include "proto/limits.h"
+
+struct broker;
+struct session;
+struct opener;
+
+/* Numbers as in PortState of redd.proto. */
+enum port_state { PORT_STARTING, PORT_RUNNING, PORT_DRAINING, PORT_ENDED, PORT_GONE };
+
+/* Numbers as in Orphan of redd.proto. */
+enum port_orphan {
+	PORT_ORPHAN_KILL = 0,
+	PORT_ORPHAN_CLOSE_INPUT = 1,
+	PORT_ORPHAN_KEEP = 2,
+	PORT_ORPHAN_KEEP_FOR = 3,
+};
+
+/* What a client may wish of a port besides its process and streams. */
+struct port_options {
+	char name[NAME_MAX_SIZE + 1]; /* "": none */
+	uint8_t token[TOKEN_MAX];
+	size_t token_size;	       /* 0: none */
+	struct labels *labels;	       /* owned; may be NULL */
+	char *program, *directory;     /* owned, for display */
+	struct string_block arguments; /* owned, for display: the first 4 KiB */
+	bool arguments_are_cut;
+	uint32_t timeout_ms, timeout_grace_ms; /* 0: no timeout */
+	int timeout_signal;
+	uint32_t drain_ms, drain_limit_ms; /* DRAIN_NEVER_MS: no end, no limit */
+	uint32_t retention_ms;
+	enum port_orphan orphan;
+	uint32_t orphan_ms;
+	bool is_other_identity; /* the child runs with these instead of the service's own */
+	uid_t uid;
+	gid_t gid;
+	uint32_t groups[64];
+	unsigned n_groups;
+	bool has_session; /* the leader has a session of its own */
+};
+
+/* What the port tells the requests' side. */
+struct port_events {
+	struct stream_events stream;
+	void (*started)(struct port *p);
+	void (*failed)(struct port *p, uint32_t stage,
+		       int error); /* the port is freed afterwards */
+	void (*exited)(struct port *p);
+	void (*closed)(struct port *p);
+	void (*gone)(struct port *p); /* before it is freed: let go of it */
+};
+
+struct port {
+	struct broker *broker;
+	const struct port_events *events;
+	struct process process;
+	uint64_t id;
+	enum port_state state;
+	struct principal owner;
+	struct port_options options;
+	struct session *session;
+	bool is_orphaned; /* nobody is connected to its session */
+	struct list session_link;
+	struct list name_link, token_link; /* of the port table */
+	struct stream *streams[PORT_STREAMS_MAX];
+	unsigned n_streams;
+	struct list subscriptions;
+	struct list pendings; /* requests that wait for something of this port */
+	struct exit_record exit;
+	uint64_t digest; /* of the request, when it has a token */
+	bool has_exited, timed_out, is_killed_by_timeout;
+	int32_t holders[HOLDERS_MAX];
+	uint32_t n_holders;
+	bool asks_holders;     /* an opener looks for them; Closed waits for it */
+	struct opener *opener; /* that looks for them */
+	struct opener *killer; /* that is on its way to kill the tree */
+	struct alarm phase;    /* timeout and grace, then drain, then retention */
+	struct alarm orphan;
+	uint64_t exited_ms;	       /* loop time */
+	struct quota_account *account; /* the owner's uid's; a reference */
+	struct quota_charge charge;
+};
+
+/* Frees what the options own; zeroed ones are harmless. */
+void port_options_deinit(struct port_options *o);
+
+#define PORT_E_QUOTA 1
+#define PORT_E_FULL  2 /* no slot: PORTS_MAX processes are known */
+
+/* Makes a port in STARTING, without streams, in the port table. options are moved (zeroed then) on
+ * success. 0, PORT_E_*, or a negative errno. */
+int port_new(struct port **ret, struct broker *b, const struct principal *owner,
+	     struct quota_account *account, struct port_options *options, const char **ret_reason);
+
+/* Frees at once; its process, if there is one, is no longer ours. */
+void port_free(struct port *p);
+
+/* Adds a stream around our end of it (owned, also on failure). */
+int port_add_stream(struct port *p, uint32_t number, enum stream_kind kind, int take_fd,
+		    struct stream **ret);
+
+struct stream *port_stream(const struct port *p, uint32_t number);
+
+/* The input that a request means that names none: the terminal's, else descriptor 0's. */
+struct stream *port_default_input(const struct port *p);
+bool port_has_terminal(const struct port *p);
+
+struct quota_account *port_account(struct port *p);
+
+void port_set_state(struct port *p, enum port_state state);
+const char *port_state_name(enum port_state state);
+
+/* 0, or a negative errno; -ESRCH when the leader (the group) has ended. */
+int port_signal_leader(struct port *p, int signal);
+int port_signal_group(struct port *p, int signal);
+
+/* SIGKILL to the whole tree; leader and group get it too where nobody could look for the tree. */
+void port_kill_tree(struct port *p);
+
+/* The same with another signal, without an answer. */
+void port_signal_tree(struct port *p, int signal);
+
+/* Its owner's session is not connected any more: does what was agreed on. */
+void port_orphan(struct port *p);
+
+/* The session is connected again: what was to come later is called off. */
+void port_come_back(struct port *p);
+
+/* Ends every output now (the service is shut down). */
+void port_abandon(struct port *p);
+
+/* Looks whether the port can be closed; after anything that may have been the last thing. */
+void port_check(struct port *p);
+
+/* Gives the port up with its log and status, and frees it; what its subscriptions have not been
+ * told they will not be. */
+void port_forget(struct port *p);
+
+#endif

@@ -1,0 +1,93 @@
+/* Request handlers, one family a file: unpack, call, answer. Only they, dispatch.c and reply.c see
+ * the generated types.
+ *
+ * A handler answers exactly once, now or by a pending; it returns 0, or a negative errno when the
+ * connection cannot go on.
+ */
+#ifndef REDD_BROKER_REQ_H
+#define REDD_BROKER_REQ_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker/pending.h"
+#include "broker/policy.h"
+#include "broker/port.h"
+#include "broker/reply.h"
+#include "broker/subscription.h"
+#include "proto/codec.h"
+#include "proto/redd.pb-c.h"
+
+struct conn;
+
+#define SET(message, field, value) ((message).has_##field = true, (message).field = (value))
+
+typedef int req_handler(struct conn *c, const Redd__V1__Request *r);
+
+req_handler req_hello, req_ping, req_shutdown, req_cancel;
+req_handler req_spawn;
+req_handler req_write, req_close, req_resize;
+req_handler req_signal;
+req_handler req_subscribe, req_unsubscribe, req_credit;
+req_handler req_wait, req_forget, req_watch, req_unwatch;
+req_handler req_list, req_inspect;
+req_handler req_stats;
+
+/* A Write as codec_view_write() read it from its frame, without a copy. */
+int req_write_view(struct conn *c, const struct codec_write *w);
+
+/* The port that a request means, if the client may do `verb` with it; else NULL, and the request
+ * has been answered. A port that the client may not see is NOT_FOUND to it. */
+struct port *req_port(struct conn *c, uint64_t request, const Redd__V1__PortRef *ref,
+		      enum policy_verb verb);
+
+/* A pending for the request, or NULL, and the request has been answered. */
+struct pending *req_pending(struct conn *c, struct port *p, enum pending_kind kind,
+			    uint64_t request);
+
+/* --- parts of messages ----------------------------------------------------------------------- */
+
+/* Fills an Exit; nothing in it is allocated. */
+void reply_fill_exit(Redd__V1__Exit *ret, const struct exit_record *e);
+
+/* Reads a Subscribe: 0, or a sentence that says what is wrong with it and the code for it. */
+const char *req_read_subscribe(const Redd__V1__Subscribe *s, const struct port *p,
+			       const struct conn *c, struct subscription_options *ret,
+			       enum reply_code *ret_code);
+
+/* Room for a Subscribed, which lives as long as the struct. */
+struct subscribed_message {
+	Redd__V1__Subscribed message;
+	Redd__V1__StreamOffset starts[PORT_STREAMS_MAX];
+	Redd__V1__StreamOffset *pointers[PORT_STREAMS_MAX];
+};
+void req_fill_subscribed(struct subscribed_message *ret, const struct subscription *s);
+
+/* Reads labels of a request: 0, LABELS_E_BAD with *ret_reason, or -ENOMEM. A selector when
+ * is_selector. No labels: *ret is NULL. */
+int req_read_labels(Redd__V1__Label *const *labels, size_t n, bool is_selector, struct labels **ret,
+		    const char **ret_reason);
+
+/* Size of a Terminal: NULL, or what is wrong with it. Missing numbers get the defaults. */
+const char *req_read_terminal(const Redd__V1__Terminal *t, struct pty_size *ret);
+
+/* StreamInfo of all streams. */
+struct stream_infos {
+	Redd__V1__StreamInfo infos[PORT_STREAMS_MAX * 2];
+	Redd__V1__StreamInfo *pointers[PORT_STREAMS_MAX * 2];
+	size_t n;
+};
+void req_fill_streams(struct stream_infos *ret, const struct port *p);
+
+/* Bytes of input that may be under way without a refusal. */
+uint32_t req_input_window(const struct port *p);
+
+/* What the ports of a broker tell the requests' side. */
+extern const struct port_events req_port_events;
+
+/* LINK_GROUP_SIGNALLED (see req_signal.c). */
+struct link_group_signal;
+struct broker;
+void req_group_signalled(struct broker *b, const struct link_group_signal *m);
+
+#endif

@@ -1,0 +1,84 @@
+/* A detached session keeps its ports on its list (so that it can be attached again) while
+ * port_orphan has run for each; a port that is killed for it, or that is kept for some time, leaves
+ * the list when it is gone.
+ */
+#include "broker/session.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "broker/broker.h"
+#include "broker/conn.h"
+#include "broker/port.h"
+#include "proto/base/err.h"
+
+int session_new(struct session **ret, struct broker *b, struct conn *conn)
+{
+	_cleanup_(freep) struct session *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return err_begin(-ENOMEM);
+	if (getrandom(s->id, sizeof(s->id), 0) != (ssize_t)sizeof(s->id))
+		return err_errno();
+	s->broker = b;
+	s->who = conn->who;
+	s->conn = conn;
+	list_init(&s->ports);
+	list_append(&b->sessions, &s->link);
+	*ret = TAKE(s);
+	return 0;
+}
+
+/* Compares all bytes whatever they are: the time taken tells nothing. */
+static bool id_is_same(const uint8_t *a, const uint8_t *b)
+{
+	unsigned difference = 0;
+
+	for (unsigned i = 0; i < SESSION_ID_SIZE; i++)
+		difference |= a[i] ^ b[i];
+	return difference == 0;
+}
+
+struct session *session_find(struct broker *b, const struct principal *who, const void *id,
+			     size_t size)
+{
+	struct session *s;
+
+	if (size != SESSION_ID_SIZE)
+		return NULL;
+	list_for_each (s, &b->sessions, link)
+		if (id_is_same(s->id, id) && principal_is_same(&s->who, who))
+			return s;
+	return NULL;
+}
+
+void session_attach(struct session *s, struct conn *conn)
+{
+	struct port *p;
+
+	if (s->conn)
+		s->conn->session = NULL;
+	s->conn = conn;
+	list_for_each (p, &s->ports, session_link)
+		port_come_back(p);
+}
+
+void session_check(struct session *s)
+{
+	if (s->conn || !list_is_empty(&s->ports))
+		return;
+	list_remove(&s->link);
+	free(s);
+}
+
+void session_detach(struct session *s)
+{
+	struct port *p, *next;
+
+	s->conn = NULL;
+	list_for_each_safe (p, next, &s->ports, session_link)
+		port_orphan(p);
+	session_check(s);
+}

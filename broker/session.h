@@ -1,0 +1,42 @@
+/* What a client is across reconnects: the ports that live as long as it does. A session ends when
+ * its connection is gone and no port of its waits for it to come back.
+ */
+#ifndef REDD_BROKER_SESSION_H
+#define REDD_BROKER_SESSION_H
+
+#include <stdint.h>
+
+#include "broker/policy.h"
+#include "proto/base/list.h"
+#include "proto/limits.h"
+
+struct broker;
+struct conn;
+
+struct session {
+	struct list link; /* of the broker's sessions */
+	struct broker *broker;
+	uint8_t id[SESSION_ID_SIZE]; /* random; whoever shows it is the session */
+	struct principal who;
+	struct conn *conn; /* NULL while nobody is connected */
+	struct list ports;
+};
+
+/* 0 or a negative errno. */
+int session_new(struct session **ret, struct broker *b, struct conn *conn);
+
+/* The session of that id if it belongs to the principal, or NULL. */
+struct session *session_find(struct broker *b, const struct principal *who, const void *id,
+			     size_t size);
+
+/* The connection takes the session over; one that has it still is disconnected from it. */
+void session_attach(struct session *s, struct conn *conn);
+
+/* Its connection is gone: every port does what was agreed on for that. The session goes when none
+ * of its ports is left to come back to. */
+void session_detach(struct session *s);
+
+/* Called when a port of the session is gone. */
+void session_check(struct session *s);
+
+#endif

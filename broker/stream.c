@@ -1,0 +1,133 @@
+/* The poll handle is the only thing here that closes asynchronously: the stream's memory goes in
+ * its close callback. The descriptor is closed at once, after the handle was told (epoll would
+ * otherwise go on reporting an open file description that the keeper still has a duplicate of).
+ */
+#include "broker/stream.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "broker/broker.h"
+#include "broker/port.h"
+#include "proto/base/err.h"
+#include "proto/base/fd.h"
+
+int stream_new(struct stream **ret, struct port *port, uint32_t number, enum stream_kind kind,
+	       int take_fd)
+{
+	_cleanup_(fd_closep) int fd = take_fd;
+	struct stream *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return err_begin(-ENOMEM);
+	s->port = port;
+	s->broker = port->broker;
+	s->number = number;
+	s->kind = kind;
+	s->fd = TAKE_FD(fd);
+	list_init(&s->out.readers);
+	*ret = s;
+	return 0;
+}
+
+static void stream_destroy(struct stream *s)
+{
+	ring_free(s->out.ring);
+	quota_charge_return(&s->out.charge);
+	quota_charge_return(&s->in.charge);
+	free(s);
+}
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+	stream_destroy(handle->data);
+}
+
+static void stream_close(struct stream *s)
+{
+	if (s->is_polled)
+		uv_poll_stop(&s->poll);
+	s->mask = 0;
+	s->fd = fd_close(s->fd);
+}
+
+void stream_free(struct stream *s)
+{
+	if (!s)
+		return;
+	stream_close(s);
+	if (s->in.is_there)
+		input_deinit(&s->in.queue, NULL, NULL);
+	s->in.is_there = false;
+	if (s->in.closing)
+		input_item_free(TAKE(s->in.closing));
+	ring_free(TAKE(s->out.ring));
+	quota_charge_return(&s->out.charge);
+	if (s->is_polled)
+		uv_close((uv_handle_t *)&s->poll, on_poll_closed);
+	else
+		stream_destroy(s);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+	struct stream *s = poll->data;
+	int mask = s->mask;
+
+	if (status < 0) /* an error condition: reading and writing tell which */
+		events = UV_READABLE | UV_WRITABLE;
+	if (events & mask & UV_WRITABLE)
+		stream_write(s);
+	if (s->fd >= 0 && (events & mask & UV_READABLE))
+		stream_read(s);
+}
+
+int stream_start(struct stream *s)
+{
+	int r = uv_poll_init(&s->broker->loop, &s->poll, s->fd);
+
+	if (r < 0)
+		return err_begin(r);
+	s->poll.data = s;
+	s->is_polled = true;
+	s->out.active_ms = uv_now(&s->broker->loop);
+	stream_watch(s);
+	return 0;
+}
+
+static int stream_wants(const struct stream *s)
+{
+	struct iovec iov;
+	int mask = 0;
+
+	if (s->out.is_there && !s->out.is_ended && !s->out.is_held)
+		mask |= UV_READABLE;
+	if (s->in.is_there && !s->in.is_failed && !s->in.is_closed &&
+	    (input_iov(&s->in.queue, &iov, 1) || input_close_is_due(&s->in.queue)))
+		mask |= UV_WRITABLE;
+	return mask;
+}
+
+void stream_watch(struct stream *s)
+{
+	int mask = s->fd < 0 || !s->is_polled ? 0 : stream_wants(s);
+
+	if (mask == s->mask)
+		return;
+	s->mask = mask;
+	if (mask)
+		uv_poll_start(&s->poll, mask, on_poll);
+	else
+		uv_poll_stop(&s->poll);
+}
+
+void stream_close_unused(struct stream *s)
+{
+	bool reads = s->out.is_there && !s->out.is_ended;
+	bool writes = s->in.is_there && !s->in.is_closed && !s->in.is_failed;
+
+	if (!reads && !writes)
+		stream_close(s);
+	else
+		stream_watch(s);
+}

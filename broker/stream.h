@@ -1,0 +1,149 @@
+/* One numbered stream of a port: the broker's end of a pipe, a terminal or a socket pair, with an
+ * output (its log and the readers of it), an input (its queue), or both.
+ *
+ *	stream.c         life of the descriptor, what is polled
+ *	stream_read.c    descriptor -> log: how much, when to hold back, how it ends
+ *	stream_write.c   queue -> descriptor: writes, the close behind them, how it fails
+ *
+ * A stream is made with its port and lives as long; its descriptor may go earlier. It knows nothing
+ * of connections: it calls the port's events.
+ */
+#ifndef REDD_BROKER_STREAM_H
+#define REDD_BROKER_STREAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "broker/cursor.h"
+#include "broker/input.h"
+#include "broker/quota.h"
+#include "broker/ring.h"
+
+struct broker;
+struct port;
+struct stream;
+
+enum stream_kind { STREAM_IS_PIPE, STREAM_IS_TERMINAL, STREAM_IS_SOCKET };
+
+/* Numbers as in StreamEnd.Cause of redd.proto. */
+enum stream_cause {
+	STREAM_END_OF_FILE = 0,
+	STREAM_IDLE = 1,
+	STREAM_LIMIT = 2,
+	STREAM_READ_ERROR = 3,
+	STREAM_BROKER_STOPPED = 4,
+};
+
+/* A cursor that reads a stream's log; part of a subscription. */
+struct reader {
+	struct list link; /* of the stream's readers */
+	struct stream *stream;
+	struct subscription *subscription;
+	struct cursor cursor;
+};
+
+struct stream_output {
+	bool is_there;
+	struct ring *ring; /* NULL until the first byte */
+	uint32_t log_size;
+	bool wants_checksum, hold_unread;
+	struct quota_charge charge;
+	struct list readers;
+	bool is_ended, is_held;
+	enum stream_cause cause;
+	int sys_errno;
+	bool is_abandoned; /* bytes were left in the pipe ... */
+	uint64_t abandoned;
+	uint64_t active_ms; /* when it was last known not to be idle */
+	unsigned full_reads;
+	bool is_grown;
+};
+
+struct stream_input {
+	bool is_there;
+	struct input queue;
+	struct quota_charge charge;
+	bool is_failed;		    /* nobody reads it any more */
+	struct input_item *closing; /* waits for the keeper's duplicate to be closed */
+	bool is_closed;
+	char last_byte; /* terminal: whether its line is complete */
+};
+
+struct stream {
+	struct port *port;
+	struct broker *broker;
+	uint32_t number;
+	enum stream_kind kind;
+	int fd; /* our end, -1 when closed */
+	bool is_polled;
+	int mask;
+	uv_poll_t poll;
+	struct stream_output out;
+	struct stream_input in;
+};
+
+/* What a port is told; never from within a call of its own to the stream, but for stream_stop(). */
+struct stream_events {
+	void (*moved)(struct stream *s);      /* new bytes in the log */
+	void (*out_ended)(struct stream *s);  /* out.cause says how */
+	void (*in_changed)(struct stream *s); /* items are done, displaced; drain them */
+	/* The close item's turn came. error: 0 closed; else negative errno, refused */
+	void (*in_closed)(struct stream *s, struct input_item *take_item, int error);
+	void (*in_failed)(struct stream *s, int error); /* queued items will never be written */
+};
+
+/* Makes a stream around our end (owned, also on failure). 0 or a negative errno. */
+int stream_new(struct stream **ret, struct port *port, uint32_t number, enum stream_kind kind,
+	       int take_fd);
+
+/* Closes what is open and frees, when libuv is done with it. Readers must be gone. NULL is
+ * harmless. */
+void stream_free(struct stream *s);
+
+/* Begins to poll. 0 or a negative errno. */
+int stream_start(struct stream *s);
+
+/* Sets what is polled from what is wanted. */
+void stream_watch(struct stream *s);
+
+/* Closes our end when neither direction needs it. */
+void stream_close_unused(struct stream *s);
+
+/* --- stream_read.c --------------------------------------------------------------------------- */
+
+/* One bounded read. */
+void stream_read(struct stream *s);
+
+/* Ends the output now. With the causes IDLE and LIMIT what is left in the pipe is counted. */
+void stream_end_output(struct stream *s, enum stream_cause cause, int sys_errno);
+
+/* The numbers that a cursor looks at. */
+void stream_view(const struct stream *s, struct cursor_view *ret);
+uint64_t stream_total(const struct stream *s);
+uint64_t stream_oldest(const struct stream *s);
+
+/* XXH3_64bits of all bytes, for an output that wants_checksum. */
+uint64_t stream_checksum(const struct stream *s);
+
+/* A reader came, went or moved: a pipe that was held back may be read again. */
+void stream_readers_changed(struct stream *s);
+
+/* Milliseconds that the output has been idle at now_ms; 0 while it is held back or has bytes. */
+uint64_t stream_idle_ms(struct stream *s, uint64_t now_ms);
+
+/* --- stream_write.c -------------------------------------------------------------------------- */
+
+/* Writes what can be written now. */
+void stream_write(struct stream *s);
+
+/* The keeper has closed its duplicate: finishes the close that waits for it. */
+void stream_input_released(struct stream *s);
+
+/* Gives the input up: everything that is queued fails with error (negative errno). */
+void stream_fail_input(struct stream *s, int error);
+
+/* The charge for queued bytes follows the queue. 0 or QUOTA_E_EXCEEDED. */
+int stream_charge_input(struct stream *s, const char **ret_reason);
+
+#endif

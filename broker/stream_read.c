@@ -1,0 +1,221 @@
+/* One read a turn, straight into the ring: one copy in. How much is asked for is bounded by what is
+ * there (FIONREAD), because asking for more would give old bytes of the log up for nothing; by half
+ * of the log, so that readers can follow; and by the room that blocking readers leave. Without room
+ * the pipe is not read at all ("held") and the kernel blocks the child.
+ *
+ * An output ends once: at end of file, by an error, or by its port (drain, shutdown). What cannot
+ * be read any more is a gap, not silence.
+ */
+#include "broker/stream.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "broker/broker.h"
+#include "broker/port.h"
+#include "broker/subscription.h"
+#include "proto/base/err.h"
+#include "proto/base/log.h"
+
+#define PROBE_SIZE 4096u
+
+uint64_t stream_total(const struct stream *s)
+{
+	return s->out.ring ? ring_head(s->out.ring) : 0;
+}
+
+uint64_t stream_oldest(const struct stream *s)
+{
+	return s->out.ring ? ring_tail(s->out.ring) : 0;
+}
+
+uint64_t stream_checksum(const struct stream *s)
+{
+	return s->out.ring ? ring_checksum(s->out.ring) : XXH3_64bits(NULL, 0);
+}
+
+void stream_view(const struct stream *s, struct cursor_view *ret)
+{
+	*ret = (struct cursor_view){ .tail = stream_oldest(s),
+				     .head = stream_total(s),
+				     .is_ended = s->out.is_ended,
+				     .is_abandoned = s->out.is_abandoned,
+				     .abandoned = s->out.abandoned };
+}
+
+/* Bytes that may be read without overtaking anybody who may not be overtaken. */
+static uint64_t stream_room(const struct stream *s)
+{
+	uint64_t head = stream_total(s), room = UINT64_MAX;
+	uint32_t size = s->out.log_size;
+	struct reader *r;
+
+	if (s->out.hold_unread && list_is_empty(&s->out.readers))
+		return size - (head - stream_oldest(s));
+	list_for_each (r, &s->out.readers, link)
+		room = MIN(room, cursor_room(&r->cursor, head, size));
+	return room;
+}
+
+static int stream_make_ring(struct stream *s)
+{
+	struct stream_output *o = &s->out;
+	const char *reason;
+	int r = quota_charge_take(&o->charge, port_account(s->port), QUOTA_RING_BYTES, o->log_size,
+				  &reason);
+
+	if (r)
+		return err_begin(-ENOBUFS);
+	r = ring_new(s->broker->rings, o->log_size, o->wants_checksum, &o->ring);
+	if (r) {
+		quota_charge_return(&o->charge);
+		return r == RING_E_QUOTA ? err_begin(-ENOBUFS) : err_pass(r);
+	}
+	o->log_size = ring_size(o->ring);
+	return 0;
+}
+
+static void stream_took(struct stream *s, size_t size)
+{
+	s->out.active_ms = uv_now(&s->broker->loop);
+	s->broker->counters.bytes_out += size;
+	s->port->events->stream.moved(s);
+}
+
+/* A pipe that is found full again and again gets a larger buffer, while the budget of them lasts:
+ * an ordinary user has 64 MiB of pipe buffers in all (pipe(7), pipe-user-pages-soft). */
+static void stream_grow_pipe(struct stream *s, size_t size)
+{
+	struct stream_output *o = &s->out;
+
+	if (s->kind != STREAM_IS_PIPE || o->is_grown)
+		return;
+	o->full_reads = size >= KIB(64) ? o->full_reads + 1 : 0;
+	if (o->full_reads < PIPE_FULL_TIMES || s->broker->n_grown_pipes >= PIPES_GROWN_MAX)
+		return;
+	o->is_grown = true;
+	s->broker->n_grown_pipes++;
+	(void)fcntl(s->fd, F_SETPIPE_SZ, (int)PIPE_GROWN); /* refused: then it stays as it is */
+}
+
+/* Nothing is announced: end of file, or bytes that came just now. */
+static ssize_t stream_probe(struct stream *s)
+{
+	uint8_t probe[PROBE_SIZE];
+	ssize_t n = read(s->fd, probe, MIN(sizeof(probe), (size_t)stream_room(s)));
+	int r;
+
+	if (n <= 0)
+		return n < 0 ? -errno : 0;
+	r = s->out.ring ? 0 : stream_make_ring(s);
+	if (r < 0)
+		return r;
+	ring_write(s->out.ring, probe, (size_t)n);
+	return n;
+}
+
+static ssize_t stream_fill(struct stream *s, size_t size)
+{
+	uint8_t *place;
+	ssize_t n;
+	int r = s->out.ring ? 0 : stream_make_ring(s);
+
+	if (r < 0)
+		return r;
+	place = ring_write_begin(s->out.ring, size);
+	n = read(s->fd, place, size);
+	r = -errno;
+	ring_write_end(s->out.ring, n > 0 ? (size_t)n : 0);
+	return n < 0 ? r : n;
+}
+
+static size_t stream_share(const struct stream *s, uint64_t room)
+{
+	uint64_t share = MIN(STREAM_READ_SIZE, ring_round_size(s->out.log_size) / 2);
+
+	return (size_t)MIN(share, room);
+}
+
+static void stream_hold(struct stream *s)
+{
+	s->out.is_held = true;
+	stream_watch(s);
+	s->broker->counters.held++;
+	subscriptions_note_held(s);
+}
+
+void stream_read(struct stream *s)
+{
+	uint64_t room = stream_room(s);
+	int waiting = 0;
+	ssize_t n;
+
+	if (room == 0) {
+		stream_hold(s);
+		return;
+	}
+	if (ioctl(s->fd, FIONREAD, &waiting) < 0 || waiting <= 0)
+		n = stream_probe(s);
+	else
+		n = stream_fill(s, MIN((size_t)waiting, stream_share(s, room)));
+	if (n > 0) {
+		stream_grow_pipe(s, (size_t)n);
+		stream_took(s, (size_t)n);
+	} else if (n == 0 || n == -EIO) { /* EIO: the last process left a terminal (pty(7)) */
+		stream_end_output(s, STREAM_END_OF_FILE, 0);
+	} else if (n != -EAGAIN && n != -EINTR) {
+		log_warning("port %llu stream %u: %s", (unsigned long long)s->port->id, s->number,
+			    err_string((int)n));
+		stream_end_output(s, STREAM_READ_ERROR, (int)-n);
+	}
+}
+
+void stream_end_output(struct stream *s, enum stream_cause cause, int sys_errno)
+{
+	int waiting = 0;
+
+	if (!s->out.is_there || s->out.is_ended)
+		return;
+	if (cause != STREAM_END_OF_FILE && s->fd >= 0 && ioctl(s->fd, FIONREAD, &waiting) == 0 &&
+	    waiting > 0) {
+		s->out.is_abandoned = true;
+		s->out.abandoned = (uint64_t)waiting;
+	}
+	if (cause == STREAM_READ_ERROR || cause == STREAM_LIMIT)
+		s->out.is_abandoned = true;
+	if (s->out.is_grown)
+		s->broker->n_grown_pipes--;
+	s->out.is_grown = false;
+	s->out.is_ended = true;
+	s->out.is_held = false;
+	s->out.cause = cause;
+	s->out.sys_errno = sys_errno;
+	stream_close_unused(s);
+	s->port->events->stream.moved(s);
+	s->port->events->stream.out_ended(s);
+}
+
+void stream_readers_changed(struct stream *s)
+{
+	uint32_t size = s->out.log_size;
+
+	/* Not for every byte: a quarter of the log, or all that there is to read, at a time. */
+	if (!s->out.is_held || stream_room(s) < MIN(size / 4, KIB(64)))
+		return;
+	s->out.is_held = false;
+	s->out.active_ms = uv_now(&s->broker->loop);
+	stream_watch(s);
+}
+
+uint64_t stream_idle_ms(struct stream *s, uint64_t now_ms)
+{
+	int waiting = 0;
+
+	if (s->out.is_held || (s->fd >= 0 && ioctl(s->fd, FIONREAD, &waiting) == 0 && waiting > 0))
+		s->out.active_ms = now_ms;
+	return now_ms - s->out.active_ms;
+}

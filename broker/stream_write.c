@@ -1,0 +1,154 @@
+/* Queued bytes go out in order with one writev a turn; what the pipe does not take waits for the
+ *next UV_WRITABLE. When nobody reads any more (EPIPE) the whole queue fails with that errno.
+ *
+ * A close is the last item. By kind:
+ *	pipe       the keeper closes its duplicate and says so, then ours is closed, then it is told
+ *	socket     shutdown(2) of our direction: the child sees end of file, we go on reading
+ *	terminal   the end-of-file character, if the terminal is in canonical mode: the line that
+ *was begun is delivered by a first one, end of file by the next; the input stays open
+ */
+#include "broker/stream.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "broker/broker.h"
+#include "broker/port.h"
+#include "broker/pty.h"
+#include "proto/base/err.h"
+
+#define WRITE_PIECES 64
+
+int stream_charge_input(struct stream *s, const char **ret_reason)
+{
+	uint64_t queued = input_queued(&s->in.queue);
+
+	if (!s->in.charge.account && queued)
+		return quota_charge_take(&s->in.charge, port_account(s->port), QUOTA_INPUT_BYTES,
+					 queued, ret_reason);
+	if (s->in.charge.account && !queued)
+		quota_charge_return(&s->in.charge);
+	else if (s->in.charge.account)
+		return quota_charge_resize(&s->in.charge, queued, ret_reason);
+	return 0;
+}
+
+static void stream_drained(struct stream *s)
+{
+	stream_charge_input(s, NULL);
+	s->port->events->stream.in_changed(s);
+}
+
+void stream_fail_input(struct stream *s, int error)
+{
+	if (!s->in.is_there || s->in.is_failed || s->in.is_closed)
+		return;
+	s->in.is_failed = true;
+	stream_close_unused(s);
+	s->port->events->stream.in_failed(s, error);
+	stream_charge_input(s, NULL);
+}
+
+static ssize_t stream_send(struct stream *s, const struct iovec *iov, int n)
+{
+	struct msghdr message = { .msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n };
+
+	if (s->kind == STREAM_IS_SOCKET)
+		return sendmsg(s->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+	return writev(s->fd, iov, n);
+}
+
+static void stream_wrote(struct stream *s, const struct iovec *iov, size_t n)
+{
+	size_t left = n;
+
+	for (; left > iov->iov_len; iov++)
+		left -= iov->iov_len;
+	s->in.last_byte = ((const char *)iov->iov_base)[left - 1];
+	s->broker->counters.bytes_in += n;
+	input_wrote(&s->in.queue, n);
+}
+
+static void close_pipe(struct stream *s, struct input_item *item)
+{
+	s->in.closing = item;
+	s->in.is_closed = true;
+	stream_close_unused(s);
+	if (process_release(&s->port->process, LINK_HOLD(HOLD_INPUT, s->number)) < 0)
+		stream_input_released(s);
+}
+
+void stream_input_released(struct stream *s)
+{
+	struct input_item *item = TAKE(s->in.closing);
+
+	if (item)
+		s->port->events->stream.in_closed(s, item, 0);
+}
+
+static void close_socket(struct stream *s, struct input_item *item)
+{
+	int r = shutdown(s->fd, SHUT_WR) < 0 ? -errno : 0;
+
+	s->in.is_closed = true;
+	stream_close_unused(s);
+	s->port->events->stream.in_closed(s, item, r);
+}
+
+static void close_terminal(struct stream *s, struct input_item *item)
+{
+	char eof[2];
+	size_t size = s->in.last_byte == '\n' || input_offset(&s->in.queue) == 0 ? 1 : 2;
+	ssize_t n = -1;
+
+	errno = ENOTTY;
+	if (pty_is_canonical(s->fd, &eof[0])) {
+		eof[1] = eof[0];
+		n = write(s->fd, eof, size);
+	}
+	s->in.queue.is_closed = false; /* the terminal is still there */
+	s->in.last_byte = '\n';
+	s->port->events->stream.in_closed(s, item, n < 0 ? -errno : 0);
+}
+
+static void stream_close_due(struct stream *s)
+{
+	struct input_item *item = input_take_close(&s->in.queue);
+
+	if (!item)
+		return;
+	if (s->kind == STREAM_IS_PIPE)
+		close_pipe(s, item);
+	else if (s->kind == STREAM_IS_SOCKET)
+		close_socket(s, item);
+	else
+		close_terminal(s, item);
+}
+
+void stream_write(struct stream *s)
+{
+	struct iovec iov[WRITE_PIECES];
+	int pieces;
+	ssize_t n;
+
+	if (s->fd < 0 || s->in.is_failed || s->in.is_closed)
+		return;
+	pieces = input_iov(&s->in.queue, iov, WRITE_PIECES);
+	if (pieces) {
+		n = stream_send(s, iov, pieces);
+		if (n < 0 && errno != EAGAIN && errno != EINTR) {
+			stream_fail_input(s, -errno);
+			return;
+		}
+		if (n > 0)
+			stream_wrote(s, iov, (size_t)n);
+	}
+	stream_drained(s);
+	if (input_close_is_due(&s->in.queue))
+		stream_close_due(s);
+	stream_watch(s);
+}

@@ -1,0 +1,312 @@
+#include "broker/subscription.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "broker/broker.h"
+#include "broker/conn.h"
+#include "broker/port.h"
+#include "proto/base/err.h"
+
+/* --- making one ------------------------------------------------------------------------------ */
+
+static unsigned outputs_of(struct port *port, const struct subscription_options *o,
+			   struct stream *ret[PORT_STREAMS_MAX], const char **ret_reason)
+{
+	unsigned n = 0;
+
+	*ret_reason = NULL;
+	for (unsigned i = 0; !o->n_streams && i < port->n_streams; i++)
+		if (port->streams[i]->out.is_there)
+			ret[n++] = port->streams[i];
+	for (unsigned i = 0; i < o->n_streams; i++) {
+		struct stream *s = port_stream(port, o->streams[i]);
+
+		if (!s || !s->out.is_there)
+			*ret_reason =
+				"the port has no output with that stream number; Inspect lists its "
+				"streams";
+		for (unsigned j = 0; j < n; j++)
+			if (ret[j] == s)
+				*ret_reason = "a stream is named twice";
+		if (*ret_reason)
+			return 0;
+		ret[n++] = s;
+	}
+	return n;
+}
+
+static uint64_t start_value(const struct subscription_options *o, uint32_t stream)
+{
+	if (o->from != CURSOR_FROM_OFFSET)
+		return o->count;
+	for (unsigned i = 0; i < o->n_offsets; i++)
+		if (o->offset_streams[i] == stream)
+			return o->offsets[i];
+	return 0;
+}
+
+static int reader_init(struct reader *r, struct subscription *s, struct stream *stream,
+		       const struct subscription_options *o)
+{
+	uint64_t offset;
+	int e = cursor_find_start(stream->out.ring, o->from, start_value(o, stream->number),
+				  &offset);
+
+	if (e)
+		return e;
+	r->stream = stream;
+	r->subscription = s;
+	list_init(&r->link);
+	cursor_init(&r->cursor, offset, s->overflow, stream_oldest(stream));
+	return 0;
+}
+
+static void on_stall(struct alarm *a)
+{
+	struct subscription *s = container_of(a, struct subscription, stall);
+
+	s->overflow = CURSOR_MAY_DROP;
+	for (unsigned i = 0; i < s->n_readers; i++) {
+		cursor_stall(&s->readers[i].cursor);
+		stream_readers_changed(s->readers[i].stream);
+	}
+	subscription_set_blocking(s, false);
+}
+
+static struct subscription *subscription_blank(struct conn *conn, struct port *port,
+					       const struct subscription_options *o, unsigned n)
+{
+	struct subscription *s = calloc(1, sizeof(*s) + n * sizeof(s->readers[0]));
+
+	if (!s)
+		return NULL;
+	s->conn = conn;
+	s->port = port;
+	s->port_id = port->id;
+	s->overflow = o->overflow;
+	s->credit = o->credit;
+	s->stall_ms = o->stall_ms;
+	alarm_init(&s->stall, on_stall);
+	list_init(&s->conn_link);
+	list_init(&s->port_link);
+	list_init(&s->ready_link);
+	list_init(&s->exit_link);
+	return s;
+}
+
+static void subscription_link(struct subscription *s)
+{
+	s->id = ++s->conn->last_subscription;
+	s->conn->n_subscriptions++;
+	list_append(&s->conn->subscriptions, &s->conn_link);
+	list_append(&s->port->subscriptions, &s->port_link);
+	for (unsigned i = 0; i < s->n_readers; i++)
+		list_append(&s->readers[i].stream->out.readers, &s->readers[i].link);
+	if (s->port->has_exited)
+		list_append(&s->conn->exits, &s->exit_link);
+	subscription_wake(s);
+}
+
+int subscription_new(struct subscription **ret, struct conn *conn, struct port *port,
+		     const struct subscription_options *options, const char **ret_reason)
+{
+	struct stream *streams[PORT_STREAMS_MAX];
+	unsigned n = outputs_of(port, options, streams, ret_reason);
+	struct subscription *s;
+
+	if (*ret_reason)
+		return SUBSCRIPTION_E_STREAM;
+	s = subscription_blank(conn, port, options, n);
+	if (!s)
+		return err_begin(-ENOMEM);
+	for (; s->n_readers < n; s->n_readers++)
+		if (reader_init(&s->readers[s->n_readers], s, streams[s->n_readers], options)) {
+			free(s);
+			*ret_reason = "the stream has not reached that offset yet; Inspect tells "
+				      "its total";
+			return SUBSCRIPTION_E_OFFSET;
+		}
+	if (quota_charge_take(&s->charge, conn->account, QUOTA_SUBSCRIPTIONS, 1, ret_reason)) {
+		free(s);
+		return SUBSCRIPTION_E_QUOTA;
+	}
+	subscription_link(s);
+	*ret = s;
+	return 0;
+}
+
+static void subscription_unread(struct subscription *s)
+{
+	for (; s->n_readers; s->n_readers--) {
+		struct reader *r = &s->readers[s->n_readers - 1];
+
+		list_remove(&r->link);
+		stream_readers_changed(r->stream);
+	}
+}
+
+void subscription_leave_port(struct subscription *s)
+{
+	subscription_set_blocking(s, false);
+	subscription_unread(s);
+	list_remove(&s->port_link);
+	s->port = NULL;
+	subscription_end(s, SUBSCRIPTION_FORGOTTEN);
+}
+
+void subscription_free(struct subscription *s)
+{
+	struct port *port = s->port;
+
+	if (port)
+		subscription_set_blocking(s, false);
+	subscription_unread(s);
+	list_remove(&s->conn_link);
+	list_remove(&s->port_link);
+	list_remove(&s->ready_link);
+	list_remove(&s->exit_link);
+	s->conn->n_subscriptions--;
+	quota_charge_return(&s->charge);
+	free(s);
+	if (port)
+		port_check(port);
+}
+
+void subscription_end(struct subscription *s, enum subscription_cause cause)
+{
+	if (s->state == SUBSCRIPTION_ENDING)
+		return;
+	s->state = SUBSCRIPTION_ENDING;
+	s->cause = cause;
+	subscription_wake(s);
+}
+
+void subscription_wake(struct subscription *s)
+{
+	if (!list_is_linked(&s->ready_link))
+		list_append(&s->conn->ready, &s->ready_link);
+	conn_wake(s->conn);
+}
+
+/* --- what comes next ------------------------------------------------------------------------- */
+
+static bool reader_next(struct reader *r, const struct credit *credit, struct cursor_step *ret_step)
+{
+	struct cursor_view view;
+
+	if (r->cursor.is_ended)
+		return false;
+	stream_view(r->stream, &view);
+	cursor_next(&r->cursor, &view, credit, ret_step);
+	return ret_step->what != CURSOR_NOTHING && ret_step->what != CURSOR_NO_CREDIT;
+}
+
+static bool all_is_told(const struct subscription *s)
+{
+	for (unsigned i = 0; i < s->n_readers; i++)
+		if (!s->readers[i].cursor.is_ended)
+			return false;
+	return true;
+}
+
+void subscription_next(struct subscription *s, struct bulk *ret)
+{
+	*ret = (struct bulk){ .what = BULK_NOTHING };
+	for (unsigned i = 0; s->state == SUBSCRIPTION_OPEN && i < s->n_readers; i++) {
+		struct reader *r = &s->readers[(s->turn + i) % s->n_readers];
+
+		if (!reader_next(r, &s->credit, &ret->step))
+			continue;
+		if (ret->step.what == CURSOR_CANCEL) {
+			s->state = SUBSCRIPTION_ENDING;
+			s->cause = SUBSCRIPTION_TOO_SLOW;
+			break;
+		}
+		ret->what = BULK_STEP;
+		ret->reader = r;
+		return;
+	}
+	if (s->state == SUBSCRIPTION_OPEN && s->port->state == PORT_ENDED && all_is_told(s)) {
+		s->state = SUBSCRIPTION_ENDING;
+		s->cause = SUBSCRIPTION_PORT_CLOSED;
+	}
+	if (s->state == SUBSCRIPTION_ENDING)
+		ret->what = BULK_CLOSED;
+}
+
+void subscription_take(struct subscription *s, const struct bulk *bulk,
+		       struct subscription_mark *ret_mark)
+{
+	*ret_mark = (struct subscription_mark){ bulk->reader->cursor, s->credit, s->turn };
+	cursor_sent(&bulk->reader->cursor, &bulk->step, &s->credit);
+	s->turn = (unsigned)(bulk->reader - s->readers) + 1;
+}
+
+void subscription_undo(struct subscription *s, const struct bulk *bulk,
+		       const struct subscription_mark *mark)
+{
+	bulk->reader->cursor = mark->cursor;
+	s->credit = mark->credit;
+	s->turn = mark->turn;
+}
+
+void subscription_moved(struct subscription *s, struct reader *reader)
+{
+	stream_readers_changed(reader->stream);
+	if (s->is_blocking && !reader->stream->out.is_held)
+		subscription_set_blocking(s, false);
+	else if (s->is_blocking && s->stall_ms)
+		alarm_set(&s->port->broker->alarms, &s->stall, s->stall_ms); /* progress */
+}
+
+void subscription_give_credit(struct subscription *s, uint64_t bytes)
+{
+	credit_add(&s->credit, bytes);
+	subscription_wake(s);
+}
+
+void subscription_set_blocking(struct subscription *s, bool is_blocking)
+{
+	struct alarms *alarms = &s->port->broker->alarms;
+
+	if (is_blocking == s->is_blocking)
+		return;
+	s->is_blocking = is_blocking;
+	if (is_blocking) {
+		s->blocking_since_ms = uv_now(&s->port->broker->loop);
+		if (s->stall_ms)
+			alarm_set(alarms, &s->stall, s->stall_ms);
+	} else {
+		alarm_stop(alarms, &s->stall);
+	}
+}
+
+uint64_t subscription_lag(const struct subscription *s)
+{
+	uint64_t lag = 0;
+
+	for (unsigned i = 0; i < s->n_readers; i++)
+		lag += cursor_lag(&s->readers[i].cursor, stream_total(s->readers[i].stream));
+	return lag;
+}
+
+bool subscriptions_need(const struct port *port)
+{
+	struct subscription *s;
+
+	list_for_each (s, &port->subscriptions, port_link)
+		if (s->overflow == CURSOR_MAY_BLOCK && s->state == SUBSCRIPTION_OPEN)
+			return true;
+	return false;
+}
+
+void subscriptions_note_held(struct stream *stream)
+{
+	uint64_t head = stream_total(stream);
+	struct reader *r;
+
+	list_for_each (r, &stream->out.readers, link)
+		if (cursor_holds(&r->cursor, head, stream->out.log_size))
+			subscription_set_blocking(r->subscription, true);
+}

@@ -1,0 +1,125 @@
+/* A client's cursors into the logs of one port, and what is to be sent from them next.
+ *
+ *	OPEN -> ENDING -> freed        its Closed event is the last one; then it is gone
+ *
+ * A subscription is a small struct, never a queue: what it has not been sent lies in the logs.
+ */
+#ifndef REDD_BROKER_SUBSCRIPTION_H
+#define REDD_BROKER_SUBSCRIPTION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker/alarm.h"
+#include "broker/cursor.h"
+#include "broker/quota.h"
+#include "broker/stream.h"
+
+struct conn;
+struct port;
+
+enum subscription_state { SUBSCRIPTION_OPEN, SUBSCRIPTION_ENDING };
+
+/* Numbers as in Closed.Cause of redd.proto. */
+enum subscription_cause {
+	SUBSCRIPTION_PORT_CLOSED = 0,
+	SUBSCRIPTION_UNSUBSCRIBED = 1,
+	SUBSCRIPTION_TOO_SLOW = 2,
+	SUBSCRIPTION_FORGOTTEN = 3,
+};
+
+/* What is wanted. Zeroed: every output from the beginning, the owner's default, no limit of credit.
+ */
+struct subscription_options {
+	uint32_t streams[PORT_STREAMS_MAX];
+	unsigned n_streams; /* 0: all outputs */
+	enum cursor_from from;
+	uint64_t offsets[PORT_STREAMS_MAX]; /* FROM_OFFSET: for offset_streams[i] */
+	uint32_t offset_streams[PORT_STREAMS_MAX];
+	unsigned n_offsets;
+	uint64_t count;
+	enum cursor_overflow overflow;
+	struct credit credit;
+	uint32_t stall_ms; /* 0: never */
+};
+
+struct subscription {
+	uint64_t id; /* unique on the connection */
+	enum subscription_state state;
+	enum subscription_cause cause; /* ENDING */
+	struct conn *conn;
+	struct port *port; /* NULL once that is gone */
+	uint64_t port_id;
+	struct list conn_link, port_link;
+	struct list ready_link; /* of the connection's, while there may be something to send */
+	struct list exit_link;	/* of the connection's, while Exited is to be told */
+	enum cursor_overflow overflow;
+	struct credit credit;
+	struct quota_charge charge;
+	uint32_t stall_ms;
+	struct alarm stall;
+	uint64_t blocking_since_ms;
+	bool is_blocking;
+	unsigned turn; /* the reader that is asked first next time */
+	unsigned n_readers;
+	struct reader readers[];
+};
+
+/* What the connection is to put on the bulk lane. */
+struct bulk {
+	enum { BULK_NOTHING, BULK_STEP, BULK_CLOSED } what;
+	struct reader *reader; /* STEP */
+	struct cursor_step step;
+};
+
+#define SUBSCRIPTION_E_STREAM 1 /* *ret_reason */
+#define SUBSCRIPTION_E_OFFSET 2
+#define SUBSCRIPTION_E_QUOTA  3
+
+/* Subscribes; *ret belongs to its connection. 0, SUBSCRIPTION_E_*, -ENOMEM. */
+int subscription_new(struct subscription **ret, struct conn *conn, struct port *port,
+		     const struct subscription_options *options, const char **ret_reason);
+
+/* Takes it from its port and connection at once, without a word. */
+void subscription_free(struct subscription *s);
+
+/* Its Closed event is next, and its last. */
+void subscription_end(struct subscription *s, enum subscription_cause cause);
+
+/* There may be something to send. */
+void subscription_wake(struct subscription *s);
+
+/* The next event; changes nothing but BULK_CLOSED for one that is cancelled. */
+void subscription_next(struct subscription *s, struct bulk *ret);
+
+/* The step was put on the lane; and, when it was cut off there again, back. */
+struct subscription_mark {
+	struct cursor cursor;
+	struct credit credit;
+	unsigned turn;
+};
+void subscription_take(struct subscription *s, const struct bulk *bulk,
+		       struct subscription_mark *ret_mark);
+void subscription_undo(struct subscription *s, const struct bulk *bulk,
+		       const struct subscription_mark *mark);
+
+/* What was taken has left for good: who was held back may go on. */
+void subscription_moved(struct subscription *s, struct reader *reader);
+
+void subscription_give_credit(struct subscription *s, uint64_t bytes);
+
+/* It holds its stream back just now (or not any more): starts and stops its stall time. */
+void subscription_set_blocking(struct subscription *s, bool is_blocking);
+
+uint64_t subscription_lag(const struct subscription *s);
+
+/* The port is about to go: its logs are not touched any more, Closed follows. */
+void subscription_leave_port(struct subscription *s);
+
+/* A blocking subscription of the port has not been told everything yet. */
+bool subscriptions_need(const struct port *port);
+
+/* The stream is held back just now: finds out by whom. */
+void subscriptions_note_held(struct stream *stream);
+
+#endif

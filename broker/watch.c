@@ -1,0 +1,131 @@
+#include "broker/watch.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "broker/broker.h"
+#include "broker/conn.h"
+#include "broker/port.h"
+#include "broker/reply.h"
+#include "proto/base/err.h"
+
+int watch_new(struct watch **ret, struct conn *conn, const uint64_t *after,
+	      struct labels *take_selector)
+{
+	_cleanup_(labels_unrefp) struct labels *selector = take_selector;
+	const struct events *events = conn->broker->events;
+	uint64_t newest = events_newest(events);
+	struct watch *w;
+
+	if (after && *after > newest)
+		return WATCH_E_AHEAD;
+	if (after && *after + 1 < events_oldest(events))
+		return WATCH_E_GONE;
+	if (conn->n_watches >= CONN_WATCHES)
+		return WATCH_E_TOO_MANY;
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return err_begin(-ENOMEM);
+	w->id = ++conn->last_watch;
+	w->conn = conn;
+	w->selector = TAKE(selector);
+	w->told = after ? *after : newest;
+	conn->n_watches++;
+	list_append(&conn->watches, &w->conn_link);
+	list_append(&conn->broker->watches, &w->link);
+	conn_wake(conn);
+	*ret = w;
+	return 0;
+}
+
+void watch_free(struct watch *w)
+{
+	w->conn->n_watches--;
+	list_remove(&w->conn_link);
+	list_remove(&w->link);
+	labels_unref(w->selector);
+	free(w);
+}
+
+struct watch *watch_find(const struct conn *conn, uint64_t id)
+{
+	struct watch *w;
+
+	list_for_each (w, &conn->watches, conn_link)
+		if (w->id == id)
+			return w;
+	return NULL;
+}
+
+void watches_free(struct conn *conn)
+{
+	struct watch *w, *next;
+
+	list_for_each_safe (w, next, &conn->watches, conn_link)
+		watch_free(w);
+}
+
+static bool watch_wants(const struct watch *w, const struct event *e)
+{
+	struct policy_target target = { .owner = e->owner };
+
+	return policy_may(&w->conn->broker->policy, &w->conn->who, POLICY_SEE, &target) &&
+	       (!w->selector || labels_match(e->labels, w->selector));
+}
+
+/* One step: the next event is told, or skipped, or what was lost is. */
+static int watch_step(struct watch *w)
+{
+	const struct events *events = w->conn->broker->events;
+	const struct event *e;
+	int r = 0;
+
+	if (events_get(events, w->told + 1, &e) == EVENTS_E_GONE) {
+		w->told = events_oldest(events) - 1;
+		return reply_pack_missed(&w->conn->control, w);
+	}
+	if (watch_wants(w, e))
+		r = reply_pack_life(&w->conn->control, w, e);
+	w->told++;
+	return r;
+}
+
+int watches_fill(struct conn *conn, size_t limit)
+{
+	uint64_t newest = events_newest(conn->broker->events);
+	struct watch *w;
+	int r;
+
+	list_for_each (w, &conn->watches, conn_link)
+		while (w->told < newest) {
+			if (buf_size(&conn->control) >= limit)
+				return 0;
+			r = watch_step(w);
+			if (r)
+				return r;
+		}
+	return 0;
+}
+
+void watches_note(struct broker *b, enum event_what what, const struct port *p)
+{
+	struct event e = { .what = what,
+			   .port = p->id,
+			   .pid = p->process.pid,
+			   .owner = p->owner,
+			   .labels = p->options.labels,
+			   .exit = p->exit,
+			   .n_holders = p->n_holders };
+	struct timespec now;
+	struct watch *w;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	e.time_ns = now.tv_sec * 1000000000ll + now.tv_nsec;
+	strcpy(e.name, p->options.name);
+	memcpy(e.holders, p->holders, p->n_holders * sizeof(p->holders[0]));
+	events_add(b->events, &e);
+	list_for_each (w, &b->watches, link)
+		conn_wake(w->conn);
+}
