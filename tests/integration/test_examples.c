@@ -22,8 +22,7 @@ static void set_up(void)
 
 static void tear_down(void)
 {
-	cr_assert_eq(service_settle(&service), 0);
-	cr_assert_eq(service_stop(&service), 0);
+	cr_assert_eq(service_finish(&service), 0);
 }
 
 TestSuite(examples, .init = set_up, .fini = tear_down, .timeout = 60);

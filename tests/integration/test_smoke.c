@@ -26,8 +26,7 @@ static void tear_down(void)
 {
 	collect_deinit(&c);
 	redd_free(r);
-	cr_assert_eq(service_settle(&service), 0);
-	cr_assert_eq(service_stop(&service), 0);
+	cr_assert_eq(service_finish(&service), 0);
 }
 
 TestSuite(smoke, .init = set_up, .fini = tear_down, .timeout = 60);

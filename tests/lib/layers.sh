@@ -7,7 +7,7 @@
 set -euo pipefail
 
 # The only files that may see the generated protobuf types: codec, scan and request handlers.
-GENERATED='^(proto/(codec|scan|schema)[a-z_]*\.[ch]|broker/(req_[a-z_]+|dispatch|reply[a-z_]*)\.[ch]|client/[a-z_]+\.[ch])$'
+GENERATED='^(proto/(codec|scan|schema)[a-z_]*\.[ch]|broker/(req|dispatch|reply)(_[a-z]+)*\.[ch]|broker/spawn_(read|descriptors|command|plan)\.[ch]|client/[a-z_]+\.[ch])$'
 failed=0
 
 fail()

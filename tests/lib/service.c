@@ -362,6 +362,13 @@ int service_stop(struct service *s)
 	return service_end(s, SIGTERM);
 }
 
+int service_finish(struct service *s)
+{
+	int unsettled = service_settle(s) != 0;
+
+	return unsettled + service_stop(s);
+}
+
 void service_kill(struct service *s)
 {
 	pid_t pids[1024];

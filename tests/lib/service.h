@@ -6,8 +6,9 @@
  *	struct redd *r = service_connect(&s);
  *	...
  *	redd_free(r);
- *	cr_assert_eq(service_settle(&s), 0);    // as many descriptors and processes as at the start
- *	cr_assert_eq(service_stop(&s), 0);      // exits with 0 and leaves nothing
+ *	cr_assert_eq(service_finish(&s), 0);    // as many descriptors and processes as at the
+ *start,
+ *						// then it exits with 0 and leaves nothing
  *
  * Any number can run side by side. What goes wrong is told in a line on stderr.
  */
@@ -54,6 +55,9 @@ int service_settle_as(const struct service *s, const struct census *before);
 /* SIGTERM; expects status 0, no process, no socket or lock file and no message of valgrind left.
  * The directory is removed. 0, or how many things were wrong. */
 int service_stop(struct service *s);
+
+/* service_settle() and, whatever it said, service_stop(). 0, or how many things were wrong. */
+int service_finish(struct service *s);
 
 /* Waits until the service has ended by itself, then as service_stop(). */
 int service_ended(struct service *s);
