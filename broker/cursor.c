@@ -163,8 +163,8 @@ static void sent_gap(struct cursor *c, const struct cursor_step *step)
 	c->skipped += step->end - step->offset;
 	switch (step->cause) {
 	case CURSOR_GAP_ABANDONED:
-		c->told_abandoned = true; /* these offsets are behind the total: no move */
-		return;
+		c->told_abandoned = true; /* they count: the total is that of the whole stream */
+		break;
 	case CURSOR_GAP_STALLED:
 		c->is_stalled = false;
 		break;

@@ -52,10 +52,10 @@ struct credit {
 /* What the cursor looks at. */
 struct cursor_view {
 	uint64_t tail, head; /* of the log; both 0 while there is none */
-	bool is_ended;	     /* the stream has ended: head is its total */
-	bool is_abandoned;   /* ended with bytes left in the pipe ... */
-	uint64_t abandoned;  /* ... so many; 0: nobody can say */
-	uint32_t data_max;   /* most data of one event; 0: OUTPUT_MAX, which it never passes */
+	bool is_ended;	    /* the stream has ended: head is its total, but for what is abandoned */
+	bool is_abandoned;  /* ended with bytes left in the pipe ... */
+	uint64_t abandoned; /* ... so many; 0: nobody can say */
+	uint32_t data_max;  /* most data of one event; 0: OUTPUT_MAX, which it never passes */
 };
 
 enum cursor_what {

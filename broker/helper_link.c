@@ -254,9 +254,8 @@ static int message_of_process(struct helper_link *h, const void *data, int *fds,
 		return 0;
 	switch (head->type) {
 	case LINK_STARTED:
-		if (n_fds != 1)
-			return err_begin(-EBADMSG);
-		process_on_started(p, data, TAKE_FD(fds[0]));
+		/* Without a pidfd when it has been reaped already. */
+		process_on_started(p, data, n_fds ? TAKE_FD(fds[0]) : -1);
 		return 0;
 	case LINK_FAILED:
 		process_on_failed(p, ((const struct link_failed *)data)->stage,

@@ -12,20 +12,22 @@
 
 #define _cleanup_(f) __attribute__((cleanup(f)))
 
-/* Moves a pointer out of its variable, which becomes NULL. */
-#define TAKE(p)                           \
-	({                                \
-		__auto_type _take_ = (p); \
-		(p) = NULL;               \
-		_take_;                   \
+/* Moves a pointer out of its variable, which becomes NULL. The variable is evaluated once. */
+#define TAKE(p)                                 \
+	({                                      \
+		__typeof__(p) *_from_ = &(p);   \
+		__typeof__(p) _take_ = *_from_; \
+		*_from_ = NULL;                 \
+		_take_;                         \
 	})
 
 /* Moves a descriptor out of its variable, which becomes -1. */
-#define TAKE_FD(fd)                \
-	({                         \
-		int _take_ = (fd); \
-		(fd) = -1;         \
-		_take_;            \
+#define TAKE_FD(fd)                   \
+	({                            \
+		int *_from_ = &(fd);  \
+		int _take_ = *_from_; \
+		*_from_ = -1;         \
+		_take_;               \
 	})
 
 /* DEFINE_CLEANUP(struct x, x_free) makes x_freep(struct x **), which takes NULL. */

@@ -141,7 +141,7 @@ Test(cursor, P5_what_is_abandoned_in_the_pipe_is_a_gap_before_the_end)
 		cursor_sent(&c, &s, NULL);
 		s = next(&c, view);
 		cr_assert_eq(s.what, CURSOR_END);
-		cr_assert_eq(s.offset, 0);
+		cr_assert_eq(s.offset, left, "what was in the pipe is a part of the stream");
 	}
 }
 
