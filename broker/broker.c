@@ -18,7 +18,7 @@
 #include "broker/conn.h"
 #include "broker/inherit.h"
 #include "broker/listener.h"
-#include "broker/opener.h"
+#include "broker/errand.h"
 #include "broker/port.h"
 #include "broker/reply.h"
 #include "broker/req.h"
@@ -240,7 +240,7 @@ static void broker_blank(struct broker *b)
 {
 	list_init(&b->conns);
 	list_init(&b->sessions);
-	list_init(&b->openers);
+	list_init(&b->errands);
 	list_init(&b->watches);
 	list_init(&b->group_signals);
 	alarm_init(&b->beat, on_beat);
@@ -318,7 +318,7 @@ static void broker_deinit(struct broker *b)
 	while ((p = port_table_after(&b->ports, 0)))
 		port_free(p);
 	inherit_free(b);
-	openers_free(b);
+	errands_free(b);
 	alarm_stop(&b->alarms, &b->beat);
 	alarm_stop(&b->alarms, &b->drain);
 	for (size_t i = 0; i < ARRAY_SIZE(b->signals); i++)

@@ -11,7 +11,7 @@
 #include "broker/reply.h"
 #include "broker/session.h"
 #include "broker/subscription.h"
-#include "broker/watch.h"
+#include "broker/life.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
 #include "proto/base/log.h"

@@ -18,7 +18,7 @@
 #include "broker/port.h"
 #include "broker/reply.h"
 #include "broker/subscription.h"
-#include "broker/watch.h"
+#include "broker/life.h"
 #include "proto/base/err.h"
 #include "proto/codec.h"
 

@@ -6,7 +6,7 @@
 #include "broker/broker.h"
 #include "broker/conn.h"
 #include "broker/input.h"
-#include "broker/opener.h"
+#include "broker/errand.h"
 #include "broker/port.h"
 #include "broker/reply.h"
 #include "proto/base/err.h"
@@ -55,8 +55,8 @@ void pending_free(struct pending *p)
 	}
 	if (p->item)
 		p->item->cookie = NULL;
-	if (p->opener)
-		opener_cancel(p->opener);
+	if (p->errand)
+		errand_cancel(p->errand);
 	list_remove(&p->conn_link);
 	list_remove(&p->port_link);
 	list_remove(&p->cookie_link);

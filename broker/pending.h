@@ -12,7 +12,7 @@
 
 struct conn;
 struct input_item;
-struct opener;
+struct errand;
 struct port;
 struct stream;
 struct subscription;
@@ -43,7 +43,7 @@ struct pending {
 	/* SPAWN */
 	uint64_t subscription; /* id on the connection, 0: none */
 	/* SIGNAL */
-	struct opener *opener;	 /* TREE: its answer is waited for */
+	struct errand *errand;	 /* TREE: its answer is waited for */
 	uint64_t cookie;	 /* GROUP by the keeper: what its answer carries */
 	struct list cookie_link; /* of the broker's group_signals */
 };

@@ -12,7 +12,7 @@
 #include <time.h>
 
 #include "broker/broker.h"
-#include "broker/opener.h"
+#include "broker/errand.h"
 #include "broker/session.h"
 #include "broker/subscription.h"
 #include "proto/base/err.h"
@@ -105,10 +105,10 @@ void port_free(struct port *p)
 {
 	struct broker *b = p->broker;
 
-	if (p->opener)
-		opener_cancel(TAKE(p->opener));
+	if (p->errand)
+		errand_cancel(TAKE(p->errand));
 	if (p->killer)
-		opener_cancel(TAKE(p->killer));
+		errand_cancel(TAKE(p->killer));
 	alarm_stop(&b->alarms, &p->phase);
 	alarm_stop(&b->alarms, &p->orphan);
 	list_remove(&p->session_link);
@@ -264,8 +264,8 @@ void port_signal_tree(struct port *p, int signal)
 {
 	struct opener_request request;
 
-	opener_tree_request(p, signal, &request);
-	if (opener_start(p->broker, &p->options, &request, NULL, NULL, NULL) < 0)
+	errand_tree_request(p, signal, &request);
+	if (errand_start(p->broker, &p->options, &request, NULL, NULL, NULL) < 0)
 		log_warning("port %llu: its tree cannot be signalled", (unsigned long long)p->id);
 }
 
@@ -287,8 +287,8 @@ void port_kill_tree(struct port *p)
 
 	if ((p->state != PORT_RUNNING && p->state != PORT_DRAINING) || p->killer)
 		return;
-	opener_tree_request(p, SIGKILL, &request);
-	if (opener_start(p->broker, &p->options, &request, on_killed, p, &p->killer) < 0)
+	errand_tree_request(p, SIGKILL, &request);
+	if (errand_start(p->broker, &p->options, &request, on_killed, p, &p->killer) < 0)
 		on_killed(p, NULL);
 }
 
@@ -327,7 +327,7 @@ static void on_holders(void *context, const struct opener_reply *reply)
 {
 	struct port *p = context;
 
-	p->opener = NULL;
+	p->errand = NULL;
 	p->asks_holders = false;
 	if (reply) {
 		p->n_holders = MIN(reply->n_pids, HOLDERS_MAX);
@@ -341,7 +341,7 @@ static void port_ask_holders(struct port *p, struct opener_request *request)
 	if (!request->n_inodes)
 		return;
 	p->asks_holders = true;
-	if (opener_start(p->broker, &p->options, request, on_holders, p, &p->opener) < 0)
+	if (errand_start(p->broker, &p->options, request, on_holders, p, &p->errand) < 0)
 		p->asks_holders = false; /* then Closed names nobody */
 }
 
@@ -363,7 +363,7 @@ static void port_drain(struct port *p)
 	struct opener_request request;
 	enum stream_cause cause = STREAM_IDLE;
 
-	opener_holders_request(p, &request);
+	errand_holders_request(p, &request);
 	for (unsigned i = 0; i < p->n_streams; i++) {
 		if (!output_is_open(p->streams[i]))
 			continue;

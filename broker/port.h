@@ -25,7 +25,7 @@
 
 struct broker;
 struct session;
-struct opener;
+struct errand;
 
 /* Numbers as in PortState of redd.proto. */
 enum port_state { PORT_STARTING, PORT_RUNNING, PORT_DRAINING, PORT_ENDED, PORT_GONE };
@@ -94,8 +94,8 @@ struct port {
 	int32_t holders[HOLDERS_MAX];
 	uint32_t n_holders;
 	bool asks_holders;     /* an opener looks for them; Closed waits for it */
-	struct opener *opener; /* that looks for them */
-	struct opener *killer; /* that is on its way to kill the tree */
+	struct errand *errand; /* that looks for them */
+	struct errand *killer; /* that is on its way to kill the tree */
 	struct alarm phase;    /* timeout and grace, then drain, then retention */
 	struct alarm orphan;
 	uint64_t exited_ms;	       /* loop time */

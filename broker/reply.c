@@ -11,7 +11,7 @@
 #include "broker/port.h"
 #include "broker/req.h"
 #include "broker/subscription.h"
-#include "broker/watch.h"
+#include "broker/life.h"
 #include "proto/base/err.h"
 #include "proto/base/log.h"
 #include "proto/codec.h"

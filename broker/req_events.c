@@ -8,7 +8,7 @@
 #include "broker/broker.h"
 #include "broker/conn.h"
 #include "broker/req.h"
-#include "broker/watch.h"
+#include "broker/life.h"
 
 static void on_moved(struct stream *s)
 {

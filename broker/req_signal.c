@@ -4,7 +4,7 @@
 
 #include "broker/broker.h"
 #include "broker/conn.h"
-#include "broker/opener.h"
+#include "broker/errand.h"
 #include "broker/req.h"
 #include "proto/base/err.h"
 
@@ -91,7 +91,7 @@ static void on_tree(void *context, const struct opener_reply *reply)
 {
 	struct pending *p = context;
 
-	p->opener = NULL;
+	p->errand = NULL;
 	if (!reply)
 		reply_error(p->conn, p->request, REPLY_UNAVAILABLE, 0,
 			    "the processes could not be looked through in time; try again, or "
@@ -112,8 +112,8 @@ static void signal_tree(struct conn *c, struct port *p, uint64_t request, int si
 
 	if (!pending)
 		return;
-	opener_tree_request(p, signal, &o);
-	r = opener_start(c->broker, &p->options, &o, on_tree, pending, &pending->opener);
+	errand_tree_request(p, signal, &o);
+	r = errand_start(c->broker, &p->options, &o, on_tree, pending, &pending->errand);
 	if (r < 0) {
 		pending_free(pending);
 		reply_error(c, request, REPLY_UNAVAILABLE, -r,

@@ -14,7 +14,7 @@
 #include "broker/conn.h"
 #include "broker/req_events.h"
 #include "broker/session.h"
-#include "broker/spawn_plan.h"
+#include "broker/req_spawn.h"
 #include "proto/base/err.h"
 #include "proto/base/log.h"
 

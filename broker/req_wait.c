@@ -5,7 +5,7 @@
 #include "broker/conn.h"
 #include "broker/req.h"
 #include "broker/req_events.h"
-#include "broker/watch.h"
+#include "broker/life.h"
 #include "proto/base/err.h"
 
 /* --- Wait ------------------------------------------------------------------------------------ */

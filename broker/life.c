@@ -1,4 +1,4 @@
-#include "broker/watch.h"
+#include "broker/life.h"
 
 #include <errno.h>
 #include <stdlib.h>

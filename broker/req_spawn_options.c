@@ -8,7 +8,7 @@
 #include "broker/broker.h"
 #include "broker/conn.h"
 #include "broker/names.h"
-#include "broker/spawn_plan.h"
+#include "broker/req_spawn.h"
 #include "proto/base/err.h"
 
 /* --- options --------------------------------------------------------------------------------- */

@@ -1,35 +1,35 @@
 /* Openers: short-lived processes under the caller's identity that do what needs the file system,
  * which the broker never touches, or what may block. One question, one answer.
  */
-#ifndef REDD_BROKER_OPENER_H
-#define REDD_BROKER_OPENER_H
+#ifndef REDD_BROKER_ERRAND_H
+#define REDD_BROKER_ERRAND_H
 
 #include "helper/link.h"
 
 struct broker;
-struct opener;
+struct errand;
 struct port;
 struct port_options;
 
 /* reply is NULL when there is none: the opener failed or took too long. The opener is over then. */
-typedef void (*opener_done)(void *context, const struct opener_reply *reply);
+typedef void (*errand_done)(void *context, const struct opener_reply *reply);
 
 /* Asks. `identity` says as whom (that of a port's child). done may be NULL. *ret (may be NULL) is
- * for opener_cancel() until done is called. 0 or a negative errno; done is not called from within.
+ * for errand_cancel() until done is called. 0 or a negative errno; done is not called from within.
  */
-int opener_start(struct broker *b, const struct port_options *identity,
-		 const struct opener_request *request, opener_done done, void *context,
-		 struct opener **ret);
+int errand_start(struct broker *b, const struct port_options *identity,
+		 const struct opener_request *request, errand_done done, void *context,
+		 struct errand **ret);
 
 /* The answer is not wanted any more; the opener itself goes on. */
-void opener_cancel(struct opener *o);
+void errand_cancel(struct errand *o);
 
 /* Gives up all of them, without a word: the broker is about to go. */
-void openers_free(struct broker *b);
+void errands_free(struct broker *b);
 
 /* Fills a request: signal the port's tree; find who holds streams (inodes are added by the caller).
  */
-void opener_tree_request(const struct port *p, int signal, struct opener_request *ret);
-void opener_holders_request(const struct port *p, struct opener_request *ret);
+void errand_tree_request(const struct port *p, int signal, struct opener_request *ret);
+void errand_holders_request(const struct port *p, struct opener_request *ret);
 
 #endif

@@ -1,8 +1,8 @@
 /* Watches: readers of the life events, each with a sequence number of its own. Like subscriptions
  * they hold nothing back and queue nothing; one that falls too far behind is told what it missed.
  */
-#ifndef REDD_BROKER_WATCH_H
-#define REDD_BROKER_WATCH_H
+#ifndef REDD_BROKER_LIFE_H
+#define REDD_BROKER_LIFE_H
 
 #include <stddef.h>
 #include <stdint.h>

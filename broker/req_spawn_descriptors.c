@@ -11,7 +11,7 @@
 #include "broker/broker.h"
 #include "broker/names.h"
 #include "broker/pty.h"
-#include "broker/spawn_plan.h"
+#include "broker/req_spawn.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
 

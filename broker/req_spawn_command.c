@@ -8,7 +8,7 @@
 #include "broker/conn.h"
 #include "broker/environment.h"
 #include "broker/names.h"
-#include "broker/spawn_plan.h"
+#include "broker/req_spawn.h"
 #include "proto/base/err.h"
 
 #define SHOWN_MAX KIB(4) /* of the arguments, for List */

@@ -1,8 +1,8 @@
-/* An opener is a process like any other to keeper and forker, with a seqpacket socket as descriptor
- * 0. The request is put into the socket before the process is there; the answer is read when it
- * comes, or OPENER_TIMEOUT_MS are over and the opener is killed.
+/* An errand is an opener sent out: a process like any other to keeper and forker, with a seqpacket
+ * socket as descriptor 0. The request is put into the socket before the process is there; the answer
+ * is read when it comes, or OPENER_TIMEOUT_MS are over and the opener is killed.
  */
-#include "broker/opener.h"
+#include "broker/errand.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -18,14 +18,14 @@
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
 
-struct opener {
+struct errand {
 	struct process process;
 	struct broker *broker;
 	struct list link; /* of the broker's openers */
 	struct alarm alarm;
 	uv_poll_t poll;
 	int fd;
-	opener_done done;
+	errand_done done;
 	void *context;
 	bool is_over;
 };
@@ -35,7 +35,7 @@ static void on_closed(uv_handle_t *handle)
 	free(handle->data);
 }
 
-static void opener_finish(struct opener *o, const struct opener_reply *reply)
+static void errand_finish(struct errand *o, const struct opener_reply *reply)
 {
 	if (o->is_over)
 		return;
@@ -51,23 +51,23 @@ static void opener_finish(struct opener *o, const struct opener_reply *reply)
 
 static void on_reply(uv_poll_t *poll, int status, int events)
 {
-	struct opener *o = poll->data;
+	struct errand *o = poll->data;
 	struct opener_reply reply;
 	ssize_t n = status < 0 ? -1 : recv(o->fd, &reply, sizeof(reply), MSG_DONTWAIT);
 
 	(void)events;
 	if (n < 0 && status == 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	opener_finish(o, n == (ssize_t)sizeof(reply) && reply.n_pids <= SCAN_SURVIVORS_MAX ? &reply
+	errand_finish(o, n == (ssize_t)sizeof(reply) && reply.n_pids <= SCAN_SURVIVORS_MAX ? &reply
 											   : NULL);
 }
 
 static void on_alarm(struct alarm *a)
 {
-	struct opener *o = container_of(a, struct opener, alarm);
+	struct errand *o = container_of(a, struct errand, alarm);
 
 	process_signal(&o->process, SIGKILL);
-	opener_finish(o, NULL);
+	errand_finish(o, NULL);
 }
 
 static void on_started(struct process *p)
@@ -78,7 +78,7 @@ static void on_started(struct process *p)
 static void on_failed(struct process *p, uint32_t stage, int error)
 {
 	(void)stage, (void)error;
-	opener_finish(container_of(p, struct opener, process), NULL);
+	errand_finish(container_of(p, struct errand, process), NULL);
 }
 
 static void on_exited(struct process *p, const struct link_exited *e)
@@ -91,14 +91,14 @@ static void on_released(struct process *p, uint32_t hold)
 	(void)p, (void)hold;
 }
 
-static const struct process_events opener_process_events = {
+static const struct process_events errand_process_events = {
 	.started = on_started,
 	.failed = on_failed,
 	.exited = on_exited,
 	.released = on_released,
 };
 
-static int opener_record(struct opener *o, const struct port_options *identity, int take_fd)
+static int errand_record(struct errand *o, const struct port_options *identity, int take_fd)
 {
 	struct spawn_record record;
 	uint8_t *data;
@@ -134,12 +134,12 @@ static int opener_record(struct opener *o, const struct port_options *identity, 
 	return 0;
 }
 
-static int opener_open(struct opener *o, const struct port_options *identity,
+static int errand_open(struct errand *o, const struct port_options *identity,
 		       const struct opener_request *request)
 {
 	int pair[2], r;
 
-	if (process_init_internal(&o->process, &o->broker->helper, &opener_process_events))
+	if (process_init_internal(&o->process, &o->broker->helper, &errand_process_events))
 		return err_begin(-EAGAIN);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_errno();
@@ -148,7 +148,7 @@ static int opener_open(struct opener *o, const struct port_options *identity,
 		fd_close(pair[1]);
 		return err_errno();
 	}
-	r = opener_record(o, identity, pair[1]);
+	r = errand_record(o, identity, pair[1]);
 	if (r < 0)
 		return err_pass(r);
 	r = alarm_set(&o->broker->alarms, &o->alarm, OPENER_TIMEOUT_MS);
@@ -158,11 +158,11 @@ static int opener_open(struct opener *o, const struct port_options *identity,
 	return r < 0 ? err_begin(r) : 0;
 }
 
-int opener_start(struct broker *b, const struct port_options *identity,
-		 const struct opener_request *request, opener_done done, void *context,
-		 struct opener **ret)
+int errand_start(struct broker *b, const struct port_options *identity,
+		 const struct opener_request *request, errand_done done, void *context,
+		 struct errand **ret)
 {
-	struct opener *o = calloc(1, sizeof(*o));
+	struct errand *o = calloc(1, sizeof(*o));
 	int r;
 
 	if (!o)
@@ -172,7 +172,7 @@ int opener_start(struct broker *b, const struct port_options *identity,
 	o->done = done;
 	o->context = context;
 	alarm_init(&o->alarm, on_alarm);
-	r = opener_open(o, identity, request);
+	r = errand_open(o, identity, request);
 	if (r < 0) {
 		alarm_stop(&b->alarms, &o->alarm);
 		process_deinit(&o->process);
@@ -182,24 +182,24 @@ int opener_start(struct broker *b, const struct port_options *identity,
 	}
 	o->poll.data = o;
 	uv_poll_start(&o->poll, UV_READABLE, on_reply);
-	list_append(&b->openers, &o->link);
+	list_append(&b->errands, &o->link);
 	if (ret)
 		*ret = o;
 	return 0;
 }
 
-void opener_cancel(struct opener *o)
+void errand_cancel(struct errand *o)
 {
 	o->done = NULL;
 }
 
-void openers_free(struct broker *b)
+void errands_free(struct broker *b)
 {
-	struct opener *o, *next;
+	struct errand *o, *next;
 
-	list_for_each_safe (o, next, &b->openers, link) {
+	list_for_each_safe (o, next, &b->errands, link) {
 		o->done = NULL;
-		opener_finish(o, NULL);
+		errand_finish(o, NULL);
 	}
 }
 
@@ -210,7 +210,7 @@ static void request_blank(const struct broker *b, uint32_t verb, struct opener_r
 	ret->exclude[1] = getpid();
 }
 
-void opener_tree_request(const struct port *p, int signal, struct opener_request *ret)
+void errand_tree_request(const struct port *p, int signal, struct opener_request *ret)
 {
 	request_blank(p->broker, OPENER_TREE, ret);
 	ret->signal = signal;
@@ -218,7 +218,7 @@ void opener_tree_request(const struct port *p, int signal, struct opener_request
 	broker_mark(p->broker, p->id, ret->mark);
 }
 
-void opener_holders_request(const struct port *p, struct opener_request *ret)
+void errand_holders_request(const struct port *p, struct opener_request *ret)
 {
 	request_blank(p->broker, OPENER_HOLDERS, ret);
 }

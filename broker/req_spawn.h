@@ -1,13 +1,13 @@
 /* A Spawn on its way to become a port: read and checked completely before anything is made, then
  *put together. What is wrong ends the plan with a code and a sentence, and nothing is left of it.
  *
- *	spawn_read.c         options, identity, limits of the request
- *	spawn_command.c      directory, environment, program, arguments
- *	spawn_descriptors.c  the child's descriptors, and the streams at our ends of them
+ *	req_spawn_options.c        options, identity, limits of the request
+ *	req_spawn_command.c    directory, environment, program, arguments
+ *	req_spawn_descriptors.cthe child's descriptors, and the streams at our ends of them
  *	req_spawn.c          the order of all that, and the answers
  */
-#ifndef REDD_BROKER_SPAWN_PLAN_H
-#define REDD_BROKER_SPAWN_PLAN_H
+#ifndef REDD_BROKER_REQ_SPAWN_H
+#define REDD_BROKER_REQ_SPAWN_H
 
 #include "broker/port.h"
 #include "broker/req.h"
