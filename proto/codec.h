@@ -60,8 +60,7 @@ struct codec_output {
 
 /* Writes all of a frame Message{output{...}} but its data: `o->size` bytes follow on the wire.
  * o->size is at most FRAME_MAX_HIGHEST; that the frame fits the connection's frame_max is the
- * caller's care.
- * Returns the prefix's size. */
+ * caller's care. Returns the prefix's size. */
 size_t codec_output_prefix(uint8_t out[CODEC_OUTPUT_PREFIX_MAX], const struct codec_output *o);
 
 /* Reads a frame's body. 0 when it is exactly a Message with an Output in the order above, with all
@@ -98,8 +97,8 @@ struct codec_write {
  * connection's frame_max is the caller's care. Returns the prefix's size. */
 size_t codec_write_prefix(uint8_t out[CODEC_WRITE_PREFIX_MAX], const struct codec_write *w);
 
-/* Reads a frame's body. 0 when it is exactly a Request with a Write in the order above, with id,
- * port and data; name and data point into the frame. CODEC_E_OTHER for everything else. */
+/* Reads a frame's body. 0 when it is exactly a Request with a Write in the order above, with id
+ * (not 0), port and data; name and data point into the frame. CODEC_E_OTHER for everything else. */
 int codec_view_write(const uint8_t *frame, size_t size, struct codec_write *ret);
 
 #endif

@@ -249,6 +249,7 @@ int codec_view_write(const uint8_t *frame, size_t size, struct codec_write *ret)
 	struct codec_write w = { 0 };
 
 	w.id = view_number(&request, REQUEST_ID, UINT64_MAX);
+	request.fits = request.fits && w.id != 0; /* cannot be answered */
 	v = view_bytes(&request, REQUEST_WRITE);
 	port = view_bytes(&v, WRITE_PORT);
 	view_port(&port, &w);

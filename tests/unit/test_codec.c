@@ -258,7 +258,7 @@ Test(codec, the_longest_output_prefix_has_room)
 
 static struct codec_write random_write(struct random *r, uint8_t name[NAME_MAX_SIZE])
 {
-	struct codec_write w = { .id = random_number(r),
+	struct codec_write w = { .id = random_number(r) | 1,
 				 .by = (enum codec_by)(1 + random_below(r, 3)),
 				 .has_stream = random_chance(r, 2),
 				 .has_offset = random_chance(r, 2),
@@ -383,6 +383,9 @@ Test(codec, a_view_of_anything_but_the_one_form_is_left_to_the_general_way)
 
 	wire_bytes(&in, 4, "\x0a\x02\x08\x05\x7a\x01x", 7);
 	assert_other_write("no id");
+	wire_number(&in, 1, 0);
+	wire_bytes(&in, 4, "\x0a\x02\x08\x05\x7a\x01x", 7);
+	assert_other_write("id 0");
 	wire_number(&in, 1, 1);
 	wire_bytes(&in, 4, data, 3);
 	assert_other_write("no port");
