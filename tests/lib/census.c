@@ -53,8 +53,18 @@ unsigned long long census_start(pid_t pid)
 	return p ? strtoull(p, NULL, 10) : 0;
 }
 
+static int is_log(int directory, const char *name)
+{
+	static const char log[] = "/memfd:redd-ring";
+	char target[64];
+	ssize_t n = readlinkat(directory, name, target, sizeof(target));
+
+	return n >= (ssize_t)sizeof(log) - 1 && !strncmp(target, log, sizeof(log) - 1);
+}
+
 int census_fds(pid_t pid)
 {
+	struct dirent *entry;
 	char path[64];
 	int count = 0;
 	DIR *directory;
@@ -63,10 +73,11 @@ int census_fds(pid_t pid)
 	directory = opendir(path);
 	if (!directory)
 		return -1;
-	while (readdir(directory))
-		count++;
+	while ((entry = readdir(directory)))
+		if (entry->d_name[0] != '.' && !is_log(dirfd(directory), entry->d_name))
+			count++;
 	closedir(directory);
-	return count - 2;
+	return count;
 }
 
 int census_children(pid_t parent, pid_t *pids, int max)
@@ -144,7 +155,14 @@ int census_take(pid_t keeper, struct census *ret)
 	int n = pids ? census_children(keeper, pids, MOST) : -1;
 	char state;
 
-	*ret = (struct census){ .keeper = keeper, .broker_fds = -1, .forker_fds = -1 };
+	*ret = (struct census){
+		.keeper = keeper,
+		.broker_fds = -1,
+		.forker_fds = -1,
+		.ports = -1,
+		.clients = -1,
+		.log_bytes = -1,
+	};
 	ret->keeper_fds = census_fds(keeper);
 	for (int i = 0; i < n && i < MOST; i++)
 		census_add(ret, pids[i]);
@@ -152,13 +170,14 @@ int census_take(pid_t keeper, struct census *ret)
 	return n < 0 || !census_parent(keeper, &state) ? -1 : 0;
 }
 
-static void compare_one(char *text, size_t size, const char *name, int before, int after)
+static void compare_one(char *text, size_t size, const char *name, long before, long after)
 {
 	size_t used = strlen(text);
 
 	if (before == after || before == -1 || after == -1 || used >= size)
 		return;
-	snprintf(text + used, size - used, "%s%s %d -> %d", used ? ", " : "", name, before, after);
+	snprintf(text + used, size - used, "%s%s %ld -> %ld", used ? ", " : "", name, before,
+		 after);
 }
 
 const char *census_compare(const struct census *before, const struct census *after, char *text,
@@ -170,5 +189,8 @@ const char *census_compare(const struct census *before, const struct census *aft
 	compare_one(text, size, "keeper_fds", before->keeper_fds, after->keeper_fds);
 	compare_one(text, size, "broker_fds", before->broker_fds, after->broker_fds);
 	compare_one(text, size, "forker_fds", before->forker_fds, after->forker_fds);
+	compare_one(text, size, "ports", before->ports, after->ports);
+	compare_one(text, size, "clients", before->clients, after->clients);
+	compare_one(text, size, "log_bytes", before->log_bytes, after->log_bytes);
 	return text;
 }

@@ -11,8 +11,12 @@ struct census {
 	pid_t keeper, broker, forker; /* 0: not there just now */
 	int processes;		      /* below the keeper, without broker and forker */
 	int zombies;		      /* below the keeper, all of them */
+	/* Logs' memory is not among them: it is pooled, and told by log_bytes. */
 	int keeper_fds, broker_fds, forker_fds;
 	long broker_rss; /* bytes; told, not compared */
+	/* What the broker says (service_start(), service_settle()), else -1. */
+	int ports, clients;
+	long log_bytes; /* of logs in use */
 };
 
 /* `keeper` is the service's process id. 0, or -1 when there is no such process. */
@@ -27,7 +31,7 @@ const char *census_compare(const struct census *before, const struct census *aft
  * among them. */
 int census_children(pid_t parent, pid_t *pids, int max);
 
-/* Open descriptors of a process, or -1. */
+/* Open descriptors of a process without those of logs, or -1. */
 int census_fds(pid_t pid);
 
 /* Its parent and its state letter (proc(5)); 0 and 0 when there is no such process. */

@@ -160,6 +160,27 @@ static int service_spawn(struct service *s, const struct service_options *o)
 	return s->pidfd < 0 ? complain("pidfd_open", strerror(errno)) : 0;
 }
 
+static long metric(const struct redd_metrics *m, const char *name)
+{
+	for (size_t i = 0; i < m->n_metrics; i++)
+		if (!strcmp(m->metrics[i].name, name))
+			return (long)m->metrics[i].value;
+	return -1;
+}
+
+static int ask_broker(struct redd *r, struct census *ret)
+{
+	struct redd_metrics *m;
+
+	if (redd_stats(r, &m) < 0)
+		return complain("stats", redd_last_error(r)->message);
+	ret->ports = (int)metric(m, "redd_ports");
+	ret->clients = (int)metric(m, "redd_clients") - 1;
+	ret->log_bytes = metric(m, "redd_log_bytes") - metric(m, "redd_log_free_bytes");
+	redd_metrics_free(m);
+	return 0;
+}
+
 /* A census while one client is connected, less that client. Each round trip is a turn of the
  * broker's loop, in which it also sees that earlier clients have gone. */
 static int census_with_client(const struct service *s, struct redd *r, struct census *ret)
@@ -170,7 +191,7 @@ static int census_with_client(const struct service *s, struct redd *r, struct ce
 		return complain("census", "it has gone");
 	if (ret->broker_fds != -1)
 		ret->broker_fds--;
-	return 0;
+	return ask_broker(r, ret);
 }
 
 /* Taken until two agree, so that what comes up behind the first answer is there. */
