@@ -303,6 +303,8 @@ static int control_fill(struct conn *c)
 	       (s = list_first(&c->exits, struct subscription, exit_link))) {
 		list_remove(&s->exit_link);
 		r = reply_pack_exited(&c->control, s);
+		if (!list_is_linked(&s->ready_link))
+			list_append(&c->ready, &s->ready_link);
 	}
 	if (!r && buf_size(&c->control) < CONTROL_A_BATCH)
 		r = watches_fill(c, CONTROL_A_BATCH);

@@ -204,7 +204,7 @@ int req_inspect(struct conn *c, const Redd__V1__Request *request)
 struct page {
 	struct port_message *messages[LIST_MAX];
 	Redd__V1__PortInfo *infos[LIST_MAX];
-	size_t n, bytes;
+	size_t n, bytes, bytes_max;
 	bool more;
 };
 
@@ -243,7 +243,7 @@ static int page_add(struct page *page, struct port *p, const Redd__V1__List *m)
 	if (r < 0)
 		return err_pass(r);
 	size = redd__v1__port_info__get_packed_size(&message->info);
-	if (page->n && page->bytes + size > LIST_BYTES_MAX) {
+	if (page->n && page->bytes + size > page->bytes_max) {
 		port_message_free(message);
 		page->more = true;
 		return 1;
@@ -266,6 +266,7 @@ static int list_answer(struct conn *c, const Redd__V1__Request *request,
 
 	if (!page)
 		return err_begin(-ENOMEM);
+	page->bytes_max = MIN(LIST_BYTES_MAX, c->frame_max - KIB(1));
 	for (struct port *p = port_table_after(t, m->after); p && !r;
 	     p = port_table_after(t, p->id))
 		if (list_wants(c, m, selector, p))

@@ -47,6 +47,11 @@ int req_wait(struct conn *c, const Redd__V1__Request *request)
 
 	if (!p)
 		return 0;
+	if ((unsigned)m->until > REDD__V1__WAIT__UNTIL__CLOSED) {
+		reply_error(c, request->id, REPLY_INVALID_ARGUMENT, EINVAL,
+			    "until has a value that this broker does not know");
+		return 0;
+	}
 	if (is_fulfilled(p, kind)) {
 		answer_wait(c, request->id, p, kind);
 		return 0;

@@ -12,6 +12,7 @@
 #include "broker/broker.h"
 #include "broker/conn.h"
 #include "broker/port.h"
+#include "broker/reply.h"
 #include "proto/base/err.h"
 
 int session_new(struct session **ret, struct broker *b, struct conn *conn)
@@ -56,11 +57,14 @@ struct session *session_find(struct broker *b, const struct principal *who, cons
 
 void session_attach(struct session *s, struct conn *conn)
 {
+	struct conn *old = s->conn;
 	struct port *p;
 
-	if (s->conn)
-		s->conn->session = NULL;
 	s->conn = conn;
+	if (old) {
+		old->session = NULL;
+		conn_leave(old, REPLY_ABORTED, "another connection has taken the session over");
+	}
 	list_for_each (p, &s->ports, session_link)
 		port_come_back(p);
 }

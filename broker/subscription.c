@@ -231,7 +231,8 @@ void subscription_next(struct subscription *s, struct bulk *ret)
 		s->state = SUBSCRIPTION_ENDING;
 		s->cause = SUBSCRIPTION_PORT_CLOSED;
 	}
-	if (s->state == SUBSCRIPTION_ENDING)
+	/* Exited comes before Closed: while it waits for room on its lane, so does the end. */
+	if (s->state == SUBSCRIPTION_ENDING && !list_is_linked(&s->exit_link))
 		ret->what = BULK_CLOSED;
 }
 

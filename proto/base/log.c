@@ -31,7 +31,7 @@ char *log_escape(char *out, size_t size, const void *text, size_t length)
 	size_t o = 0;
 
 	for (size_t i = 0; i < length && o + 5 <= size; i++) {
-		if (in[i] >= 0x20 && in[i] != 0x7f && in[i] != '\\') {
+		if (in[i] >= 0x20 && in[i] < 0x7f && in[i] != '\\') {
 			out[o++] = (char)in[i];
 			continue;
 		}
