@@ -3,6 +3,9 @@
  * non-blocking; a socket has MSG_DONTWAIT; a regular file does not wait. Where opening is not
  * possible (no /proc, another owner, no reader) poll(2) is asked before, and no more than PIPE_BUF
  * bytes are written, for which a pipe that polls writable has room.
+ *
+ * A pipe that is found full again and again is made larger: with the usual 64 KiB its two ends wake
+ * each other for every write. How much a pipe holds is nothing that its users can rely on.
  */
 #include "client/cli/endpoint.h"
 
@@ -12,6 +15,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 /* A non-blocking open file of our own on the same pipe or terminal, or -1. */
@@ -23,6 +27,16 @@ static int open_again(int fd, int flags)
 	return open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
+#define PIPE_USUAL 65536
+#define PIPE_GROWN (1 << 20)
+#define FULL_TIMES 4
+
+/* /dev/null, /dev/zero and their like never wait. */
+static bool is_memory_device(const struct stat *st)
+{
+	return S_ISCHR(st->st_mode) && major(st->st_rdev) == 1;
+}
+
 void endpoint_open(struct endpoint *e, int fd, int flags)
 {
 	struct stat st;
@@ -31,7 +45,7 @@ void endpoint_open(struct endpoint *e, int fd, int flags)
 	if (fstat(fd, &st) < 0)
 		return; /* the first use will tell */
 	e->terminal = S_ISCHR(st.st_mode) && isatty(fd);
-	if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)) {
+	if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode) || is_memory_device(&st)) {
 		e->kind = ENDPOINT_PLAIN;
 	} else if (S_ISSOCK(st.st_mode)) {
 		e->kind = ENDPOINT_SOCKET;
@@ -42,6 +56,7 @@ void endpoint_open(struct endpoint *e, int fd, int flags)
 			return;
 		e->fd = own;
 		e->kind = ENDPOINT_OWN;
+		e->pipe = !e->terminal;
 	}
 }
 
@@ -54,7 +69,14 @@ void endpoint_close(struct endpoint *e)
 	e->fd = e->origin = -1;
 }
 
-ssize_t endpoint_read(const struct endpoint *e, void *buf, size_t size)
+/* It may fail for a quota: then it stays as it is. */
+static void found_full(struct endpoint *e)
+{
+	if (e->pipe && ++e->full == FULL_TIMES && fcntl(e->fd, F_GETPIPE_SZ) < PIPE_GROWN)
+		fcntl(e->fd, F_SETPIPE_SZ, PIPE_GROWN);
+}
+
+ssize_t endpoint_read(struct endpoint *e, void *buf, size_t size)
 {
 	ssize_t n;
 
@@ -65,7 +87,7 @@ ssize_t endpoint_read(const struct endpoint *e, void *buf, size_t size)
 	return n < 0 ? -errno : n;
 }
 
-ssize_t endpoint_write(const struct endpoint *e, const void *data, size_t size)
+ssize_t endpoint_write(struct endpoint *e, const void *data, size_t size)
 {
 	ssize_t n;
 

@@ -21,6 +21,8 @@ struct endpoint {
 	int origin; /* the descriptor we were started with */
 	enum endpoint_kind kind;
 	bool terminal;
+	bool pipe;
+	unsigned full; /* times in which the pipe was found full; it grows once that is usual */
 };
 
 /* flags: O_RDONLY or O_WRONLY. Never fails: what cannot be had better is ENDPOINT_SHARED. */
@@ -31,7 +33,7 @@ void endpoint_close(struct endpoint *e);
 
 /* Each returns bytes, 0 at the end of file, -EAGAIN when there is nothing just now, or another
  * negative errno. SHARED: only after poll(2) said that it is ready. */
-ssize_t endpoint_read(const struct endpoint *e, void *buf, size_t size);
-ssize_t endpoint_write(const struct endpoint *e, const void *data, size_t size);
+ssize_t endpoint_read(struct endpoint *e, void *buf, size_t size);
+ssize_t endpoint_write(struct endpoint *e, const void *data, size_t size);
 
 #endif

@@ -146,7 +146,7 @@ static void on_closed(struct redd_subscription *s, const struct redd_closed *clo
 		say_failure(l->r, o->name);
 		l->trouble = true;
 	}
-	if (closed->cause == REDD_TOO_SLOW || closed->cause == REDD_FORGOTTEN) {
+	if (!l->refused && (closed->cause == REDD_TOO_SLOW || closed->cause == REDD_FORGOTTEN)) {
 		say("the rest of %s is lost: the broker gave it up", o->name);
 		l->trouble = true;
 	}
