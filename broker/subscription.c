@@ -212,6 +212,8 @@ static bool all_is_told(const struct subscription *s)
 
 void subscription_next(struct subscription *s, struct bulk *ret)
 {
+	bool is_over;
+
 	*ret = (struct bulk){ .what = BULK_NOTHING };
 	for (unsigned i = 0; s->state == SUBSCRIPTION_OPEN && i < s->n_readers; i++) {
 		struct reader *r = &s->readers[(s->turn + i) % s->n_readers];
@@ -227,12 +229,12 @@ void subscription_next(struct subscription *s, struct bulk *ret)
 		ret->reader = r;
 		return;
 	}
-	if (s->state == SUBSCRIPTION_OPEN && s->port->state == PORT_ENDED && all_is_told(s)) {
-		s->state = SUBSCRIPTION_ENDING;
+	/* The state stays: what was told may be undone, and then this was not the end. */
+	is_over = s->state == SUBSCRIPTION_OPEN && s->port->state == PORT_ENDED && all_is_told(s);
+	if (is_over)
 		s->cause = SUBSCRIPTION_PORT_CLOSED;
-	}
 	/* Exited comes before Closed: while it waits for room on its lane, so does the end. */
-	if (s->state == SUBSCRIPTION_ENDING && !list_is_linked(&s->exit_link))
+	if ((is_over || s->state == SUBSCRIPTION_ENDING) && !list_is_linked(&s->exit_link))
 		ret->what = BULK_CLOSED;
 }
 
