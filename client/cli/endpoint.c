@@ -84,7 +84,11 @@ ssize_t endpoint_read(struct endpoint *e, void *buf, size_t size)
 		n = e->kind == ENDPOINT_SOCKET ? recv(e->fd, buf, size, MSG_DONTWAIT)
 					       : read(e->fd, buf, size);
 	} while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
+	if (n < 0)
+		return -errno;
+	if (n >= PIPE_USUAL)
+		found_full(e);
+	return n;
 }
 
 ssize_t endpoint_write(struct endpoint *e, const void *data, size_t size)
@@ -98,5 +102,10 @@ ssize_t endpoint_write(struct endpoint *e, const void *data, size_t size)
 			    ? send(e->fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL)
 			    : write(e->fd, data, size);
 	} while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
+	if (n >= 0)
+		return n;
+	if (errno != EAGAIN)
+		return -errno;
+	found_full(e);
+	return -EAGAIN;
 }
