@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define RECORDS_MAX 2u
+#define RECORDS_MAX 3u
 
 static void judge_wrong(struct birth_verdict *v)
 {
@@ -13,48 +13,52 @@ static void judge_wrong(struct birth_verdict *v)
 	v->error = EPROTO;
 }
 
-static void judge_born(struct birth_verdict *v, const struct birth *b)
-{
-	if (b->kind != BIRTH_BORN || b->pid <= 1) {
-		judge_wrong(v);
-		return;
-	}
-	v->kind = BIRTH_VERDICT_BORN;
-	v->pid = b->pid;
-	v->start_ns = b->time_ns;
-}
-
 static void judge_failed(struct birth_verdict *v, const struct birth *b)
 {
-	if (b->kind != BIRTH_FAILED || b->stage > LINK_STAGE_EXEC || b->error <= 0) {
-		judge_wrong(v);
-		return;
-	}
 	v->kind = BIRTH_VERDICT_FAILED;
 	v->stage = b->stage;
 	v->error = b->error;
+	if (b->stage > LINK_STAGE_EXEC || b->error <= 0)
+		judge_wrong(v);
+}
+
+static void judge_born(struct birth_verdict *v, const struct birth *b)
+{
+	v->kind = BIRTH_VERDICT_BORN;
+	v->pid = b->pid;
+	v->start_ns = b->time_ns;
+	if (b->pid > 1)
+		return;
+	v->pid = 0;
+	judge_wrong(v);
+}
+
+/* One record more. */
+static void judge_record(struct birth_verdict *v, const struct birth *b)
+{
+	if (b->kind == BIRTH_BORN && v->kind == BIRTH_VERDICT_NOTHING)
+		judge_born(v, b);
+	else if (b->kind == BIRTH_EXECUTING && v->kind == BIRTH_VERDICT_BORN)
+		v->kind = BIRTH_VERDICT_EXECUTING;
+	else if (b->kind == BIRTH_FAILED && v->kind != BIRTH_VERDICT_FAILED)
+		judge_failed(v, b);
+	else
+		judge_wrong(v);
 }
 
 void birth_judge(const void *bytes, size_t size, struct birth_verdict *ret)
 {
-	struct birth records[RECORDS_MAX] = { 0 };
-	size_t n = size / sizeof(records[0]);
+	struct birth b;
 
 	*ret = (struct birth_verdict){ .kind = BIRTH_VERDICT_NOTHING };
-	if (size % sizeof(records[0]) || n > RECORDS_MAX) {
+	if (size % sizeof(b) || size > RECORDS_MAX * sizeof(b)) {
 		judge_wrong(ret);
 		return;
 	}
-	if (!n)
-		return;
-	memcpy(records, bytes, size);
-	if (n == 1 && records[0].kind == BIRTH_FAILED) {
-		judge_failed(ret, &records[0]);
-		return;
+	for (size_t at = 0; at < size; at += sizeof(b)) {
+		memcpy(&b, (const char *)bytes + at, sizeof(b));
+		judge_record(ret, &b);
 	}
-	judge_born(ret, &records[0]);
-	if (n == 2 && ret->kind == BIRTH_VERDICT_BORN)
-		judge_failed(ret, &records[1]);
 }
 
 void birth_peek(int fd, struct birth_verdict *ret)

@@ -7,8 +7,9 @@
 #include "helper/link.h"
 
 enum birth_verdict_kind {
-	BIRTH_VERDICT_NOTHING, /* no record: nothing ran (yet) */
-	BIRTH_VERDICT_BORN,    /* a process ran and told no failure (yet) */
+	BIRTH_VERDICT_NOTHING,	 /* no record: nothing ran (yet) */
+	BIRTH_VERDICT_BORN,	 /* a process that has not come to its exec (yet) */
+	BIRTH_VERDICT_EXECUTING, /* one that has, and told no failure (yet) */
 	BIRTH_VERDICT_FAILED,
 };
 
@@ -20,9 +21,9 @@ struct birth_verdict {
 	int32_t error;
 };
 
-/* Pure: judges the bytes that stand in a birth socket. Anything but zero to two whole records that
- * follow the rules is FAILED {REQUEST, EPROTO}. "Yet" is for the caller to settle: at the end of
- * file, or when the process is dead, no record can follow. */
+/* Pure: judges the bytes that stand in a birth socket. Anything but zero to three whole records
+ * that follow the rules is FAILED {REQUEST, EPROTO}. "Yet" is for the caller to settle: at the end
+ * of file, or when the process is dead, no record can follow. */
 void birth_judge(const void *bytes, size_t size, struct birth_verdict *ret);
 
 /* Peeks (the records stay) and judges. What is no socket is FAILED {REQUEST, EPROTO}. */

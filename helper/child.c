@@ -7,11 +7,11 @@
  *   - then all descriptors that are not this request's are closed, before anything that can block;
  *   - what needs the service's rights comes before the identity, what names a file after it;
  *   - descriptors are placed before their number is limited;
- *   - the signal mask is emptied last: a signal that ends the child here is seen as "never
- * executed".
+ *   - the signal mask is emptied before the child says that it executes: a signal that waited ends
+ *     it as one that never did.
  *
  * Any failure: BIRTH_FAILED {stage, errno}, and the end. The birth socket is closed on exec, so its
- * end of file without such a record means that the program runs.
+ * end of file behind BIRTH_EXECUTING means that the program runs; before that, that the child died.
  */
 #include "helper/child.h"
 
@@ -235,6 +235,14 @@ static int restrict_privileges(struct child_plan *p)
 	return (int)raw(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
+/* Without this the end of file would look the same for a child that was killed just before. */
+static int announce_exec(struct child_plan *p)
+{
+	struct birth b = { .kind = BIRTH_EXECUTING };
+
+	return send_birth(p->birth, &b);
+}
+
 static int unblock_signals(struct child_plan *p)
 {
 	uint64_t none = 0;
@@ -319,6 +327,7 @@ static const struct {
 	{ LINK_STAGE_FILES, open_files },
 	{ LINK_STAGE_SANDBOX, restrict_privileges },
 	{ LINK_STAGE_SETUP, unblock_signals },
+	{ LINK_STAGE_SETUP, announce_exec },
 	{ LINK_STAGE_EXEC, execute },
 };
 

@@ -72,7 +72,7 @@ static void deposit_without_room(struct keeper *k, struct heard *m)
 	log_error("no room for the descriptors of a spawn");
 	if (birth >= 0)
 		birth_cancel(birth, &v);
-	if (v.kind == BIRTH_VERDICT_BORN) {
+	if (v.kind != BIRTH_VERDICT_NOTHING) {
 		d->holds[0] = LINK_HOLD(HOLD_BIRTH, 0);
 		d->n_holds = 1;
 		if (hold_deposit(k->hold, d, &birth, &s) == 0) {

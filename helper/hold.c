@@ -124,9 +124,9 @@ void hold_forget(struct hold *h, struct hold_slot *s)
 
 void hold_tell(struct hold *h, struct hold_slot *s)
 {
-	s->tells_verdict |= s->state >= HOLD_STATE_UNBORN;
 	s->tells_exit |= s->state == HOLD_STATE_EXITED;
-	if (s->tells_verdict && !list_is_linked(&s->telling))
+	s->tells_verdict |= s->state != HOLD_STATE_EXITED;
+	if (!list_is_linked(&s->telling))
 		list_append(&h->telling, &s->telling);
 }
 
@@ -135,9 +135,12 @@ void hold_tell_all(struct hold *h)
 	for (uint32_t i = 0; i < h->n_slots; i++) {
 		struct hold_slot *s = &h->slots[i];
 
-		/* A process that has no pidfd yet is told when it has one. */
-		if (s->state == HOLD_STATE_FREE || (s->state == HOLD_STATE_RUNNING && s->pidfd < 0))
+		if (s->state < HOLD_STATE_UNBORN)
 			continue;
+		/* A process that has no pidfd yet is told when it has one. */
+		if (s->state == HOLD_STATE_RUNNING && s->pidfd < 0)
+			continue;
+		s->tells_verdict = true;
 		hold_tell(h, s);
 	}
 }

@@ -118,7 +118,7 @@ void hold_forget(struct hold *h, struct hold_slot *s);
 /* The only writer of the state; must be a legal move. */
 void hold_set_state(struct hold *h, struct hold_slot *s, enum hold_state state);
 
-/* The broker has to be told the slot's outcome; the exit too, if there is one. */
+/* The broker has to be told the slot's new state: its outcome, or its exit. */
 void hold_tell(struct hold *h, struct hold_slot *s);
 
 /* Every outcome has to be told (again), in the order of the slots. */

@@ -1,9 +1,11 @@
-/* Births and deaths. For each spawn the good path is: end of file on the birth socket, one record
- * BORN, a pidfd, LINK_STARTED; the pidfd readable, the exit recorded, the zombie released,
- * LINK_EXITED.
+/* Births and deaths. For each spawn the good path is: end of file on the birth socket, records
+ * BORN and EXECUTING, a pidfd, LINK_STARTED; the pidfd readable, the exit recorded, the zombie
+ * released, LINK_EXITED.
  *
- * A child that is found dead when its birth is judged may never have executed its program: the flag
- * PF_FORKNOEXEC of the zombie tells, so it is looked at before it is released.
+ * A child that said EXECUTING and is found dead when its birth is judged may have been killed in
+ * its exec: the flag PF_FORKNOEXEC of the zombie tells, so it is looked at before it is released.
+ * (When it is just about to die from a signal in there, it counts as started and killed: no client
+ * could tell the difference.)
  *
  * Dead children that no pidfd announces are found by the sweep: orphans that came to us, children
  * whose exec failed, processes that were forgotten or could not be watched. A fast child may be
@@ -142,14 +144,18 @@ static void running(struct keeper *k, struct hold_slot *s)
 		record_exit(k, s, &exited);
 }
 
-static void never_executed(struct keeper *k, struct hold_slot *s)
+/* There is or was a process, which has ended or is just about to. */
+static void failed_in_child(struct keeper *k, struct hold_slot *s, pid_t pid, uint32_t stage,
+			    int error)
 {
-	reap_release(s->pid);
-	pidmap_remove(&k->hold->pids, s->pid);
-	failed(k, s, LINK_STAGE_SETUP, EINTR);
+	if (reap_release(pid) == REAP_E_ALIVE)
+		pidmap_put(&k->hold->pids, pid, HOLD_NOBODY);
+	else
+		pidmap_remove(&k->hold->pids, pid);
+	failed(k, s, stage, error);
 }
 
-static void born(struct keeper *k, struct hold_slot *s, const struct birth_verdict *v)
+static void executing(struct keeper *k, struct hold_slot *s, const struct birth_verdict *v)
 {
 	struct link_exited exited;
 
@@ -164,7 +170,7 @@ static void born(struct keeper *k, struct hold_slot *s, const struct birth_verdi
 		return;
 	case 0:
 		if (reap_never_executed(s->pid)) {
-			never_executed(k, s);
+			failed_in_child(k, s, s->pid, LINK_STAGE_SETUP, EINTR);
 			return;
 		}
 		break;
@@ -175,16 +181,6 @@ static void born(struct keeper *k, struct hold_slot *s, const struct birth_verdi
 	running(k, s);
 }
 
-/* A child that told its failure is just about to end. */
-static void failed_in_child(struct keeper *k, struct hold_slot *s, const struct birth_verdict *v)
-{
-	if (v->pid && reap_release(v->pid) == REAP_E_ALIVE)
-		pidmap_put(&k->hold->pids, v->pid, HOLD_NOBODY);
-	else if (v->pid)
-		pidmap_remove(&k->hold->pids, v->pid);
-	failed(k, s, v->stage, v->error);
-}
-
 void judge_birth(struct keeper *k, struct hold_slot *s)
 {
 	struct birth_verdict v;
@@ -193,11 +189,17 @@ void judge_birth(struct keeper *k, struct hold_slot *s)
 	hold_drop(k->hold, s, BIRTH); /* which makes room for the pidfd */
 	list_remove(&s->troubled);
 	switch (v.kind) {
+	case BIRTH_VERDICT_EXECUTING:
+		executing(k, s, &v);
+		break;
 	case BIRTH_VERDICT_BORN:
-		born(k, s, &v);
+		failed_in_child(k, s, v.pid, LINK_STAGE_SETUP, EINTR);
 		break;
 	case BIRTH_VERDICT_FAILED:
-		failed_in_child(k, s, &v);
+		if (v.pid)
+			failed_in_child(k, s, v.pid, v.stage, v.error);
+		else
+			failed(k, s, v.stage, v.error);
 		break;
 	default:
 		hold_set_state(k->hold, s, HOLD_STATE_UNBORN);

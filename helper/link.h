@@ -19,14 +19,16 @@
  *	                 survives the broker, so nothing is waited for). The broker closes its own
  *	                 copies of both ends of the birth socket as soon as they are sent.
  *	birth records    the child writes struct birth BIRTH_BORN as its very first act (if that
- *	                 fails, because nobody holds the read end, it ends and runs nothing), and
- *	                 BIRTH_FAILED {stage, errno} if it cannot exec; the forker writes BIRTH_FAILED
- *	                 alone when there is no child. All write ends are closed on exec or exit, so
- *	                 end of file is the verdict:
+ *	                 fails, because nobody holds the read end, it ends and runs nothing),
+ *	                 BIRTH_EXECUTING right before its first execve(2), and BIRTH_FAILED {stage,
+ *	                 errno} if it cannot exec; the forker writes BIRTH_FAILED alone when there is
+ *	                 no child. All write ends are closed on exec or exit, so end of file is the
+ *	                 verdict:
  *	                   nothing          -> LINK_UNBORN   nothing ran; the broker spawns again
- *	                   born             -> LINK_STARTED  with a pidfd (or FAILED {SETUP, EINTR}
+ *	                   born             -> LINK_FAILED {SETUP, EINTR}: killed before its exec
+ *	                   born executing   -> LINK_STARTED  with a pidfd (or FAILED {SETUP, EINTR}
  *	                                       when it is dead and PF_FORKNOEXEC is still set)
- *	                   [born] failed    -> LINK_FAILED
+ *	                   [...] failed     -> LINK_FAILED
  *	                 Records are peeked, never consumed: whoever comes after a death reads them too.
  *	LINK_EXITED      keeper: recorded before the zombie is released; repeated to a new broker until
  *	                 LINK_FORGET. The zombie itself is released at once.
@@ -275,9 +277,13 @@ enum link_stage {
 
 /* --- birth socket ---------------------------------------------------------------------------- */
 
-enum birth_kind { BIRTH_BORN = 0x424f524e, BIRTH_FAILED = 0x4641494c };
+enum birth_kind {
+	BIRTH_BORN = 0x424f524e,
+	BIRTH_EXECUTING = 0x45584543,
+	BIRTH_FAILED = 0x4641494c
+};
 
-/* 24 bytes each, at most two. Written with one send each, which a stream socket takes whole. */
+/* 24 bytes each, at most three. Written with one send each, which a stream socket takes whole. */
 struct birth {
 	uint32_t kind;
 	int32_t pid;	 /* BORN: as the child sees itself (the keeper's pid namespace) */

@@ -11,6 +11,8 @@ static const struct birth failed = { .kind = BIRTH_FAILED,
 				     .stage = LINK_STAGE_EXEC,
 				     .error = ENOENT };
 
+static const struct birth executing = { .kind = BIRTH_EXECUTING };
+
 static struct birth_verdict judge(const struct birth *a, const struct birth *b)
 {
 	struct birth_verdict v;
@@ -42,6 +44,25 @@ Test(birth, one_record_of_a_birth_names_the_process, .timeout = 5)
 	cr_assert_eq(v.kind, BIRTH_VERDICT_BORN);
 	cr_assert_eq(v.pid, 1234);
 	cr_assert_eq(v.start_ns, 77);
+}
+
+Test(birth, a_process_that_comes_to_its_exec_says_so, .timeout = 5)
+{
+	struct birth_verdict v = judge(&born, &executing);
+
+	cr_assert_eq(v.kind, BIRTH_VERDICT_EXECUTING);
+	cr_assert_eq(v.pid, 1234);
+}
+
+Test(birth, a_failed_exec_is_a_failure, .timeout = 5)
+{
+	const struct birth records[] = { born, executing, failed };
+	struct birth_verdict v;
+
+	birth_judge(records, sizeof(records), &v);
+	cr_assert_eq(v.kind, BIRTH_VERDICT_FAILED);
+	cr_assert_eq(v.error, ENOENT);
+	cr_assert_eq(v.pid, 1234);
 }
 
 Test(birth, a_failure_after_birth_keeps_the_pid_for_reaping, .timeout = 5)
@@ -77,17 +98,20 @@ Test(birth, records_that_break_the_rules_are_a_failure_of_the_request, .timeout 
 	cr_assert(is_wrong(judge(&born, &born)));
 	cr_assert(is_wrong(judge(&failed, &born)));
 	cr_assert(is_wrong(judge(&failed, &failed)));
+	cr_assert(is_wrong(judge(&executing, NULL)));
+	cr_assert(is_wrong(judge(&failed, &executing)));
 }
 
 Test(birth, half_a_record_and_too_many_are_a_failure_of_the_request, .timeout = 5)
 {
-	char bytes[sizeof(struct birth) * 3] = { 0 };
+	char bytes[sizeof(struct birth) * 5] = { 0 };
 	struct birth_verdict v;
 
 	for (size_t n = 1; n <= sizeof(bytes); n++) {
 		memcpy(bytes, &born, sizeof(born));
-		memcpy(bytes + sizeof(born), &failed, sizeof(failed));
-		if (n == sizeof(born) || n == 2 * sizeof(born))
+		memcpy(bytes + sizeof(born), &executing, sizeof(executing));
+		memcpy(bytes + 2 * sizeof(born), &failed, sizeof(failed));
+		if (n % sizeof(born) == 0 && n <= 3 * sizeof(born))
 			continue;
 		birth_judge(bytes, n, &v);
 		cr_assert(is_wrong(v), "%zu bytes", n);
