@@ -1,6 +1,8 @@
-/* The poll handle is the only thing here that closes asynchronously: the stream's memory goes in
- * its close callback. The descriptor is closed at once, after the handle was told (epoll would
- * otherwise go on reporting an open file description that the keeper still has a duplicate of).
+/* The poll handle is the only thing here that closes asynchronously: the memory of a stream that is
+ * freed meanwhile goes in its close callback. The descriptor is closed at once, and the handle
+ * right before it: epoll would otherwise go on reporting an open file description that the keeper
+ * still has a duplicate of, and a handle that is closed later takes the descriptor's next user out
+ * of epoll.
  */
 #include "broker/stream.h"
 
@@ -40,13 +42,20 @@ static void stream_destroy(struct stream *s)
 
 static void on_poll_closed(uv_handle_t *handle)
 {
-	stream_destroy(handle->data);
+	struct stream *s = handle->data;
+
+	s->is_closing = false;
+	if (s->is_freed)
+		stream_destroy(s);
 }
 
 static void stream_close(struct stream *s)
 {
-	if (s->is_polled)
-		uv_poll_stop(&s->poll);
+	if (s->is_polled) {
+		s->is_polled = false;
+		s->is_closing = true;
+		uv_close((uv_handle_t *)&s->poll, on_poll_closed);
+	}
 	s->mask = 0;
 	s->fd = fd_close(s->fd);
 }
@@ -63,9 +72,8 @@ void stream_free(struct stream *s)
 		input_item_free(TAKE(s->in.closing));
 	ring_free(TAKE(s->out.ring));
 	quota_charge_return(&s->out.charge);
-	if (s->is_polled)
-		uv_close((uv_handle_t *)&s->poll, on_poll_closed);
-	else
+	s->is_freed = true;
+	if (!s->is_closing)
 		stream_destroy(s);
 }
 

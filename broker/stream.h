@@ -75,8 +75,10 @@ struct stream {
 	struct broker *broker;
 	uint32_t number;
 	enum stream_kind kind;
-	int fd; /* our end, -1 when closed */
-	bool is_polled;
+	int fd;		 /* our end, -1 when closed */
+	bool is_polled;	 /* the handle is open */
+	bool is_closing; /* it is being closed, and still libuv's */
+	bool is_freed;	 /* goes with the handle */
 	int mask;
 	uv_poll_t poll;
 	struct stream_output out;
