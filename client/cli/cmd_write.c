@@ -84,11 +84,14 @@ static int write_stdin(struct redd_port *port, struct redd_write_options *o, boo
 int cmd_write(struct cli *cli, int argc, char **argv)
 {
 	struct write_options o = { 0 };
-	int first, e = options_words(cli, rows, usage, &o, argc, argv, 1, -1, &first);
+	/* Options stand before the port: the words behind it may begin with a dash. */
+	int first, e = options_parse(cli, rows, usage, &o, argc, argv, &first);
 	struct redd_write_options w;
 	struct redd_port *port;
 	struct redd *r;
 
+	if (!e)
+		e = options_count(cli, usage, argc - first, argv + first, 1, -1);
 	if (e)
 		return e > 0 ? cli_flush(0) : e;
 	w = (struct redd_write_options){

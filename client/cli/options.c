@@ -96,6 +96,7 @@ struct parser {
 	int argc;
 	char **argv;
 	int next; /* index of the next word */
+	int end;  /* one past the last that was not looked at; words that were moved lie behind */
 };
 
 static const struct option_row *row_of(const struct option_row *rows, const char *name, size_t size,
@@ -118,7 +119,7 @@ static int take(struct parser *p, const struct option_row *row, const char *valu
 	if (!row->value && value)
 		return say_usage(p->cli, "--%s takes no value", row->name);
 	if (row->value && !value) {
-		if (p->next == p->argc)
+		if (p->next == p->end)
 			return say_usage(p->cli, "--%s needs a value (%s)", row->name, row->value);
 		value = p->argv[p->next++];
 	}
@@ -155,41 +156,81 @@ static int take_short(struct parser *p, const char *letters)
 	return e;
 }
 
+/* Words go behind the options, in their order. */
+static void move_to_end(struct parser *p)
+{
+	char *word = p->argv[p->next];
+
+	memmove(p->argv + p->next, p->argv + p->next + 1,
+		(size_t)(p->argc - p->next - 1) * sizeof(*p->argv));
+	p->argv[p->argc - 1] = word;
+	p->end--;
+}
+
+/* Behind "--" all are words: those that were moved come first again. */
+static void move_back(struct parser *p)
+{
+	for (; p->end < p->argc; p->end++) {
+		char *word = p->argv[p->argc - 1];
+
+		memmove(p->argv + p->next + 1, p->argv + p->next,
+			(size_t)(p->argc - p->next - 1) * sizeof(*p->argv));
+		p->argv[p->next] = word;
+	}
+}
+
+/* Takes options up to the first word, or all of them. */
+static int parse(struct parser *p, const char *usage, bool anywhere, int *ret_first)
+{
+	int e = 0;
+
+	while (!e && p->next < p->end) {
+		char *word = p->argv[p->next];
+
+		if (word[0] != '-' || !word[1]) {
+			if (!anywhere)
+				break;
+			move_to_end(p);
+			continue;
+		}
+		p->next++;
+		if (!strcmp(word, "--")) {
+			move_back(p);
+			break;
+		}
+		if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
+			print_help(p->rows, usage);
+			return 1;
+		}
+		e = word[1] == '-' ? take_long(p, word + 2) : take_short(p, word + 1);
+	}
+	*ret_first = p->next;
+	return e;
+}
+
 int options_parse(const struct cli *cli, const struct option_row *rows, const char *usage,
 		  void *into, int argc, char **argv, int *ret_first)
 {
-	struct parser p = { cli, rows, into, argc, argv, 1 };
-	int e = 0;
+	struct parser p = { cli, rows, into, argc, argv, 1, argc };
 
-	while (!e && p.next < argc) {
-		const char *word = argv[p.next];
+	return parse(&p, usage, false, ret_first);
+}
 
-		if (word[0] != '-' || !word[1])
-			break;
-		p.next++;
-		if (!strcmp(word, "--"))
-			break;
-		if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
-			print_help(rows, usage);
-			return 1;
-		}
-		e = word[1] == '-' ? take_long(&p, word + 2) : take_short(&p, word + 1);
-	}
-	*ret_first = p.next;
-	return e;
+int options_count(const struct cli *cli, const char *usage, int n, char **words, int least,
+		  int most)
+{
+	if (n < least)
+		return say_usage(cli, "something is missing: redd %s", usage);
+	if (most >= 0 && n > most)
+		return say_usage(cli, "'%s' is one word too many", words[most]);
+	return 0;
 }
 
 int options_words(const struct cli *cli, const struct option_row *rows, const char *usage,
 		  void *into, int argc, char **argv, int least, int most, int *ret_first)
 {
-	int e = options_parse(cli, rows, usage, into, argc, argv, ret_first);
-	int n = argc - *ret_first;
+	struct parser p = { cli, rows, into, argc, argv, 1, argc };
+	int e = parse(&p, usage, true, ret_first);
 
-	if (e)
-		return e;
-	if (n < least)
-		return say_usage(cli, "something is missing: redd %s", usage);
-	if (most >= 0 && n > most)
-		return say_usage(cli, "'%s' is one word too many", argv[*ret_first + most]);
-	return 0;
+	return e ? e : options_count(cli, usage, argc - *ret_first, argv + *ret_first, least, most);
 }

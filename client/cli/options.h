@@ -57,7 +57,12 @@ option_take_fn option_signal;	/* int */
 int options_parse(const struct cli *cli, const struct option_row *rows, const char *usage,
 		  void *into, int argc, char **argv, int *ret_first);
 
-/* As options_parse() and checks that `least` to `most` words are left (most < 0: any number). */
+/* Checks that `least` to `most` words are left (most < 0: any number). 0 or CLI_USAGE, said. */
+int options_count(const struct cli *cli, const char *usage, int n, char **words, int least,
+		  int most);
+
+/* Both, for commands whose words are none of another program's: options may also stand between and
+ * behind them; argv is put in order. */
 int options_words(const struct cli *cli, const struct option_row *rows, const char *usage,
 		  void *into, int argc, char **argv, int least, int most, int *ret_first);
 
