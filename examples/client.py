@@ -26,7 +26,7 @@ EVENT_COST = 64   # what an event costs besides its data
 
 
 def load_protocol(path):
-    """Generates the message classes from the schema, into a directory that is gone again at once."""
+    """Generates the message classes from the schema, in a directory that is gone again at once."""
     with tempfile.TemporaryDirectory() as directory:
         subprocess.run(["protoc", f"-I{os.path.dirname(path)}", f"--python_out={directory}", path],
                        check=True)
@@ -55,9 +55,13 @@ class Connection:
     def send(self, **body):
         """Sends a Request with this body, and returns its id."""
         self.last_id += 1
-        data = self.pb.Request(id=self.last_id, **body).SerializeToString()
-        self.socket.sendall(varint(len(data)) + data)
+        self.post(id=self.last_id, **body)
         return self.last_id
+
+    def post(self, **request):
+        """Sends a Request as it is."""
+        data = self.pb.Request(**request).SerializeToString()
+        self.socket.sendall(varint(len(data)) + data)
 
     def receive(self):
         """Waits for bytes, and turns what is complete into messages."""
@@ -201,8 +205,9 @@ class Run:
         """Credit for what we are done with, in portions of a quarter of the window."""
         self.owed += cost
         if self.owed >= WINDOW // 4:
-            self.connection.send(credit=self.pb.Credit(subscription=subscription,
-                                                       bytes=self.owed))
+            # With id 0 it is not answered.
+            self.connection.post(id=0, credit=self.pb.Credit(subscription=subscription,
+                                                             bytes=self.owed))
             self.owed = 0
 
     def handle_end(self, end):
