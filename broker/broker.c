@@ -243,6 +243,7 @@ static void broker_blank(struct broker *b)
 	list_init(&b->errands);
 	list_init(&b->watches);
 	list_init(&b->group_signals);
+	list_init(&b->ended_ports);
 	alarm_init(&b->beat, on_beat);
 	alarm_init(&b->idle, on_idle);
 	alarm_init(&b->drain, on_drain_end);

@@ -349,9 +349,12 @@ static int keeper_receive(struct helper_link *h)
 	if (n == 0)
 		return err_begin(-ENOTCONN);
 	if (info.truncated || info.message_truncated) {
-		/* Only where we are out of descriptors: what the message said is lost with them. */
+		/* Out of descriptors, against all reserves. A process without its pidfd can still
+		 * be known; everything else that carries descriptors cannot be done without. */
 		fd_close_many(fds, info.n_fds);
-		return err_begin(-EMFILE);
+		info.n_fds = 0;
+		if (message.head.type != LINK_STARTED)
+			return err_begin(-EMFILE);
 	}
 	r = message_handle(h, &message, (size_t)n, fds, info.n_fds);
 	fd_close_many(fds, info.n_fds);

@@ -16,9 +16,8 @@
 #include "proto/base/fd.h"
 #include "proto/base/log.h"
 
-#define ACCEPTS_A_TURN	   16
-#define PAUSE_MS	   100
-#define DESCRIPTOR_RESERVE 64 /* for the ports and connections that are there */
+#define ACCEPTS_A_TURN 16
+#define PAUSE_MS       100
 
 #ifndef SO_PASSRIGHTS
 #define SO_PASSRIGHTS 83
@@ -47,12 +46,6 @@ static void listener_pause(struct listener *l)
 	alarm_set(&l->broker->alarms, &l->pause, PAUSE_MS);
 }
 
-/* New descriptors get the lowest free number: a high one means that few are left. */
-static bool descriptors_are_low(int fd)
-{
-	return fd >= (int)sysconf(_SC_OPEN_MAX) - DESCRIPTOR_RESERVE;
-}
-
 /* 0: one was accepted; 1: nobody waits, or not now; negative errno. */
 static int listener_accept(struct listener *l)
 {
@@ -63,7 +56,7 @@ static int listener_accept(struct listener *l)
 	if (fd < 0)
 		return err_errno();
 	l->broker->counters.connections++;
-	if (descriptors_are_low(fd)) {
+	if (fd_is_high(fd, DESCRIPTOR_RESERVE)) {
 		reply_refuse_connection(
 			fd, REPLY_UNAVAILABLE,
 			"the broker has hardly any descriptors left; try again later, "

@@ -69,6 +69,7 @@ static void port_blank(struct port *p, struct broker *b, const struct principal 
 	list_init(&p->session_link);
 	list_init(&p->name_link);
 	list_init(&p->token_link);
+	list_init(&p->ended_link);
 	list_init(&p->subscriptions);
 	list_init(&p->pendings);
 	alarm_init(&p->phase, on_phase);
@@ -84,12 +85,16 @@ int port_new(struct port **ret, struct broker *b, const struct principal *owner,
 	if (!p)
 		return err_begin(-ENOMEM);
 	port_blank(p, b, owner, account);
-	r = quota_charge_take(&p->charge, account, QUOTA_PORTS, 1, ret_reason);
+	do
+		r = quota_charge_take(&p->charge, account, QUOTA_PORTS, 1, ret_reason);
+	while (r && port_evict(b, account));
 	if (r) {
 		port_free(p);
 		return PORT_E_QUOTA;
 	}
-	p->id = port_table_next_id(&b->ports);
+	do
+		p->id = port_table_next_id(&b->ports);
+	while (!p->id && port_evict(b, NULL));
 	if (!p->id || process_init(&p->process, &b->helper, &port_process_events, p->id)) {
 		port_free(p);
 		return PORT_E_FULL;
@@ -112,6 +117,7 @@ void port_free(struct port *p)
 	alarm_stop(&b->alarms, &p->phase);
 	alarm_stop(&b->alarms, &p->orphan);
 	list_remove(&p->session_link);
+	list_remove(&p->ended_link);
 	if (p->session)
 		session_check(p->session);
 	port_table_remove(&b->ports, p);
@@ -477,8 +483,22 @@ static void port_close(struct port *p)
 	for (unsigned i = 0; i < p->n_streams; i++)
 		stream_fail_input(p->streams[i], -EPIPE);
 	port_set_state(p, PORT_ENDED);
+	process_retire(&p->process);
+	list_append(&p->broker->ended_ports, &p->ended_link);
 	alarm_set(&p->broker->alarms, &p->phase, p->options.retention_ms);
 	p->events->closed(p);
+}
+
+bool port_evict(struct broker *b, const struct quota_account *account)
+{
+	struct port *p;
+
+	list_for_each (p, &b->ended_ports, ended_link)
+		if ((!account || p->account == account) && !subscriptions_need(p)) {
+			port_forget(p);
+			return true;
+		}
+	return false;
 }
 
 void port_check(struct port *p)

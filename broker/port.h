@@ -84,6 +84,7 @@ struct port {
 	bool is_orphaned; /* nobody is connected to its session */
 	struct list session_link;
 	struct list name_link, token_link; /* of the port table */
+	struct list ended_link;		   /* of the broker's ended ports, oldest first */
 	struct stream *streams[PORT_STREAMS_MAX];
 	unsigned n_streams;
 	struct list subscriptions;
@@ -153,6 +154,10 @@ void port_abandon(struct port *p);
 
 /* Looks whether the port can be closed; after anything that may have been the last thing. */
 void port_check(struct port *p);
+
+/* Makes room: gives up the port that ended first, of this account (NULL: of any), unless it is
+ * still being read by a blocking subscription. False: there is none. */
+bool port_evict(struct broker *b, const struct quota_account *account);
 
 /* Gives the port up with its log and status, and frees it; what its subscriptions have not been
  * told they will not be. */

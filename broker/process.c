@@ -97,15 +97,21 @@ static void process_drop_wish(struct process *p)
 	p->n_child_fds = 0;
 }
 
-void process_deinit(struct process *p)
+void process_retire(struct process *p)
 {
-	if (!p->helper)
-		return;
 	list_remove(&p->link);
 	process_drop_wish(p);
 	p->pidfd = fd_close(p->pidfd);
 	if (p->attempt)
 		helper_link_forget(p->helper, p);
+	p->attempt = 0;
+}
+
+void process_deinit(struct process *p)
+{
+	if (!p->helper)
+		return;
+	process_retire(p);
 	helper_link_give_slot(p->helper, p);
 	p->helper = NULL;
 }

@@ -80,6 +80,10 @@ int process_init_internal(struct process *p, struct helper_link *helper,
  * that lives is not ended by this. Harmless on zeroed memory. */
 void process_deinit(struct process *p);
 
+/* It has ended and nothing of it is needed any more: gives back all but the slot and what is known.
+ */
+void process_retire(struct process *p);
+
 /* Each adds a descriptor that the child gets (owned from now on, also on failure), or one for the
  * keeper (borrowed). 0 or PROCESS_E_FULL. The index of the child's descriptor goes to *ret_source.
  */

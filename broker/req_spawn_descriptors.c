@@ -221,9 +221,10 @@ static int stream_make(struct spawn_plan *plan, struct wish *w, uint32_t number,
 		       enum stream_kind kind, int take_ours, int take_theirs, struct stream **ret)
 {
 	struct process *process = &plan->port->process;
+	bool are_low = fd_is_high(MAX(take_ours, take_theirs), SPAWN_DESCRIPTOR_RESERVE);
 	int r = process_add_child_fd(process, take_theirs, &w->source);
 
-	if (r) {
+	if (r || are_low) {
 		fd_close(take_ours);
 		return plan_refuse_errno(plan, -EMFILE, "descriptors");
 	}

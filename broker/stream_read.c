@@ -65,12 +65,18 @@ static int stream_make_ring(struct stream *s)
 {
 	struct stream_output *o = &s->out;
 	const char *reason;
-	int r = quota_charge_take(&o->charge, port_account(s->port), QUOTA_RING_BYTES, o->log_size,
-				  &reason);
+	struct quota_account *account = port_account(s->port);
+	int r;
 
+	/* Logs of ports that have ended are kept as long as nobody needs the room. */
+	do
+		r = quota_charge_take(&o->charge, account, QUOTA_RING_BYTES, o->log_size, &reason);
+	while (r && port_evict(s->broker, account));
 	if (r)
 		return err_begin(-ENOBUFS);
-	r = ring_new(s->broker->rings, o->log_size, o->wants_checksum, &o->ring);
+	do
+		r = ring_new(s->broker->rings, o->log_size, o->wants_checksum, &o->ring);
+	while ((r == RING_E_QUOTA || r == -EMFILE) && port_evict(s->broker, NULL));
 	if (r) {
 		quota_charge_return(&o->charge);
 		return r == RING_E_QUOTA ? err_begin(-ENOBUFS) : err_pass(r);

@@ -81,6 +81,10 @@
 #define RETENTION_MAX_MS	 86400000u
 #define SHUTDOWN_DRAIN_MS	 5000u
 #define SHUTDOWN_DRAIN_MAX_MS	 60000u
+/* Descriptors left alone by what can be refused: by new connections, which leave these to the ports
+ * that are there, and by new ports, which also leave one (a pidfd) to each spawn in flight. */
+#define DESCRIPTOR_RESERVE	 64u
+#define SPAWN_DESCRIPTOR_RESERVE (DESCRIPTOR_RESERVE + SPAWNS_IN_FLIGHT)
 #define SPAWNS_IN_FLIGHT	 256u /* handed to the forker and not answered; others wait */
 
 /* --- output ---------------------------------------------------------------------------------- */

@@ -83,6 +83,11 @@ int fd_write_all(int fd, const void *data, size_t size)
 	return 0;
 }
 
+bool fd_is_high(int fd, unsigned reserve)
+{
+	return fd >= sysconf(_SC_OPEN_MAX) - (long)reserve;
+}
+
 static void closedirp(DIR **dir)
 {
 	if (*dir)

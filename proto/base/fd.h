@@ -2,6 +2,7 @@
 #ifndef REDD_BASE_FD_H
 #define REDD_BASE_FD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -33,6 +34,10 @@ int fd_pipe(int ours, int ret_fds[2]);
 
 /* Writes all or fails; for blocking descriptors. 0 or a negative errno. */
 int fd_write_all(int fd, const void *data, size_t size);
+
+/* New descriptors get the lowest free number: one that is among the last `reserve` below the limit
+ * of this process (RLIMIT_NOFILE) means that few are left. */
+bool fd_is_high(int fd, unsigned reserve);
 
 /* Number of open descriptors of this process, or a negative errno. For tests and statistics. */
 int fd_count(void);
