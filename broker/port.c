@@ -194,14 +194,8 @@ static void on_started(struct process *process)
 	port_set_state(p, PORT_RUNNING);
 	p->exit.start_ns = process->start_ns;
 	p->broker->counters.spawned++;
-	for (unsigned i = 0; i < p->n_streams; i++) {
-		int r = stream_start(p->streams[i]);
-
-		if (r < 0) {
-			stream_end_output(p->streams[i], STREAM_READ_ERROR, -r);
-			stream_fail_input(p->streams[i], r);
-		}
-	}
+	for (unsigned i = 0; i < p->n_streams; i++)
+		stream_start(p->streams[i]);
 	if (p->options.timeout_ms)
 		alarm_set(&p->broker->alarms, &p->phase, p->options.timeout_ms);
 	p->events->started(p);

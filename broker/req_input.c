@@ -167,7 +167,7 @@ static int write_now(struct conn *c, struct write_wish *w)
 	pending->exact = is_exact(w->stream);
 	if (w->close)
 		queue_close(w, pending);
-	if (w->stream->is_polled)
+	if (w->stream->is_started)
 		stream_write(w->stream);
 	return 0;
 }
@@ -235,7 +235,7 @@ int req_close(struct conn *c, const Redd__V1__Request *request)
 		return 0;
 	}
 	pending->stream = s;
-	if (s->is_polled)
+	if (s->is_started)
 		stream_write(s);
 	return 0;
 }

@@ -90,7 +90,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 		stream_read(s);
 }
 
-int stream_start(struct stream *s)
+/* The handle is made when there is something to wait for: most inputs are never written to. */
+static int stream_poll(struct stream *s)
 {
 	int r = uv_poll_init(&s->broker->loop, &s->poll, s->fd);
 
@@ -98,9 +99,14 @@ int stream_start(struct stream *s)
 		return err_begin(r);
 	s->poll.data = s;
 	s->is_polled = true;
+	return 0;
+}
+
+void stream_start(struct stream *s)
+{
+	s->is_started = true;
 	s->out.active_ms = uv_now(&s->broker->loop);
 	stream_watch(s);
-	return 0;
 }
 
 static int stream_wants(const struct stream *s)
@@ -118,10 +124,17 @@ static int stream_wants(const struct stream *s)
 
 void stream_watch(struct stream *s)
 {
-	int mask = s->fd < 0 || !s->is_polled ? 0 : stream_wants(s);
+	int mask = s->fd < 0 || !s->is_started ? 0 : stream_wants(s), r = 0;
 
 	if (mask == s->mask)
 		return;
+	if (mask && !s->is_polled)
+		r = stream_poll(s);
+	if (r < 0) {
+		stream_end_output(s, STREAM_READ_ERROR, -r);
+		stream_fail_input(s, r);
+		return;
+	}
 	s->mask = mask;
 	if (mask)
 		uv_poll_start(&s->poll, mask, on_poll);

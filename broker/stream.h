@@ -76,7 +76,7 @@ struct stream {
 	uint32_t number;
 	enum stream_kind kind;
 	int fd;		 /* our end, -1 when closed */
-	bool is_polled;	 /* the handle is open */
+	bool is_started, is_polled;	 /* the handle is open */
 	bool is_closing; /* it is being closed, and still libuv's */
 	bool is_freed;	 /* goes with the handle */
 	int mask;
@@ -103,8 +103,8 @@ int stream_new(struct stream **ret, struct port *port, uint32_t number, enum str
  * harmless. */
 void stream_free(struct stream *s);
 
-/* Begins to poll. 0 or a negative errno. */
-int stream_start(struct stream *s);
+/* The process runs: from now on its end of the stream is read and written. */
+void stream_start(struct stream *s);
 
 /* Sets what is polled from what is wanted. */
 void stream_watch(struct stream *s);

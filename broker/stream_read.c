@@ -1,7 +1,7 @@
 /* One read a turn, straight into the ring: one copy in. How much is asked for is bounded by what is
- * there (FIONREAD), because asking for more would give old bytes of the log up for nothing; by half
- * of the log, so that readers can follow; and by the room that blocking readers leave. Without room
- * the pipe is not read at all ("held") and the kernel blocks the child.
+ * there (FIONREAD) once the log is full, because asking for more would give old bytes up for
+ * nothing; by half of the log, so that readers can follow; and by the room that blocking readers
+ * leave. Without room the pipe is not read at all ("held") and the kernel blocks the child.
  *
  * An output ends once: at end of file, by an error, or by its port (drain, shutdown). What cannot
  * be read any more is a gap, not silence.
@@ -108,7 +108,14 @@ static void stream_grow_pipe(struct stream *s, size_t size)
 	(void)fcntl(s->fd, F_SETPIPE_SZ, (int)PIPE_GROWN); /* refused: then it stays as it is */
 }
 
-/* Nothing is announced: end of file, or bytes that came just now. */
+/* What fits without giving old bytes up. */
+static size_t stream_spare(const struct stream *s)
+{
+	return s->out.log_size - (size_t)(stream_total(s) - stream_oldest(s));
+}
+
+/* The first bytes, for which there may never have to be a log; or nothing is announced: end of
+ * file, or bytes that came just now. */
 static ssize_t stream_probe(struct stream *s)
 {
 	uint8_t probe[PROBE_SIZE];
@@ -164,7 +171,11 @@ void stream_read(struct stream *s)
 		stream_hold(s);
 		return;
 	}
-	if (ioctl(s->fd, FIONREAD, &waiting) < 0 || waiting <= 0)
+	if (!s->out.ring)
+		n = stream_probe(s);
+	else if (stream_spare(s) >= PROBE_SIZE)
+		n = stream_fill(s, MIN(stream_spare(s), stream_share(s, room)));
+	else if (ioctl(s->fd, FIONREAD, &waiting) < 0 || waiting <= 0)
 		n = stream_probe(s);
 	else
 		n = stream_fill(s, MIN((size_t)waiting, stream_share(s, room)));

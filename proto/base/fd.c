@@ -85,7 +85,11 @@ int fd_write_all(int fd, const void *data, size_t size)
 
 bool fd_is_high(int fd, unsigned reserve)
 {
-	return fd >= sysconf(_SC_OPEN_MAX) - (long)reserve;
+	static __thread long limit; /* asked for once: it is set before the program runs */
+
+	if (!limit)
+		limit = sysconf(_SC_OPEN_MAX);
+	return fd >= limit - (long)reserve;
 }
 
 static void closedirp(DIR **dir)
