@@ -15,9 +15,10 @@ struct backoff {
 	bool is_degraded;
 };
 
-/* Counts a death at now_ms; returns when to start again: now, or BACKOFF_RETRY_MS later after
- * RESTART_DEATHS_MAX deaths in RESTART_WINDOW_MS. *ret_news is true when is_degraded has changed.
- */
+/* Counts a death at now_ms that was the program's own doing (one by SIGKILL is not: somebody
+ * else's, and the next start is as good as any); returns when to start again: now, or
+ * BACKOFF_RETRY_MS later after RESTART_DEATHS_MAX such deaths in RESTART_WINDOW_MS. *ret_news is
+ * true when is_degraded has changed. */
 int64_t backoff_died(struct backoff *b, int64_t now_ms, bool *ret_news);
 
 #endif

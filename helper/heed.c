@@ -135,8 +135,10 @@ static void heed_forget(struct keeper *k, struct heard *m)
 {
 	struct hold_slot *s = hold_find(k->hold, &m->forget.id);
 
-	if (s) /* a spawn that was refused never had one */
-		hold_forget(k->hold, s);
+	if (!s) /* a spawn that was refused never had one */
+		return;
+	keeper_unwatch(k, s->pidfd);
+	hold_forget(k->hold, s);
 }
 
 static void heed_ring(struct keeper *k, struct heard *m)

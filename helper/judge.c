@@ -77,6 +77,7 @@ static void record_exit(struct keeper *k, struct hold_slot *s, const struct link
 	s->exited.pid = s->pid;
 	s->exited.start_ns = s->start_ns;
 	hold_set_state(k->hold, s, HOLD_STATE_EXITED);
+	keeper_unwatch(k, s->pidfd);
 	reap_release(s->pid);
 	pidmap_remove(&k->hold->pids, s->pid);
 	if (!s->tells_verdict)

@@ -52,6 +52,12 @@ int keeper_watch(struct keeper *k, int fd, uint32_t events, uint64_t data)
 	return epoll_ctl(k->epoll_fd, EPOLL_CTL_ADD, fd, &e) < 0 ? -errno : 0;
 }
 
+void keeper_unwatch(struct keeper *k, int fd)
+{
+	if (fd >= 0)
+		epoll_ctl(k->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+}
+
 /* --- signals -----------------------------------------------------------------------------------
  */
 

@@ -84,6 +84,9 @@ uint64_t keeper_event_data(enum keeper_event event, uint32_t generation, uint32_
 /* Watches fd. 0 or a negative errno: -EPERM for what cannot be watched, -EEXIST for what is. */
 int keeper_watch(struct keeper *k, int fd, uint32_t events, uint64_t data);
 
+/* Closing alone does not end a watch: what was sent to the broker is open there as well. */
+void keeper_unwatch(struct keeper *k, int fd);
+
 /* --- launch.c: start and end of broker and forker ----------------------------------------------
  */
 

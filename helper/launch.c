@@ -231,20 +231,29 @@ static void describe(char *text, size_t size, int status)
 		snprintf(text, size, "exited with %d", WEXITSTATUS(status));
 }
 
-static void kin_died(struct keeper *k, struct kin *kin, int status)
+static void count_death(struct kin *kin)
 {
 	bool is_news;
-	char how[64];
 
-	describe(how, sizeof(how), status);
 	kin->start_at_ms = backoff_died(&kin->backoff, keeper_now_ms(), &is_news);
-	k->deaths++;
-	log_warning("%s (%d) %s, is started again", kin->name, (int)kin->pid, how);
 	if (is_news && kin->backoff.is_degraded)
-		log_error("degraded: %s died %u times within %u s", kin->name, RESTART_DEATHS_MAX,
-			  RESTART_WINDOW_MS / 1000);
+		log_error("degraded: %s ended by itself %u times within %u s", kin->name,
+			  RESTART_DEATHS_MAX, RESTART_WINDOW_MS / 1000);
 	else if (is_news)
 		log_warning("%s is not degraded any more", kin->name);
+}
+
+static void kin_died(struct keeper *k, struct kin *kin, int status)
+{
+	char how[64];
+
+	k->deaths++;
+	describe(how, sizeof(how), status);
+	log_warning("%s (%d) %s, is started again", kin->name, (int)kin->pid, how);
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+		kin->start_at_ms = keeper_now_ms();
+	else
+		count_death(kin);
 }
 
 /* Whatever the dead broker sent is obeyed, so that no deposit of a spawn that it handed over is
