@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/autostart.h"
 #include "client/call.h"
 #include "client/handles.h"
-#include "client/launch.h"
 #include "client/locate.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
@@ -210,7 +210,7 @@ static int reach(struct redd *r, struct place *p, bool may_start, uint32_t timeo
 		e = place_connect(p, timeout_ms, &r->fd, &r->failure);
 	if ((e != -ENOENT && e != -ECONNREFUSED) || !p->ours || !may_start)
 		return e;
-	return launch_broker(p, deadline, &r->fd, &r->failure);
+	return autostart_broker(p, deadline, &r->fd, &r->failure);
 }
 
 static int options_check(struct redd *r, const struct redd_connect_options *o)

@@ -9,7 +9,7 @@
  * broker's end (a pidfd), and at the latest every RETRY_MS. A broker that ends at once may have
  * lost a race against another start, so the socket gets LOSER_MS more to answer.
  */
-#include "client/launch.h"
+#include "client/autostart.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -245,7 +245,8 @@ static int connect_when_ready(const struct place *p, int changes, int pidfd, int
 	}
 }
 
-int launch_broker(const struct place *p, int64_t deadline_ms, int *ret_fd, struct failure *failure)
+int autostart_broker(const struct place *p, int64_t deadline_ms, int *ret_fd,
+		     struct failure *failure)
 {
 	_cleanup_(fd_closep) int changes = -1, pidfd = -1;
 	char program[PATH_MAX];
