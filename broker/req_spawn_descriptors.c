@@ -91,7 +91,7 @@ static int wishes_add(struct spawn_plan *plan, struct wishes *w, const Redd__V1_
 	if (!wrong && wish_find(w, d->fd))
 		wrong = "it is given twice";
 	if (!wrong && w->n == PORT_FDS_MAX)
-		wrong = "there are more than 64";
+		wrong = "there are more than 64, with 0, 1 and 2 where they are not given";
 	if (wrong)
 		return plan_refuse(plan, REPLY_INVALID_ARGUMENT, EINVAL, "descriptor %u: %s", d->fd,
 				   wrong);
@@ -185,6 +185,9 @@ static int wishes_read(struct spawn_plan *plan, struct wishes *w)
 		r = wishes_add(plan, w, plan->m->descriptors[i]);
 	if (!r)
 		wishes_complete(plan, w);
+	if (w->n > PORT_FDS_MAX)
+		return plan_refuse(plan, REPLY_INVALID_ARGUMENT, EINVAL,
+				   "more than 64 descriptors, with 0, 1 and 2 which are not given");
 	for (unsigned i = 0; i < w->n && !r; i++)
 		if (w->all[i].kind == REDD__V1__KIND__KIND_SAME)
 			r = check_same(plan, w, &w->all[i]);

@@ -232,6 +232,10 @@ static int read_limit(struct spawn_plan *plan, const Redd__V1__Limit *m, unsigne
 	struct link_limit limit = { .soft = m->soft, .hard = m->hard };
 
 	limit.set = (m->has_soft ? 1u : 0u) | (m->has_hard ? 2u : 0u);
+	if (!limit.set)
+		return plan_refuse(plan, REPLY_INVALID_ARGUMENT, EINVAL,
+				   "limit %s: neither soft nor hard is given",
+				   m->name ? m->name : "");
 	if (m->has_soft && m->has_hard && m->soft > m->hard)
 		return plan_refuse(plan, REPLY_INVALID_ARGUMENT, EINVAL,
 				   "limit %s: soft is more than hard", m->name ? m->name : "");
