@@ -194,6 +194,18 @@ static int census_with_client(const struct service *s, struct redd *r, struct ce
 	return ask_broker(r, ret);
 }
 
+/* A spawn that fails in its child: whatever the answer is, forker and keeper have come up when it
+ * is there, with the descriptors that they hold for good. */
+static void service_warm(struct redd *r)
+{
+	const char *const argv[] = { "/nonexistent", NULL };
+	const struct redd_spawn_options o = { .size = sizeof(o), .argv = argv };
+	struct redd_port *port = NULL;
+
+	if (r && redd_spawn(r, &o, &port) == 0)
+		redd_port_free(port);
+}
+
 /* Taken until two agree, so that what comes up behind the first answer is there. */
 static int service_first_census(struct service *s)
 {
@@ -203,10 +215,11 @@ static int service_first_census(struct service *s)
 	char text[256] = "no answer";
 	int result = r ? 0 : -1;
 
+	service_warm(r);
 	while (!result && now_ms() < deadline) {
 		result = census_with_client(s, r, &s->start);
-		if (!result && s->start.broker && s->start.forker &&
-		    before.broker == s->start.broker &&
+		if (!result && s->start.broker && s->start.forker && !s->start.processes &&
+		    !s->start.zombies && before.broker == s->start.broker &&
 		    !*census_compare(&before, &s->start, text, sizeof(text)))
 			break;
 		before = s->start;
