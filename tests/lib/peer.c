@@ -156,7 +156,7 @@ int peer_hello(struct peer *p)
 	hello.version = PROTOCOL_VERSION;
 	hello.client = (char *)"peer";
 	request.has_id = 1;
-	request.id = 1;
+	request.id = p->last_id = 1;
 	request.body_case = REDD__V1__REQUEST__BODY_HELLO;
 	request.hello = &hello;
 	r = peer_request(p, &request);

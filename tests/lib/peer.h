@@ -18,7 +18,8 @@ struct peer {
 	int fd;
 	struct buf in;
 	struct arena arena;
-	size_t consumed; /* of `in`: the frame that was returned last */
+	size_t consumed;  /* of `in`: the frame that was returned last */
+	uint64_t last_id; /* of the requests that were sent */
 };
 
 /* Connects; nothing is said. 0 or a negative errno. Free with peer_close() in any case. */

@@ -1,0 +1,141 @@
+/* Owns nothing. What "changes nothing" means is said by Stats and List: they are asked before and
+ * after, and all that tells of ports, spawns, subscriptions and bytes must be the same. */
+#include "tests/lib/refusals.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/lib/ask.h"
+#include "tests/lib/measure.h"
+#include "tests/lib/places.h"
+
+#define AT_ONCE_MS 1000
+#define STATE_SIZE 4096
+
+static void port_make(struct peer *p, const char *name, const char *prog, const char *more)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text), "name: \"%s\" %s", name, more);
+	ask_spawn(p, prog, text);
+}
+
+void refusals_ports(struct peer *p)
+{
+	Redd__V1__Message *m;
+
+	port_make(p, "runs", "hang", "descriptors { fd: 0 kind: KIND_PIPE }");
+	port_make(p, "shut", "hang", "descriptors { fd: 0 kind: KIND_PIPE }");
+	m = ask(p, "close { port { name: \"shut\" } }");
+	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_CLOSE_DONE, "%s", ask_text(m));
+	port_make(p, "ended", "exit", "descriptors { fd: 0 kind: KIND_PIPE }");
+	m = ask(p, "wait { port { name: \"ended\" } until: CLOSED }");
+	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_WAITED, "%s", ask_text(m));
+	port_make(p, "tty", "hang", "terminal { }");
+}
+
+void refusals_ports_end(struct peer *p)
+{
+	static const char *const names[] = { "runs", "shut", "ended", "tty" };
+	uint64_t ids[4];
+
+	for (int i = 0; i < 4; i++) {
+		Redd__V1__Message *m = ask(p, "inspect { port { name: \"%s\" } }", names[i]);
+
+		cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_PORT_INFO, "%s", ask_text(m));
+		ids[i] = m->port_info->port;
+	}
+	for (int i = 0; i < 4; i++)
+		ask_end(p, ids[i]);
+}
+
+/* --- what must not change -------------------------------------------------------------------- */
+
+static bool metric_matters(const char *name)
+{
+	static const char *const others[] = { "redd_requests_total", "redd_memory_max_bytes",
+					      "redd_descriptors" };
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (!strcmp(name, others[i]))
+			return false;
+	return true;
+}
+
+static void state_take(struct peer *p, char text[STATE_SIZE])
+{
+	Redd__V1__Message *m = ask(p, "stats { }");
+	size_t used = 0;
+
+	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_STATISTICS, "%s", ask_text(m));
+	for (size_t i = 0; i < m->statistics->n_metrics; i++)
+		if (metric_matters(m->statistics->metrics[i]->name))
+			used += (size_t)snprintf(
+				text + used, STATE_SIZE - used, "%s %llu, ",
+				m->statistics->metrics[i]->name,
+				(unsigned long long)m->statistics->metrics[i]->value);
+	m = ask(p, "list { details: true }");
+	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_PORTS, "%s", ask_text(m));
+	for (size_t i = 0; i < m->ports->n_ports; i++) {
+		const Redd__V1__PortInfo *info = m->ports->ports[i];
+
+		used += (size_t)snprintf(
+			text + used, STATE_SIZE - used, "port %llu state %d subscriptions %zu, ",
+			(unsigned long long)info->port, (int)info->state, info->n_subscriptions);
+		for (size_t j = 0; j < info->n_streams; j++)
+			used += (size_t)snprintf(text + used, STATE_SIZE - used,
+						 "%llu queued %llu, ",
+						 (unsigned long long)info->streams[j]->total,
+						 (unsigned long long)info->streams[j]->queued);
+	}
+}
+
+/* --- rows ------------------------------------------------------------------------------------ */
+
+static void row_check(struct peer *p, const struct refusal *row)
+{
+	double begin = measure_now();
+	uint64_t id = ++p->last_id;
+	Redd__V1__Message *m;
+
+	cr_assert_eq(ask_send_as(p, id, row->request), 0);
+	m = ask_answer(p, id);
+	cr_expect_lt((measure_now() - begin) * 1000, place_patience_ms(AT_ONCE_MS), "%s: late",
+		     row->request);
+	cr_expect_eq(m->body_case, REDD__V1__MESSAGE__BODY_ERROR, "%.200s: %s", row->request,
+		     ask_text(m));
+	if (m->body_case != REDD__V1__MESSAGE__BODY_ERROR)
+		return;
+	cr_expect_null(ask_check_error(m->error), "%.200s: %s", row->request, ask_text(m));
+	cr_expect_eq(m->error->code, row->code, "%.200s: %s", row->request, ask_text(m));
+	cr_expect(!row->sys_errno || m->error->sys_errno == row->sys_errno, "%.200s: %s",
+		  row->request, ask_text(m));
+	cr_expect(strstr(m->error->message, row->word), "%.200s: no '%s' in: %s", row->request,
+		  row->word, ask_text(m));
+}
+
+/* One answer each: the next message after a row's is the Pong that was asked for behind it. */
+static void alone_check(struct peer *p, const struct refusal *row)
+{
+	uint64_t id = ++p->last_id;
+	Redd__V1__Message *m = NULL;
+
+	cr_assert_eq(ask_send_as(p, id, "ping { }"), 0);
+	cr_assert_eq(peer_recv(p, 10000, &m), 0);
+	cr_expect(m->body_case == REDD__V1__MESSAGE__BODY_PONG && m->reply_to == id,
+		  "%.200s: something else follows: %s", row->request, ask_text(m));
+}
+
+void refusals_check(struct peer *p, const struct refusal *rows, size_t n)
+{
+	static char before[STATE_SIZE], after[STATE_SIZE];
+
+	state_take(p, before);
+	for (size_t i = 0; i < n; i++) {
+		row_check(p, &rows[i]);
+		alone_check(p, &rows[i]);
+	}
+	state_take(p, after);
+	cr_expect_str_eq(before, after);
+}
