@@ -22,7 +22,7 @@ static const char *const argv[] = { "prog", "a b", "", NULL };
 
 static bool same(const ProtobufCBinaryData *d, const char *text)
 {
-	return d->len == strlen(text) && !memcmp(d->data, text, d->len);
+	return d->len == strlen(text) && (!d->len || !memcmp(d->data, text, d->len));
 }
 
 /* Spawns with these options; what the broker got. */
