@@ -151,6 +151,9 @@ BOTH_MODES(a_program_that_cannot_be_executed_is_told_with_its_errno, 30)
 	expect_exec_failure(p, "/etc/passwd", EACCES);
 	expect_exec_failure(p, "/etc/passwd/x", ENOTDIR);
 	expect_exec_failure(p, "/tmp", EACCES);
+	if (place_valgrind())
+		return; /* it looks for the interpreter itself, and ends the child when there is
+			   none */
 	snprintf(text, sizeof(text), "%s/interpreter", p->directory);
 	fd = open(text, O_CREAT | O_WRONLY | O_CLOEXEC, 0700);
 	cr_assert(write(fd, "#!/nowhere/sh\n", 14) == 14);
@@ -202,6 +205,8 @@ BOTH_MODES(a_user_without_rights_is_told_at_the_groups, 30)
 	struct play_message m = { 0 };
 	struct play_spawn s;
 
+	if (place_valgrind())
+		return; /* what it does as another user is reported as an error of ours */
 	play_spawn_init(p, &s, 1, argv);
 	s.bytes.head.flags |= LINK_SPAWN_IDS;
 	s.bytes.head.uid = s.bytes.head.gid = 65534;
@@ -410,26 +415,48 @@ BOTH_MODES(a_child_has_a_clean_state_whatever_the_service_had, 30)
 	cr_assert_not_null(strstr(text, "\n0027\n"), "%s", text);
 	getrlimit(RLIMIT_NOFILE, &limit);
 	snprintf(expected, sizeof(expected), "\n%llu\n", (unsigned long long)limit.rlim_cur);
-	cr_assert_not_null(strstr(text, expected), "%s", text);
+	/* valgrind plays another limit, for descriptors of its own */
+	cr_assert(place_valgrind() || strstr(text, expected), "%s", text);
 	free(text);
 }
 
 BOTH_MODES(limits_nice_and_privileges_are_as_asked_for, 30)
 {
 	const char *const argv[] = {
-		"/bin/sh", "-c", "ulimit -n; ulimit -Hn; nice; grep NoNewPrivs /proc/self/status",
+		"/bin/sh", "-c", "ulimit -c; ulimit -Hc; nice; grep NoNewPrivs /proc/self/status",
 		NULL
 	};
 	struct play_spawn s;
 	char *text;
 
 	play_spawn_init(p, &s, 1, argv);
-	spawn_bytes_limit(&s.bytes, RLIMIT_NOFILE, 20, 30);
+	spawn_bytes_limit(&s.bytes, RLIMIT_CORE, 20 * 512, 30 * 512);
 	s.bytes.head.flags |= LINK_SPAWN_NICE | LINK_SPAWN_NO_NEW_PRIVS;
 	s.bytes.head.nice = 5;
 	text = state_of(p, &s);
 	cr_assert_str_eq(text, "20\n30\n5\nNoNewPrivs:\t1\n");
 	free(text);
+}
+
+BOTH_MODES(descriptors_may_be_above_the_limit_that_is_set, 30)
+{
+	const char *const argv[] = { "/bin/sh", "-c", "ulimit -n; ulimit -Hn; echo x >/proc/self/fd/40", NULL };
+	struct play_spawn s;
+	char *text;
+	int out[2];
+
+	if (place_valgrind())
+		return; /* it plays another limit */
+	cr_assert_eq(pipe2(out, O_CLOEXEC), 0);
+	play_spawn_init(p, &s, 1, argv);
+	spawn_bytes_limit(&s.bytes, RLIMIT_NOFILE, 20, 30);
+	play_spawn_pass(&s, 40, out[1]);
+	text = state_of(p, &s);
+	cr_assert_str_eq(text, "20\n30\n");
+	free(text);
+	close(out[1]);
+	cr_assert_eq(read(out[0], &(char[2]){ 0 }, 2), 2);
+	close(out[0]);
 }
 
 BOTH_MODES(candidates_are_tried_in_turn_and_a_script_without_a_line_runs_in_a_shell, 30)
