@@ -195,6 +195,7 @@ static void heed_beat(struct keeper *k, struct heard *m)
 	(void)m;
 	k->beat_at_ms = keeper_now_ms();
 	k->has_beaten = true;
+	k->is_suspect = false;
 	if (!k->is_notified)
 		notify(k, "READY=1");
 	k->is_notified = true;

@@ -182,7 +182,15 @@ static void watch_broker(struct keeper *k, int64_t now)
 	k->watch_at_ms = k->beat_at_ms + (k->has_beaten ? WATCHDOG_MS : KEEPER_START_MS);
 	if (k->watch_at_ms > now)
 		return;
-	log_error("the broker has been silent for too long: it is killed");
+	if (!k->is_suspect) {
+		/* A machine that stood still as a whole looks the same: the broker gets a moment of a
+		 * machine that runs. */
+		k->is_suspect = true;
+		k->watch_at_ms = now + HEARTBEAT_MS;
+		return;
+	}
+	log_error("the broker has been silent for %lld ms: it is killed",
+		  (long long)(now - k->beat_at_ms));
 	launch_kill(&k->broker);
 	k->watch_at_ms = KEEPER_NEVER;
 }

@@ -182,6 +182,7 @@ static int broker_start(struct keeper *k)
 	k->cursor = 0;
 	k->incarnation++;
 	k->has_beaten = false;
+	k->is_suspect = false;
 	k->beat_at_ms = keeper_now_ms();
 	k->watch_at_ms = k->beat_at_ms + KEEPER_START_MS;
 	hold_tell_all(k->hold);
