@@ -57,6 +57,7 @@ struct redd_subscription {
 	bool verify;
 	int result; /* first mismatch */
 	struct redd_exit exit;
+	struct redd_closed closed; /* SUBSCRIPTION_OVER: as it was told */
 	size_t n_tracks;
 	struct track tracks[REDD_STREAMS_MAX];
 };

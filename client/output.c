@@ -244,6 +244,7 @@ static void subscription_close(struct redd_subscription *s, struct redd_closed *
 	bool heard = subscription_is_heard(s);
 
 	s->state = SUBSCRIPTION_OVER;
+	s->closed = *closed;
 	subscription_leave_table(s);
 	if (heard && s->handler.on_closed)
 		s->handler.on_closed(s, closed, s->handler.user);

@@ -5,11 +5,13 @@
  *	const char *const argv[] = { "make", "-j4", NULL };
  *	struct redd_spawn_options o = { .argv = argv, .subscribe = &watch };
  *	struct redd_port *port;
- *	struct redd_waited end;
+ *	struct redd_closed end;
  *
  *	if (redd_connect(r, NULL) || redd_spawn(r, &o, &port) ||
- *	    redd_wait(port, REDD_UNTIL_CLOSED, -1, &end))
+ *	    redd_finish(redd_port_subscription(port), &end))
  *		fprintf(stderr, "%s\n", redd_last_error(r)->message);
+ *	else
+ *		printf("status %d\n", redd_exit_status(&end.exit));
  *	redd_free(r);
  *
  * Results. Every int function returns 0, or a negative errno. When the broker refused, that is the
@@ -533,9 +535,15 @@ struct redd_port *redd_subscription_port(const struct redd_subscription *s);
 /* Next offset expected of a stream: where to resume with REDD_FROM_OFFSET. 0 for one not seen. */
 uint64_t redd_subscription_offset(const struct redd_subscription *s, uint32_t stream);
 
-/* MANUAL: lets the broker send so many bytes more. Does not block or wait for an answer. A failed
- * one ends the connection's trust in the subscription: nothing. -EAGAIN, -ENOTCONN. */
+/* MANUAL: lets the broker send so many bytes more. Does not block, and has no answer. -EAGAIN,
+ * -ENOTCONN. */
 int redd_credit(struct redd_subscription *s, uint64_t bytes);
+
+/* Dispatches until the subscription is closed, that is until on_closed has run: all that could come
+ * has come and was handed to the handler. The result is that of the close: 0, -EBADMSG (not all was
+ * accounted for), -ENOTCONN (lost); or -ECANCELED when a callback frees the subscription. ret may
+ * be NULL. May be called again, or after the close. */
+int redd_finish(struct redd_subscription *s, struct redd_closed *ret);
 
 /* --- spawn ----------------------------------------------------------------------------------- */
 
@@ -735,7 +743,9 @@ int redd_unsubscribe_start(struct redd_subscription *s, struct redd_call *call);
 
 enum redd_until { REDD_UNTIL_EXITED = 0, REDD_UNTIL_CLOSED = 1 };
 
-/* timeout_ms -1: no limit; 0: ask only. -ETIMEDOUT when it was up. When the connection is lost
+/* Waits for the port, not for what a subscription of ours has still to get: the answer comes ahead
+ * of output that is on its way (redd_finish() waits for that).
+ * timeout_ms -1: no limit; 0: ask only. -ETIMEDOUT when it was up. When the connection is lost
  * first the result is -ENOTCONN, and ret->exit is UNKNOWN with a reason. */
 int redd_wait(struct redd_port *port, enum redd_until until, int64_t timeout_ms,
 	      struct redd_waited *ret);

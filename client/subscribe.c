@@ -175,6 +175,43 @@ int redd_subscribe_start(struct redd_port *port, const struct redd_subscribe_opt
 	return subscribe_begin(port, options, ret, STARTED(call));
 }
 
+/* Failures of its own kind: the one of the close may be long overwritten. */
+static int finish_result(const struct redd_subscription *s)
+{
+	switch (s->closed.result) {
+	case 0:
+		return 0;
+	case -EBADMSG:
+		return client_fail(s->r, -EBADMSG,
+				   "not all of the output has come; the end of the "
+				   "stream told which was not complete");
+	case -ENOTCONN:
+		return client_fail_down(s->r);
+	default:
+		return client_fail(s->r, s->closed.result, "the subscription was refused");
+	}
+}
+
+int redd_finish(struct redd_subscription *s, struct redd_closed *ret)
+{
+	struct redd *r = s->r;
+	int e = 0;
+
+	if (r->dispatching)
+		return client_fail(r, -EDEADLK, "waiting for a subscription inside of a callback");
+	subscription_ref(s);
+	while (e == 0 && (s->state == SUBSCRIPTION_ASKED || s->state == SUBSCRIPTION_LIVE))
+		e = client_turn(r, -1);
+	if (s->state == SUBSCRIPTION_LEFT)
+		e = client_fail(r, -ECANCELED, "the subscription was freed by a callback");
+	else
+		e = finish_result(s);
+	if (s->state == SUBSCRIPTION_OVER && ret)
+		*ret = s->closed;
+	subscription_unref(s);
+	return e;
+}
+
 /* --- the end --------------------------------------------------------------------------------- */
 
 static const struct call_kind unsubscribe_kind = {

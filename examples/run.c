@@ -48,7 +48,7 @@ int main(int argc, char **argv)
 					.subscribe = &watch };
 	struct redd *r = redd_new();
 	struct redd_port *port;
-	struct redd_waited end;
+	struct redd_closed end;
 	int status;
 
 	if (argc < 2 || !r) {
@@ -60,7 +60,7 @@ int main(int argc, char **argv)
 	if (redd_spawn(r, &o, &port))
 		return fail(r, argv[1]);
 	/* Output is handed to print_output() while this waits. */
-	if (redd_wait(port, REDD_UNTIL_CLOSED, -1, &end))
+	if (redd_finish(redd_port_subscription(port), &end))
 		return fail(r, "wait");
 	print_exit(&end.exit);
 	status = redd_exit_status(&end.exit);

@@ -553,3 +553,69 @@ Test(client_output, more_streams_than_a_port_can_have_break_nothing)
 	cr_assert_eq(heard.closed_result, -EBADMSG);
 	fake_close(&f);
 }
+
+Test(client_output, finishing_waits_for_the_last_byte_and_can_be_asked_again)
+{
+	struct redd_subscribe_options o = { 0 };
+	struct redd_subscription *s;
+	struct redd_closed closed;
+	struct fake f;
+
+	fake_open(&f);
+	s = subscribe(&f, &o);
+	fake_exited(&f, 4);
+	fake_output(&f, 1, 0, "abc", 3);
+	fake_end(&f, 1, 3);
+	fake_closed(&f);
+	cr_assert_eq(redd_finish(s, &closed), 0);
+	cr_assert_str_eq(heard.text, "x4 o1@0:abc e1=3 c0 ");
+	cr_assert(closed.exit.code == 4 && closed.cause == REDD_PORT_CLOSED);
+	fake_die(&f);
+	cr_assert_eq(fake_settle(&f), -ENOTCONN);
+	cr_assert_eq(redd_finish(s, NULL), 0);
+	fake_close(&f);
+}
+
+Test(client_output, finishing_tells_what_is_missing_or_lost)
+{
+	for (int lose = 0; lose < 2; lose++) {
+		struct redd_subscribe_options o = { 0 };
+		struct redd_subscription *s;
+		struct redd_closed closed;
+		struct fake f;
+
+		fake_open(&f);
+		s = subscribe(&f, &o);
+		if (lose)
+			fake_die(&f);
+		else
+			fake_closed(&f);
+		cr_assert_eq(redd_finish(s, &closed), lose ? -ENOTCONN : -EBADMSG);
+		cr_assert_eq(closed.cause, lose ? REDD_CLOSED_LOST : REDD_PORT_CLOSED);
+		cr_assert_eq(closed.exit.state, REDD_EXIT_UNKNOWN);
+		fake_close(&f);
+	}
+}
+
+static void free_it(struct redd_subscription *s, const struct redd_output *o, void *user)
+{
+	(void)o;
+	(void)user;
+	redd_subscription_free(s);
+}
+
+Test(client_output, finishing_what_a_callback_frees_is_cancelled)
+{
+	struct redd_subscribe_options o = { .handler = { .on_output = free_it } };
+	struct redd_subscription *s;
+	struct redd_port *port;
+	struct fake f;
+
+	fake_open(&f);
+	cr_assert_eq(redd_port_by_id(f.r, 1, &port), 0);
+	fake_subscribed(&f, 2, 1, 1, 1, 0);
+	cr_assert_eq(redd_subscribe(port, &o, &s), 0);
+	fake_output(&f, 1, 0, "abc", 3);
+	cr_assert_eq(redd_finish(s, NULL), -ECANCELED);
+	fake_close(&f);
+}
