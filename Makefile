@@ -62,7 +62,7 @@ SANITIZE_CFLAGS := $(SANITIZE)
 endif
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla \
-	-Wimplicit-fallthrough
+	-Wimplicit-fallthrough $(call known,-Wno-format-truncation)
 WERROR ?= -Werror
 BASE_CFLAGS = -std=gnu11 -D_GNU_SOURCE -I. -I$(GEN) -fPIC $(TUNE) \
 	$(CFLAGS)

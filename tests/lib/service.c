@@ -295,7 +295,7 @@ static int findings(const struct service *s)
 
 	snprintf(
 		command, sizeof(command),
-		"cd '%s' && ! { cat " VALGRIND_LOG "* 2>/dev/null | grep . >&2; } && "
+		"cd '%s' && ! { cat " VALGRIND_LOG "* 2>/dev/null | grep -v ^-- >&2; } && "
 		"! grep -A40 -E 'ERROR: (Address|Leak)Sanitizer|: runtime error: ' log 2>/dev/null "
 		">&2",
 		s->directory);
