@@ -160,7 +160,10 @@ int conn_new(struct broker *b, uint32_t listener, int take_fd)
 	if (!r)
 		r = conn_admit(c, &reason);
 	if (r > 0)
-		reply_refuse_connection(c->fd, r == CONN_E_DENIED, reason);
+		reply_refuse_connection(c->fd,
+					r == CONN_E_DENIED ? REPLY_PERMISSION_DENIED
+							   : REPLY_RESOURCE_EXHAUSTED,
+					reason);
 	if (!r)
 		r = conn_open(c);
 	if (!r)

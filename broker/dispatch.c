@@ -56,6 +56,13 @@ static int dispatch_request(struct conn *c, const Redd__V1__Request *r)
 			   "a request without an id cannot be answered; number requests from 1");
 		return 0;
 	}
+	if (pending_find(c, r->id)) {
+		reply_error(c, r->id, REPLY_INVALID_ARGUMENT, 0,
+			    "a request with this id still waits for its answer; use another id");
+		return 0;
+	}
+	if (!r->id && !(e->when & when_now(c)))
+		return 0; /* wants no answer, and gets none */
 	if (!e->handle)
 		reply_error(
 			c, r->id, REPLY_UNIMPLEMENTED, 0,

@@ -55,6 +55,9 @@ const char *req_read_subscribe(const Redd__V1__Subscribe *s, const struct port *
 			       const struct conn *c, struct subscription_options *ret,
 			       enum reply_code *ret_code);
 
+/* The code for a SUBSCRIPTION_E_*. */
+enum reply_code req_subscription_code(int subscription_error);
+
 /* Room for a Subscribed, which lives as long as the struct. */
 struct subscribed_message {
 	Redd__V1__Subscribed message;

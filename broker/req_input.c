@@ -253,7 +253,8 @@ int req_resize(struct conn *c, const Redd__V1__Request *request)
 	if (!p)
 		return 0;
 	s = port_stream(p, STREAM_TERMINAL);
-	wrong = req_read_terminal(request->resize->size, &size);
+	wrong = request->resize->size ? req_read_terminal(request->resize->size, &size)
+				      : "the request has no size";
 	if (!s || s->fd < 0) {
 		reply_error(c, request->id, REPLY_FAILED_PRECONDITION, ENOTTY,
 			    "the port has no terminal, or it has ended; spawn it with one");

@@ -2,6 +2,7 @@
  * is bounded by count and by bytes, so that any list can be asked for with any frame_max.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -216,15 +217,27 @@ static void page_free(struct page *page)
 }
 DEFINE_CLEANUP(struct page, page_free)
 
-static bool list_wants(const struct conn *c, const Redd__V1__List *m, const struct labels *selector,
+/* A set of states, one bit each; 0: one of them is not known. A list of any length costs the same
+ * for each port. */
+static unsigned states_wanted(const Redd__V1__List *m)
+{
+	unsigned set = m->n_states ? 0 : UINT_MAX;
+
+	for (size_t i = 0; i < m->n_states; i++) {
+		if ((unsigned)m->states[i] > PORT_ENDED)
+			return 0;
+		set |= 1u << m->states[i];
+	}
+	return set;
+}
+
+static bool list_wants(const struct conn *c, unsigned states, const struct labels *selector,
 		       const struct port *p)
 {
 	struct policy_target target = { .owner = p->owner };
-	bool state = m->n_states == 0;
 
-	for (size_t i = 0; i < m->n_states; i++)
-		state |= m->states[i] == (Redd__V1__PortState)p->state;
-	return state && policy_may(&c->broker->policy, &c->who, POLICY_SEE, &target) &&
+	return (states & 1u << p->state) &&
+	       policy_may(&c->broker->policy, &c->who, POLICY_SEE, &target) &&
 	       (!selector || labels_match(p->options.labels, selector));
 }
 
@@ -254,7 +267,7 @@ static int page_add(struct page *page, struct port *p, const Redd__V1__List *m)
 	return 0;
 }
 
-static int list_answer(struct conn *c, const Redd__V1__Request *request,
+static int list_answer(struct conn *c, const Redd__V1__Request *request, unsigned states,
 		       const struct labels *selector)
 {
 	_cleanup_(page_freep) struct page *page = calloc(1, sizeof(*page));
@@ -269,7 +282,7 @@ static int list_answer(struct conn *c, const Redd__V1__Request *request,
 	page->bytes_max = MIN(LIST_BYTES_MAX, c->frame_max - KIB(1));
 	for (struct port *p = port_table_after(t, m->after); p && !r;
 	     p = port_table_after(t, p->id))
-		if (list_wants(c, m, selector, p))
+		if (list_wants(c, states, selector, p))
 			r = page_add(page, p, m);
 	if (r < 0)
 		return err_pass(r);
@@ -287,9 +300,15 @@ int req_list(struct conn *c, const Redd__V1__Request *request)
 {
 	_cleanup_(labels_unrefp) struct labels *selector = NULL;
 	const Redd__V1__List *m = request->list;
+	unsigned states = states_wanted(m);
 	const char *reason;
 	int r;
 
+	if (!states) {
+		reply_error(c, request->id, REPLY_INVALID_ARGUMENT, 0,
+			    "states holds a value that this broker does not know");
+		return 0;
+	}
 	if (m->has_limit && (m->limit == 0 || m->limit > LIST_MAX)) {
 		reply_error(c, request->id, REPLY_INVALID_ARGUMENT, 0,
 			    "limit is not from 1 to 1000");
@@ -299,6 +318,6 @@ int req_list(struct conn *c, const Redd__V1__Request *request)
 	if (r > 0)
 		reply_error(c, request->id, REPLY_INVALID_ARGUMENT, 0, "%s", reason);
 	else if (r == 0)
-		r = list_answer(c, request, selector);
+		r = list_answer(c, request, states, selector);
 	return MIN(r, 0);
 }

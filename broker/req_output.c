@@ -17,6 +17,8 @@ static const char *read_start(const Redd__V1__Start *s, struct subscription_opti
 	ret->from = (enum cursor_from)s->from;
 	ret->count = s->count;
 	for (size_t i = 0; i < s->n_offsets; i++) {
+		if (!s->offsets[i]->has_stream)
+			return "one of the offsets names no stream";
 		ret->offset_streams[i] = s->offsets[i]->stream;
 		ret->offsets[i] = s->offsets[i]->offset;
 	}
@@ -45,6 +47,8 @@ const char *req_read_subscribe(const Redd__V1__Subscribe *s, const struct port *
 		return "more streams than a port can have";
 	if ((unsigned)s->overflow > CURSOR_MAY_CANCEL)
 		return "overflow has a value that this broker does not know";
+	if (s->framing && (unsigned)s->framing->cut > REDD__V1__FRAMING__CUT__PACKETS)
+		return "framing.cut has a value that this broker does not know";
 	if (s->framing && s->framing->cut != REDD__V1__FRAMING__CUT__RAW) {
 		*ret_code = REPLY_UNIMPLEMENTED;
 		return "this broker frames streams RAW only; cut records in the client";
@@ -77,7 +81,7 @@ void req_fill_subscribed(struct subscribed_message *ret, const struct subscripti
 	m->starts = ret->pointers;
 }
 
-static enum reply_code code_of(int subscription_error)
+enum reply_code req_subscription_code(int subscription_error)
 {
 	switch (subscription_error) {
 	case SUBSCRIPTION_E_STREAM:
@@ -107,7 +111,7 @@ int req_subscribe(struct conn *c, const Redd__V1__Request *request)
 		r = subscription_new(&s, c, p, &options, &wrong);
 		if (r < 0)
 			return err_pass(r);
-		code = code_of(r);
+		code = req_subscription_code(r);
 		wrong = r ? wrong : NULL;
 	}
 	if (wrong) {

@@ -192,10 +192,7 @@ static int plan_subscribe(struct spawn_plan *plan, struct pending *pending)
 	if (r < 0)
 		return err_pass(r);
 	if (r)
-		return plan_refuse(plan,
-				   r == SUBSCRIPTION_E_QUOTA ? REPLY_RESOURCE_EXHAUSTED
-							     : REPLY_INVALID_ARGUMENT,
-				   0, "subscribe: %s", reason);
+		return plan_refuse(plan, req_subscription_code(r), 0, "subscribe: %s", reason);
 	pending->subscription = s->id;
 	return 0;
 }

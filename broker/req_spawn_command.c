@@ -89,6 +89,10 @@ static int merge(const struct spawn_plan *plan, struct environment *e, const cha
 
 	if (!m)
 		return 0;
+	if ((unsigned)m->from > REDD__V1__ENVIRONMENT__BASE__CLIENT) {
+		*ret_reason = "from has a value that this broker does not know";
+		return ENVIRONMENT_E_BAD;
+	}
 	if (m->from == REDD__V1__ENVIRONMENT__BASE__BROKER)
 		r = add_broker_environment(plan->broker, e);
 	else if (m->from == REDD__V1__ENVIRONMENT__BASE__CLIENT)

@@ -55,6 +55,10 @@ static const char *check_file(const Redd__V1__Descriptor *d)
 		return "a file needs a path";
 	if (!d->read && !d->write && !d->append)
 		return "a file is opened to read, write or append: set one of them";
+	if (d->truncate && !d->write && !d->append)
+		return "truncate goes with write or append";
+	if (d->exclusive && !d->create)
+		return "exclusive goes with create";
 	if (d->has_mode && (!d->create || d->mode > 07777))
 		return "mode goes with create, and is at most 07777";
 	return names_check_path(d->path.data, d->path.len);

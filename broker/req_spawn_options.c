@@ -161,14 +161,23 @@ static int groups_of_caller(struct spawn_plan *plan)
 	return 0;
 }
 
+static int plan_refuse_nobody(struct spawn_plan *plan)
+{
+	return plan_refuse(plan, REPLY_INVALID_ARGUMENT, EINVAL,
+			   "uid, gid and groups: 4294967295 means nobody at all");
+}
+
 static int groups_of_request(struct spawn_plan *plan)
 {
 	struct port_options *o = &plan->options;
 
 	if (plan->m->n_groups > ARRAY_SIZE(o->groups))
 		return plan_refuse(plan, REPLY_INVALID_ARGUMENT, EINVAL, "more than 64 groups");
-	for (o->n_groups = 0; o->n_groups < plan->m->n_groups; o->n_groups++)
+	for (o->n_groups = 0; o->n_groups < plan->m->n_groups; o->n_groups++) {
+		if (plan->m->groups[o->n_groups] == UINT32_MAX)
+			return plan_refuse_nobody(plan);
 		o->groups[o->n_groups] = plan->m->groups[o->n_groups];
+	}
 	return 0;
 }
 
@@ -190,8 +199,7 @@ int plan_read_identity(struct spawn_plan *plan)
 		return plan_refuse(plan, REPLY_PERMISSION_DENIED, EPERM, "%s",
 				   policy_reason(POLICY_CHANGE_IDENTITY));
 	if (o->uid == UINT32_MAX || o->gid == UINT32_MAX)
-		return plan_refuse(plan, REPLY_INVALID_ARGUMENT, EINVAL,
-				   "uid and gid 4294967295 mean nobody at all");
+		return plan_refuse_nobody(plan);
 	r = asks ? groups_of_request(plan) : groups_of_caller(plan);
 	if (r)
 		return err_pass(r);
@@ -236,9 +244,12 @@ static int read_limit(struct spawn_plan *plan, const Redd__V1__Limit *m, unsigne
 		return plan_refuse(plan, REPLY_INVALID_ARGUMENT, EINVAL,
 				   "limit %s: neither soft nor hard is given",
 				   m->name ? m->name : "");
+	if (m->name && !limit.set)
+		return plan_refuse(plan, REPLY_INVALID_ARGUMENT, EINVAL,
+				   "limit '%.32s' sets neither soft nor hard", m->name);
 	if (m->has_soft && m->has_hard && m->soft > m->hard)
 		return plan_refuse(plan, REPLY_INVALID_ARGUMENT, EINVAL,
-				   "limit %s: soft is more than hard", m->name ? m->name : "");
+				   "limit %.32s: soft is more than hard", m->name ? m->name : "");
 	for (size_t i = 0; m->name && i < ARRAY_SIZE(resources); i++) {
 		if (strcmp(resources[i].name, m->name))
 			continue;

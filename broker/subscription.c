@@ -36,6 +36,26 @@ static unsigned outputs_of(struct port *port, const struct subscription_options 
 	return n;
 }
 
+/* Each offset is for a stream that is wanted, and for another one than those before it. */
+static const char *offsets_check(const struct subscription_options *o,
+				 struct stream *const *streams, unsigned n)
+{
+	unsigned seen = 0;
+
+	for (unsigned i = 0; o->from == CURSOR_FROM_OFFSET && i < o->n_offsets; i++) {
+		unsigned j = 0;
+
+		while (j < n && streams[j]->number != o->offset_streams[i])
+			j++;
+		if (j == n)
+			return "start.offsets names a stream that is not subscribed to";
+		if (seen & 1u << j)
+			return "start.offsets names a stream twice";
+		seen |= 1u << j;
+	}
+	return NULL;
+}
+
 static uint64_t start_value(const struct subscription_options *o, uint32_t stream)
 {
 	if (o->from != CURSOR_FROM_OFFSET)
@@ -115,6 +135,8 @@ int subscription_new(struct subscription **ret, struct conn *conn, struct port *
 	unsigned n = outputs_of(port, options, streams, ret_reason);
 	struct subscription *s;
 
+	if (!*ret_reason)
+		*ret_reason = offsets_check(options, streams, n);
 	if (*ret_reason)
 		return SUBSCRIPTION_E_STREAM;
 	s = subscription_blank(conn, port, options, n);

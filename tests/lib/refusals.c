@@ -13,26 +13,41 @@
 #define AT_ONCE_MS 1000
 #define STATE_SIZE 4096
 
+static unsigned n_subscriptions; /* of the peer that makes the ports */
+
 static void port_make(struct peer *p, const char *name, const char *prog, const char *more)
+{
+	char text[1024];
+
+	snprintf(text, sizeof(text), "name: \"%s\" labels { key: \"refusals\" } %s", name, more);
+	ask_spawn(p, prog, text);
+}
+
+/* Returns when it has said that it is ready, so that nothing of it moves any more. */
+static void hang_make(struct peer *p, const char *name, const char *more)
 {
 	char text[512];
 
-	snprintf(text, sizeof(text), "name: \"%s\" %s", name, more);
-	ask_spawn(p, prog, text);
+	snprintf(text, sizeof(text), "subscribe { } %s", more);
+	port_make(p, name, "hang", text);
+	cr_assert_not_null(ask_event(p, REDD__V1__MESSAGE__BODY_OUTPUT));
+	ask_send(p, "unsubscribe { subscription: %u }", ++n_subscriptions);
+	cr_assert_not_null(ask_event(p, REDD__V1__MESSAGE__BODY_CLOSED));
 }
 
 void refusals_ports(struct peer *p)
 {
 	Redd__V1__Message *m;
 
-	port_make(p, "runs", "hang", "descriptors { fd: 0 kind: KIND_PIPE }");
-	port_make(p, "shut", "hang", "descriptors { fd: 0 kind: KIND_PIPE }");
+	n_subscriptions = 0;
+	hang_make(p, "runs", "descriptors { fd: 0 kind: KIND_PIPE }");
+	hang_make(p, "shut", "descriptors { fd: 0 kind: KIND_PIPE }");
 	m = ask(p, "close { port { name: \"shut\" } }");
 	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_CLOSE_DONE, "%s", ask_text(m));
 	port_make(p, "ended", "exit", "descriptors { fd: 0 kind: KIND_PIPE }");
 	m = ask(p, "wait { port { name: \"ended\" } until: CLOSED }");
 	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_WAITED, "%s", ask_text(m));
-	port_make(p, "tty", "hang", "terminal { }");
+	hang_make(p, "tty", "terminal { }");
 }
 
 void refusals_ports_end(struct peer *p)
@@ -55,7 +70,8 @@ void refusals_ports_end(struct peer *p)
 static bool metric_matters(const char *name)
 {
 	static const char *const others[] = { "redd_requests_total", "redd_memory_max_bytes",
-					      "redd_descriptors" };
+					      "redd_descriptors", "redd_input_bytes_total",
+					      "redd_output_bytes_total" };
 
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
 		if (!strcmp(name, others[i]))
@@ -75,7 +91,7 @@ static void state_take(struct peer *p, char text[STATE_SIZE])
 				text + used, STATE_SIZE - used, "%s %llu, ",
 				m->statistics->metrics[i]->name,
 				(unsigned long long)m->statistics->metrics[i]->value);
-	m = ask(p, "list { details: true }");
+	m = ask(p, "list { details: true labels { key: \"refusals\" } }");
 	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_PORTS, "%s", ask_text(m));
 	for (size_t i = 0; i < m->ports->n_ports; i++) {
 		const Redd__V1__PortInfo *info = m->ports->ports[i];
