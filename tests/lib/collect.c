@@ -27,14 +27,18 @@ static void __attribute__((format(printf, 2, 3))) blame(struct collect *c, const
 	va_end(args);
 }
 
-static struct collect_stream *stream_get(struct collect *c, uint32_t stream)
+/* The stream; one that is new begins at 0, or at `offset` where it may begin anywhere. */
+static struct collect_stream *stream_get(struct collect *c, uint32_t stream, uint64_t offset)
 {
 	for (size_t i = 0; i < c->n_streams; i++)
 		if (c->streams[i].stream == stream)
 			return &c->streams[i];
 	if (c->n_streams == REDD_STREAMS_MAX)
 		abort();
+	if (!c->starts_anywhere)
+		offset = 0;
 	c->streams[c->n_streams].stream = stream;
+	c->streams[c->n_streams].first = c->streams[c->n_streams].next = offset;
 	return &c->streams[c->n_streams++];
 }
 
@@ -54,7 +58,7 @@ static void on_output(struct redd_subscription *subscription, const struct redd_
 		      void *user)
 {
 	struct collect *c = user;
-	struct collect_stream *s = stream_get(c, o->stream);
+	struct collect_stream *s = stream_get(c, o->stream, o->offset);
 
 	(void)subscription;
 	if (s->ended || c->n_closed)
@@ -65,15 +69,18 @@ static void on_output(struct redd_subscription *subscription, const struct redd_
 	if (c->patterned && pattern_match(o->data, o->size, o->offset) != o->size)
 		blame(c, "stream %u: wrong bytes at %" PRIu64, o->stream,
 		      o->offset + pattern_match(o->data, o->size, o->offset));
+	if (o->consumed != o->size)
+		blame(c, "stream %u: %zu bytes took %" PRIu64, o->stream, o->size, o->consumed);
 	if (!c->drop_data)
 		keep(s, o->data, o->size);
+	s->n_outputs++;
 	s->next = o->offset + o->consumed;
 }
 
 static void on_gap(struct redd_subscription *subscription, const struct redd_gap *g, void *user)
 {
 	struct collect *c = user;
-	struct collect_stream *s = stream_get(c, g->stream);
+	struct collect_stream *s = stream_get(c, g->stream, g->offset);
 
 	(void)subscription;
 	if (s->ended || c->n_closed)
@@ -82,6 +89,8 @@ static void on_gap(struct redd_subscription *subscription, const struct redd_gap
 		blame(c, "stream %u: gap %" PRIu64 "-%" PRIu64 " at %" PRIu64, g->stream, g->offset,
 		      g->end, s->next);
 	s->gaps += g->end - g->offset;
+	if (s->n_gaps < COLLECT_GAPS)
+		s->gap[s->n_gaps] = *g;
 	s->n_gaps++;
 	s->next = g->end;
 }
@@ -90,7 +99,7 @@ static void on_end(struct redd_subscription *subscription, const struct redd_str
 		   void *user)
 {
 	struct collect *c = user;
-	struct collect_stream *s = stream_get(c, e->stream);
+	struct collect_stream *s = stream_get(c, e->stream, e->total);
 
 	(void)subscription;
 	if (s->ended || c->n_closed)

@@ -21,11 +21,16 @@
 
 #include "client/redd.h"
 
+#define COLLECT_GAPS 8
+
 struct collect_stream {
 	uint32_t stream;
-	uint64_t next; /* offset that must come next */
-	uint64_t gaps; /* bytes that were told as missing */
+	uint64_t first; /* offset of what came first, as the collector allows it */
+	uint64_t next;	/* offset that must come next */
+	uint64_t gaps;	/* bytes that were told as missing */
 	unsigned n_gaps;
+	struct redd_gap gap[COLLECT_GAPS]; /* the first ones */
+	unsigned n_outputs;
 	char *data; /* kept bytes, with a NUL behind */
 	size_t size;
 	bool ended;
@@ -36,6 +41,7 @@ struct collect {
 	struct redd_subscribe_options watch; /* for the spawn or subscribe; change it before */
 	bool drop_data;			     /* count and check, keep nothing */
 	bool patterned;			     /* data must be that of tests/lib/pattern.h */
+	bool starts_anywhere;		     /* what comes first sets the offset; else it is 0 */
 	struct collect_stream streams[REDD_STREAMS_MAX];
 	size_t n_streams;
 	unsigned n_exited, n_closed;

@@ -1,4 +1,5 @@
-/* die SIGNAL: kills itself with that signal's default action. */
+/* die SIGNAL [core]: kills itself with that signal's default action; it leaves no core file unless
+ * it may by "core" and its limits. */
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -10,7 +11,8 @@ int main(int argc, char **argv)
 	int sig = argc > 1 ? atoi(argv[1]) : SIGKILL;
 	sigset_t set;
 
-	setrlimit(RLIMIT_CORE, &none);
+	if (argc < 3)
+		setrlimit(RLIMIT_CORE, &none);
 	signal(sig, SIG_DFL);
 	sigemptyset(&set);
 	sigaddset(&set, sig);

@@ -1,0 +1,136 @@
+/* Owns the scene of the test that runs. Requests are blocking; their callbacks go to the collectors
+ * whose subscriptions they belong to. */
+#include "tests/lib/scene.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <time.h>
+
+#include "tests/lib/places.h"
+
+#define ARGS_MAX 64
+#define WAIT_MS	 20000
+
+struct scene scene;
+
+void scene_begin(void)
+{
+	cr_assert_eq(service_start(&scene.service, NULL), 0);
+	scene.r = service_connect(&scene.service);
+	cr_assert_not_null(scene.r);
+	collect_init(&scene.c);
+}
+
+void scene_end(void)
+{
+	collect_deinit(&scene.c);
+	redd_free(scene.r);
+	cr_assert_eq(service_finish(&scene.service), 0);
+}
+
+int64_t scene_now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* --- ports ----------------------------------------------------------------------------------- */
+
+struct redd_port *scene_spawn(const struct redd_spawn_options *options, struct collect *c)
+{
+	struct redd_spawn_options o = *options;
+	struct redd_port *port = NULL;
+
+	if (c)
+		o.subscribe = &c->watch;
+	cr_assert_eq(redd_spawn(scene.r, &o, &port), 0, "spawn: %s",
+		     redd_last_error(scene.r)->message);
+	return port;
+}
+
+struct redd_port *scene_shell(const char *command, struct collect *c)
+{
+	return scene_spawn(&(struct redd_spawn_options){ .shell = command }, c);
+}
+
+struct redd_port *scene_prog(struct collect *c, const char *prog, ...)
+{
+	const char *argv[ARGS_MAX] = { place_prog(prog) };
+	va_list args;
+	int n = 1;
+
+	va_start(args, prog);
+	while (n < ARGS_MAX - 1 && (argv[n] = va_arg(args, const char *)))
+		n++;
+	va_end(args);
+	argv[n] = NULL;
+	return scene_spawn(&(struct redd_spawn_options){ .argv = argv }, c);
+}
+
+void scene_subscribe(struct redd_port *port, struct collect *c)
+{
+	struct redd_subscription *s;
+
+	cr_assert_eq(redd_subscribe(port, &c->watch, &s), 0, "subscribe: %s",
+		     redd_last_error(redd_port_connection(port))->message);
+}
+
+void scene_forget(struct redd_port *port)
+{
+	struct redd_waited waited;
+
+	cr_assert_eq(redd_wait(port, REDD_UNTIL_CLOSED, place_patience_ms(WAIT_MS), &waited), 0,
+		     "wait: %s", redd_last_error(scene.r)->message);
+	cr_assert_eq(redd_forget(port), 0, "forget: %s", redd_last_error(scene.r)->message);
+	redd_port_free(port);
+}
+
+/* --- looking --------------------------------------------------------------------------------- */
+
+struct redd_stream_info scene_stream(struct redd_port *port, uint32_t stream)
+{
+	struct redd_stream_info ret = { 0 };
+	struct redd_ports *ports;
+
+	cr_assert_eq(redd_inspect(port, &ports), 0, "inspect: %s",
+		     redd_last_error(redd_port_connection(port))->message);
+	for (size_t i = 0; i < ports->ports[0].n_streams; i++)
+		if (ports->ports[0].streams[i].stream == stream)
+			ret = ports->ports[0].streams[i];
+	redd_ports_free(ports);
+	return ret;
+}
+
+void scene_wait_held(struct redd_port *port, uint32_t stream)
+{
+	int64_t deadline = scene_now_ms() + place_patience_ms(WAIT_MS);
+
+	while (!scene_stream(port, stream).held)
+		cr_assert_lt(scene_now_ms(), deadline, "stream %u is not held back", stream);
+}
+
+void scene_wait_forgotten(uint64_t id)
+{
+	int64_t deadline = scene_now_ms() + place_patience_ms(WAIT_MS);
+	struct redd_port *port;
+	struct redd_ports *ports;
+
+	cr_assert_eq(redd_port_by_id(scene.r, id, &port), 0);
+	while (redd_inspect(port, &ports) == 0) {
+		redd_ports_free(ports);
+		cr_assert_lt(scene_now_ms(), deadline, "the port is not forgotten");
+	}
+	cr_assert_eq(redd_last_error(scene.r)->code, REDD_NOT_FOUND);
+	redd_port_free(port);
+}
+
+void scene_stays_open(struct redd_port *port, int ms)
+{
+	struct redd_waited waited;
+
+	cr_assert_eq(redd_wait(port, REDD_UNTIL_CLOSED, ms, &waited), -ETIMEDOUT,
+		     "the port has ended: nothing was to end it");
+}

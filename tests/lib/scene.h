@@ -1,0 +1,67 @@
+/* What most integration tests begin and end with: a service, a client, a collector for its output,
+ * and a few requests that are made again and again. One test runs in a process of its own, so there
+ * is one scene.
+ *
+ *	TestSuite(thing, .init = scene_begin, .fini = scene_end, .timeout = 60);
+ *
+ *	Test(thing, a_sentence)
+ *	{
+ *		struct redd_port *port = scene_shell("echo hello", &scene.c);
+ *		...
+ *	}
+ *
+ * What fails here fails the test.
+ */
+#ifndef TESTS_LIB_SCENE_H
+#define TESTS_LIB_SCENE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "client/redd.h"
+#include "tests/lib/collect.h"
+#include "tests/lib/service.h"
+
+struct scene {
+	struct service service;
+	struct redd *r;
+	struct collect c;
+};
+
+extern struct scene scene;
+
+void scene_begin(void);
+
+/* Frees the client, and expects that the service is as at its start and ends well. */
+void scene_end(void);
+
+/* Milliseconds of the monotonic clock. */
+int64_t scene_now_ms(void);
+
+/* Spawns, with the collector's subscription if one is given. The port is the caller's. */
+struct redd_port *scene_spawn(const struct redd_spawn_options *options, struct collect *c);
+
+/* The same for a command of the shell, and for one of tests/progs with its arguments. */
+struct redd_port *scene_shell(const char *command, struct collect *c);
+struct redd_port *scene_prog(struct collect *c, const char *prog, ...) __attribute__((sentinel));
+
+/* Subscribes with the collector's options. */
+void scene_subscribe(struct redd_port *port, struct collect *c);
+
+/* Waits until the port has ended, drops it with its log, and frees the handle. */
+void scene_forget(struct redd_port *port);
+
+/* What the broker says about one stream of a port now. */
+struct redd_stream_info scene_stream(struct redd_port *port, uint32_t stream);
+
+/* Asks until `stream` of the port is held back by a blocking reader (or by hold_unread). */
+void scene_wait_held(struct redd_port *port, uint32_t stream);
+
+/* Asks until the port is forgotten (its retention is over). */
+void scene_wait_forgotten(uint64_t id);
+
+/* Lets `ms` go by as the broker counts it, while callbacks run: waits for the timeout of a Wait for
+ * the end of that port, which must not come earlier. */
+void scene_stays_open(struct redd_port *port, int ms);
+
+#endif
