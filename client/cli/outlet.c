@@ -7,9 +7,9 @@
 
 #define EVENT_COST 64 /* what every event costs besides its data (redd.h) */
 
-void outlet_init(struct outlet *o, int fd, const char *name)
+void outlet_init(struct outlet *o, struct relay *relay, int fd, const char *name)
 {
-	*o = (struct outlet){ .state = OUTLET_OPEN, .name = name };
+	*o = (struct outlet){ .relay = relay, .state = OUTLET_OPEN, .name = name };
 	endpoint_open(&o->to, fd, O_WRONLY);
 }
 

@@ -16,7 +16,10 @@ enum outlet_state {
 	OUTLET_CLOSED, /* nothing more comes; what waits is still to be written */
 };
 
+struct relay;
+
 struct outlet {
+	struct relay *relay; /* whose it is */
 	enum outlet_state state;
 	struct endpoint to;
 	const char *name;  /* "stdout" */
@@ -28,7 +31,7 @@ struct outlet {
 	bool torn;	   /* output came after that */
 };
 
-void outlet_init(struct outlet *o, int fd, const char *name);
+void outlet_init(struct outlet *o, struct relay *relay, int fd, const char *name);
 void outlet_deinit(struct outlet *o);
 
 /* Writes what it can and keeps the rest. 0, or -ENOMEM. */

@@ -39,11 +39,6 @@ static int64_t now_ms(void)
 
 /* --- output ---------------------------------------------------------------------------------- */
 
-static struct outlet *outlet_of(struct relay *l, const struct redd_subscription *s)
-{
-	return &l->out[l->subscriptions[1] == s];
-}
-
 /* What SIGPIPE does to a program, done at the next write after the reader has gone. */
 static void tear(struct relay *l)
 {
@@ -76,8 +71,8 @@ static void look_for_break(struct relay *l, struct outlet *o, bool was_whole)
 
 static void on_output(struct redd_subscription *s, const struct redd_output *output, void *user)
 {
-	struct relay *l = user;
-	struct outlet *o = outlet_of(l, s);
+	struct outlet *o = user;
+	struct relay *l = o->relay;
 	bool whole = !o->error;
 
 	if (outlet_take(o, output->data, output->size) < 0) {
@@ -99,9 +94,9 @@ static void on_gap(struct redd_subscription *s, const struct redd_gap *gap, void
 		[REDD_GAP_ABANDONED] =
 			"still in the pipe at the drain's limit; raise --drain-limit",
 	};
-	struct relay *l = user;
-	struct outlet *o = outlet_of(l, s);
+	struct outlet *o = user;
 
+	(void)s;
 	o->credit += 64;
 	say("%llu bytes of %s are missing at offset %llu: %s",
 	    (unsigned long long)(gap->end - gap->offset), o->name, (unsigned long long)gap->offset,
@@ -110,7 +105,7 @@ static void on_gap(struct redd_subscription *s, const struct redd_gap *gap, void
 
 static void on_end(struct redd_subscription *s, const struct redd_stream_end *end, void *user)
 {
-	struct relay *l = user;
+	struct relay *l = ((struct outlet *)user)->relay;
 
 	(void)s;
 	if (end->result < 0) {
@@ -123,7 +118,7 @@ static void on_end(struct redd_subscription *s, const struct redd_stream_end *en
 
 static void on_exited(struct redd_subscription *s, const struct redd_exit *exit, void *user)
 {
-	struct relay *l = user;
+	struct relay *l = ((struct outlet *)user)->relay;
 
 	(void)s;
 	l->has_exit = true;
@@ -134,9 +129,10 @@ static void on_exited(struct redd_subscription *s, const struct redd_exit *exit,
 
 static void on_closed(struct redd_subscription *s, const struct redd_closed *closed, void *user)
 {
-	struct relay *l = user;
-	struct outlet *o = outlet_of(l, s);
+	struct outlet *o = user;
+	struct relay *l = o->relay;
 
+	(void)s;
 	o->state = OUTLET_CLOSED;
 	if (closed->exit.state != REDD_EXIT_UNKNOWN || !l->has_exit)
 		l->exit = closed->exit;
@@ -161,9 +157,9 @@ void relay_outlet(struct relay *l, int i, const uint32_t *stream,
 {
 	static const char *const names[RELAY_OUTLETS] = { "stdout", "stderr" };
 
-	outlet_init(&l->out[i], STDOUT_FILENO + i, names[i]);
+	outlet_init(&l->out[i], l, STDOUT_FILENO + i, names[i]);
 	*ret = (struct redd_subscribe_options){
-		.handler = { .user = l,
+		.handler = { .user = &l->out[i],
 			     .on_output = on_output,
 			     .on_gap = on_gap,
 			     .on_end = on_end,
