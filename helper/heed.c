@@ -194,6 +194,8 @@ static void heed_beat(struct keeper *k, struct heard *m)
 {
 	(void)m;
 	k->beat_at_ms = keeper_now_ms();
+	if (!k->has_beaten)
+		k->watch_at_ms = k->beat_at_ms + WATCHDOG_MS; /* not the time to start any more */
 	k->has_beaten = true;
 	k->is_suspect = false;
 	if (!k->is_notified)
