@@ -183,8 +183,8 @@ static void watch_broker(struct keeper *k, int64_t now)
 	if (k->watch_at_ms > now)
 		return;
 	if (!k->is_suspect) {
-		/* A machine that stood still as a whole looks the same: the broker gets a moment of a
-		 * machine that runs. */
+		/* A machine that stood still as a whole looks the same: the broker gets a moment of
+		 * a machine that runs. */
 		k->is_suspect = true;
 		k->watch_at_ms = now + HEARTBEAT_MS;
 		return;

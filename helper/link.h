@@ -367,7 +367,11 @@ struct link_spawn {
 /* --- openers --------------------------------------------------------------------------------- */
 
 /* An opener is a spawn of `redd-helper opener` with a SOCK_SEQPACKET as descriptor 0, under the
- * caller's identity. It reads one request, answers with one or more replies, and exits. */
+ * caller's identity. It reads one request, answers with one or more replies, and exits.
+ *
+ * OPENER_TREE: descriptor 3 may be the leader's pidfd: while it is not reaped that proves that its
+ * number is still its own. Without a pidfd, a start time or the mark in its environment the number
+ * alone is not believed, and only processes with the mark, and their descendants, are found. */
 enum opener_verb {
 	OPENER_TREE = 1, /* signal all descendants of a port; answered by one opener_reply */
 	OPENER_HOLDERS,	 /* who holds these pipes or sockets; answered by one opener_reply */

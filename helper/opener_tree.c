@@ -1,6 +1,6 @@
 /* Signals all that a port's leader became. A process is a member when it
  *
- *	is the leader itself (its number with its start time),
+ *	is the leader itself (its number with its start time, or with its pidfd as descriptor 3),
  *	has a member for parent,
  *	carries the port's mark in the environment it was started with, or
  *	is in the leader's session, as long as that number is known to mean this session still: the
@@ -23,6 +23,7 @@
 #include "helper/raw.h"
 #include "proto/base/cleanup.h"
 
+#define LEADER_PIDFD  3
 #define PROCESSES_MAX 65536u /* seen in one pass */
 #define MEMBERS_MAX   16384u
 #define PASSES_MAX    64
@@ -56,8 +57,11 @@ static struct tree {
 
 static bool is_leader(const struct tree *t, const struct process *p)
 {
-	return t->request->leader && p->pid == t->request->leader && t->request->start_ticks &&
-	       p->start_ticks == t->request->start_ticks;
+	if (!t->request->leader || p->pid != t->request->leader)
+		return false;
+	if (t->request->start_ticks)
+		return p->start_ticks == t->request->start_ticks;
+	return proc_of_pidfd(LEADER_PIDFD) == p->pid;
 }
 
 static bool each_process(pid_t pid, void *context)

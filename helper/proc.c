@@ -105,6 +105,22 @@ int proc_stat_read(pid_t pid, struct proc_stat *ret)
 	return proc_stat_parse(text, (size_t)n, ret) ? 0 : -ESRCH;
 }
 
+pid_t proc_of_pidfd(int fd)
+{
+	char path[64], text[1024], *at;
+	_cleanup_(fd_closep) int info = -1;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	info = open(path, O_RDONLY | O_CLOEXEC);
+	n = info < 0 ? -1 : read(info, text, sizeof(text) - 1);
+	if (n < 0)
+		return -1;
+	text[n] = '\0';
+	at = strstr(text, "\nPid:");
+	return at ? (pid_t)strtol(at + 5, NULL, 10) : -1;
+}
+
 /* --- environment -------------------------------------------------------------------------------
  */
 

@@ -29,6 +29,9 @@ int proc_stat_read(pid_t pid, struct proc_stat *ret);
  * false also when it may not be read. */
 bool proc_has_environment(pid_t pid, const char *entry);
 
+/* The process that a pidfd of ours is for; -1 when it was reaped, or fd is no pidfd. */
+pid_t proc_of_pidfd(int fd);
+
 /* Calls back for every process there is, until the callback returns false. 0 or a negative errno.
  */
 int proc_each(bool (*each)(pid_t pid, void *context), void *context);
