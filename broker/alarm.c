@@ -1,4 +1,10 @@
-/* A binary heap by time; each alarm knows its place in it, so that stopping one takes no search. */
+/* A binary heap by time, and by the order in which they were set among those of one time; each
+ * alarm knows its place in it, so that stopping one takes no search.
+ *
+ * A turn rings what was due and set when it began. An alarm that sets itself again and again for
+ * now must not keep the loop from its other work: libuv runs a timer that is started for now from
+ * within its own callback at once, so what is set meanwhile is at least a millisecond away.
+ */
 #include "broker/alarm.h"
 
 #include <errno.h>
@@ -34,11 +40,16 @@ static void heap_put(struct alarms *as, size_t place, struct alarm *a)
 	a->place = place;
 }
 
+static bool is_before(const struct alarm *a, const struct alarm *b)
+{
+	return a->at_ms != b->at_ms ? a->at_ms < b->at_ms : a->order < b->order;
+}
+
 static void heap_up(struct alarms *as, size_t place)
 {
 	struct alarm *a = as->heap[place];
 
-	for (; place > 1 && as->heap[place / 2]->at_ms > a->at_ms; place /= 2)
+	for (; place > 1 && is_before(a, as->heap[place / 2]); place /= 2)
 		heap_put(as, place, as->heap[place / 2]);
 	heap_put(as, place, a);
 }
@@ -49,9 +60,9 @@ static void heap_down(struct alarms *as, size_t place)
 	size_t child;
 
 	for (; (child = place * 2) <= as->n; place = child) {
-		if (child < as->n && as->heap[child + 1]->at_ms < as->heap[child]->at_ms)
+		if (child < as->n && is_before(as->heap[child + 1], as->heap[child]))
 			child++;
-		if (as->heap[child]->at_ms >= a->at_ms)
+		if (is_before(a, as->heap[child]))
 			break;
 		heap_put(as, place, as->heap[child]);
 	}
@@ -71,7 +82,7 @@ static int heap_grow(struct alarms *as)
 }
 
 /* The timer follows the first alarm; with none it is stopped. */
-static void timer_follow(struct alarms *as)
+static void timer_follow(struct alarms *as, uint64_t at_least_ms)
 {
 	uint64_t now = uv_now(as->timer.loop);
 
@@ -79,7 +90,7 @@ static void timer_follow(struct alarms *as)
 		uv_timer_stop(&as->timer);
 	else
 		uv_timer_start(&as->timer, on_timer,
-			       as->heap[1]->at_ms > now ? as->heap[1]->at_ms - now : 0, 0);
+			       MAX(as->heap[1]->at_ms, now + at_least_ms) - now, 0);
 }
 
 static void heap_take(struct alarms *as, struct alarm *a)
@@ -107,10 +118,11 @@ int alarm_set(struct alarms *as, struct alarm *a, uint64_t delay_ms)
 			return err_pass(r);
 	}
 	a->at_ms = uv_now(as->timer.loop) + delay_ms;
+	a->order = ++as->last_order;
 	heap_put(as, ++as->n, a);
 	heap_up(as, as->n);
-	if (as->heap[1] == a)
-		timer_follow(as);
+	if (as->heap[1] == a && !as->is_ringing)
+		timer_follow(as, 0);
 	return 0;
 }
 
@@ -120,17 +132,17 @@ void alarm_stop(struct alarms *as, struct alarm *a)
 		heap_take(as, a);
 }
 
-/* Rings what is due now; alarms that are set meanwhile for now wait for the next turn. */
 static void on_timer(uv_timer_t *timer)
 {
 	struct alarms *as = timer->data;
-	uint64_t now = uv_now(timer->loop);
+	uint64_t now = uv_now(timer->loop), newest = as->last_order;
+	struct alarm *a;
 
-	for (size_t most = as->n; most > 0 && as->n && as->heap[1]->at_ms <= now; most--) {
-		struct alarm *a = as->heap[1];
-
+	as->is_ringing = true;
+	while (as->n && (a = as->heap[1])->at_ms <= now && a->order <= newest) {
 		heap_take(as, a);
 		a->ring(a);
 	}
-	timer_follow(as);
+	as->is_ringing = false;
+	timer_follow(as, 1);
 }

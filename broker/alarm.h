@@ -11,6 +11,7 @@
 
 struct alarm {
 	uint64_t at_ms; /* uv_now() of the loop */
+	uint64_t order; /* among those of the same time: as they were set */
 	size_t place;	/* in the heap, from 1; 0: not set */
 	void (*ring)(struct alarm *a);
 };
@@ -19,6 +20,8 @@ struct alarms {
 	uv_timer_t timer;
 	struct alarm **heap; /* heap[1] is the next one */
 	size_t n, capacity;
+	uint64_t last_order;
+	bool is_ringing;
 };
 
 /* 0 or a negative errno. */
@@ -29,8 +32,8 @@ void alarms_close(struct alarms *as);
 
 void alarm_init(struct alarm *a, void (*ring)(struct alarm *a));
 
-/* Rings once, delay_ms from now (monotonic); an alarm that is set already is moved. 0 or -ENOMEM.
- */
+/* Rings once, delay_ms from now (monotonic); an alarm that is set already is moved. What is set
+ * while another rings never rings in the same turn. 0 or -ENOMEM. */
 int alarm_set(struct alarms *as, struct alarm *a, uint64_t delay_ms);
 
 /* Harmless when it is not set. */
