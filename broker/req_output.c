@@ -53,7 +53,8 @@ const char *req_read_subscribe(const Redd__V1__Subscribe *s, const struct port *
 		*ret_code = REPLY_UNIMPLEMENTED;
 		return "this broker frames streams RAW only; cut records in the client";
 	}
-	memcpy(ret->streams, s->streams, s->n_streams * sizeof(ret->streams[0]));
+	if (s->n_streams)
+		memcpy(ret->streams, s->streams, s->n_streams * sizeof(ret->streams[0]));
 	ret->n_streams = (unsigned)s->n_streams;
 	ret->overflow = overflow_of(s, is_owner);
 	ret->credit = (struct credit){ .is_limited = s->has_credit, .left = s->credit };
