@@ -21,7 +21,9 @@
 #include "broker/errand.h"
 #include "broker/port.h"
 #include "broker/reply.h"
+#include "broker/record.h"
 #include "broker/req.h"
+#include "broker/resume.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
 #include "proto/base/log.h"
@@ -72,18 +74,17 @@ static void on_setup(void *context, const struct link_setup *m, const int *take_
 
 static void on_held(void *context, const struct link_held *m, const int *take_fds, size_t n_fds)
 {
-	inherit_held(context, m, take_fds, n_fds);
+	resume_held(context, m, take_fds, n_fds);
 }
 
 static void on_ring(void *context, const struct link_ring *m, int take_fd)
 {
-	inherit_ring(context, m, take_fd);
+	resume_ring(context, m, take_fd);
 }
 
 static void on_records(void *context, int take_fd)
 {
-	(void)context;
-	fd_close(take_fd);
+	resume_records(context, take_fd);
 }
 
 static void on_beat(struct alarm *a)
@@ -101,8 +102,10 @@ static void on_beat(struct alarm *a)
 static void on_ready(void *context)
 {
 	struct broker *b = context;
-	int r = broker_listen(b, b->listener_fds, b->n_listener_fds);
+	int r = resume_ports(b);
 
+	if (!r)
+		r = broker_listen(b, b->listener_fds, b->n_listener_fds);
 	if (r < 0) {
 		broker_fail(b, r);
 		return;
@@ -318,6 +321,8 @@ static void broker_deinit(struct broker *b)
 		conn_close(c);
 	while ((p = port_table_after(&b->ports, 0)))
 		port_free(p);
+	resume_free(b);
+	records_free(TAKE(b->records));
 	inherit_free(b);
 	errands_free(b);
 	alarm_stop(&b->alarms, &b->beat);

@@ -50,6 +50,8 @@ struct broker {
 	struct ring_pool *rings;
 	struct events *events;
 	struct port_table ports;
+	struct records *records;
+	struct inheritance *inheritance; /* while it is taken up */
 	const struct port_events *port_events;
 	struct listener *listeners[LISTENERS_MAX];
 	unsigned n_listeners;

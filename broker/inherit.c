@@ -1,9 +1,6 @@
 /* The configuration is one sealed memfd (struct link_config) that the start wrote and the keeper
  * hands to each broker; it is checked all the same, since what is wrong there would be wrong
  * everywhere.
- *
- * What is left of an earlier broker is not taken up yet: its processes are ended and what was held
- * for them is given back, so that nothing stays behind that nobody can reach.
  */
 #include "broker/inherit.h"
 
@@ -16,6 +13,7 @@
 #include <unistd.h>
 
 #include "broker/broker.h"
+#include "broker/record.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
 #include "proto/base/log.h"
@@ -124,36 +122,6 @@ int inherit_setup(struct broker *b, const struct link_setup *m, const int *take_
 	return 0;
 }
 
-/* --- what was left --------------------------------------------------------------------------- */
-
-void inherit_held(struct broker *b, const struct link_held *m, const int *take_fds, size_t n_fds)
-{
-	struct link_forget forget = { .head = { LINK_FORGET, sizeof(forget) }, .id = m->id };
-	int fds[LINK_HOLDS_MAX];
-
-	n_fds = MIN(n_fds, ARRAY_SIZE(fds));
-	for (size_t i = 0; i < n_fds; i++) {
-		fds[i] = take_fds[i];
-		if (i < m->n_holds && LINK_HOLD_KIND(m->holds[i]) == HOLD_PIDFD)
-			syscall(SYS_pidfd_send_signal, fds[i], SIGKILL, NULL, 0);
-	}
-	log_warning("port %llu was lost with an earlier broker and is ended",
-		    (unsigned long long)m->id.port);
-	fd_close_many(fds, n_fds);
-	/* Ids are never used again: not across brokers either. */
-	if (!(m->id.port >> 63))
-		b->ports.last_id = MAX(b->ports.last_id, m->id.port);
-	helper_link_send(&b->helper, &forget, sizeof(forget), NULL, 0);
-}
-
-void inherit_ring(struct broker *b, const struct link_ring *m, int take_fd)
-{
-	struct link_ring drop = { .head = { LINK_RING, sizeof(drop) }, .number = m->number };
-
-	fd_close(take_fd);
-	helper_link_send(&b->helper, &drop, sizeof(drop), NULL, 0);
-}
-
 /* --- what is given to be kept ---------------------------------------------------------------- */
 
 static void on_ring_made(void *userdata, uint32_t number, int memfd, uint32_t size)
@@ -165,13 +133,25 @@ static void on_ring_made(void *userdata, uint32_t number, int memfd, uint32_t si
 		log_warning("log %u is not kept", number);
 }
 
-static void on_ring_dropped(void *userdata, uint32_t number)
+void inherit_drop_ring(struct broker *b, uint32_t number)
 {
-	struct broker *b = userdata;
 	struct link_ring m = { .head = { LINK_RING, sizeof(m) }, .number = number };
 
 	if (b->helper.keeper_active)
 		helper_link_send(&b->helper, &m, sizeof(m), NULL, 0);
+}
+
+static void on_ring_dropped(void *userdata, uint32_t number)
+{
+	inherit_drop_ring(userdata, number);
+}
+
+int inherit_keep_records(struct broker *b)
+{
+	struct link_records m = { .head = { LINK_RECORDS, sizeof(m) } };
+	int fd = records_fd(b->records);
+
+	return helper_link_send(&b->helper, &m, sizeof(m), &fd, 1);
 }
 
 void inherit_observe_rings(struct broker *b)

@@ -12,12 +12,14 @@ struct broker;
 /* The configuration, locks and listeners. take_fds are consumed. 0 or a negative errno. */
 int inherit_setup(struct broker *b, const struct link_setup *m, const int *take_fds, size_t n_fds);
 
-/* What an earlier broker held of one process, and of one ring. */
-void inherit_held(struct broker *b, const struct link_held *m, const int *take_fds, size_t n_fds);
-void inherit_ring(struct broker *b, const struct link_ring *m, int take_fd);
-
 /* From now on the keeper gets a duplicate of each ring's memfd. */
 void inherit_observe_rings(struct broker *b);
+
+/* ... or gives it back. */
+void inherit_drop_ring(struct broker *b, uint32_t number);
+
+/* The keeper gets a duplicate of the records. 0 or a negative errno. */
+int inherit_keep_records(struct broker *b);
 
 void inherit_free(struct broker *b);
 

@@ -7,10 +7,7 @@
 #include "broker/settings.h"
 #include "broker/startup.h"
 #include "proto/base/log.h"
-
-#ifndef REDD_VERSION
-#define REDD_VERSION "1.0.0"
-#endif
+#include "proto/limits.h"
 
 static const char usage[] =
 	"usage: redd-broker [--socket PATH]... [--config FILE] [--idle-exit SECONDS] [--SETTING "
@@ -18,7 +15,19 @@ static const char usage[] =
 	"Serves process ports to the clients of its sockets, in the foreground, until SIGTERM or\n"
 	"'redd shutdown'. Without --socket: $XDG_RUNTIME_DIR/redd/redd.sock, else "
 	"/tmp/redd-UID/redd.sock.\n"
-	"redd-broker(8) lists all settings.\n";
+	"Settings, here or in the file as 'name = value' (least, most, default); redd-broker(8) "
+	"says\n"
+	"what they are:\n";
+
+static void help(void)
+{
+	struct setting s;
+
+	fputs(usage, stdout);
+	for (unsigned i = 0; settings_describe(i, &s); i++)
+		printf("  %-24s %llu, %llu, %llu\n", s.name, (unsigned long long)s.lowest,
+		       (unsigned long long)s.highest, (unsigned long long)s.preset);
+}
 
 int main(int argc, char **argv)
 {
@@ -30,7 +39,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	if (start.show_help) {
-		fputs(usage, stdout);
+		help();
 		return 0;
 	}
 	if (start.show_version) {

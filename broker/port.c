@@ -13,6 +13,7 @@
 
 #include "broker/broker.h"
 #include "broker/errand.h"
+#include "broker/record.h"
 #include "broker/session.h"
 #include "broker/subscription.h"
 #include "proto/base/err.h"
@@ -120,6 +121,8 @@ void port_free(struct port *p)
 	list_remove(&p->ended_link);
 	if (p->session)
 		session_check(p->session);
+	if (p->process.helper && b->records)
+		records_clear(b->records, p->process.slot);
 	port_table_remove(&b->ports, p);
 	for (unsigned i = 0; i < p->n_streams; i++)
 		stream_free(p->streams[i]);
@@ -184,6 +187,12 @@ void port_forget(struct port *p)
 	port_free(p);
 }
 
+void port_save(struct port *p)
+{
+	if (p->state != PORT_STARTING && p->state != PORT_GONE && p->broker->records)
+		records_save(p->broker->records, p);
+}
+
 /* --- the process ----------------------------------------------------------------------------- */
 
 static void on_started(struct process *process)
@@ -198,6 +207,7 @@ static void on_started(struct process *process)
 		stream_start(p->streams[i]);
 	if (p->options.timeout_ms)
 		alarm_set(&p->broker->alarms, &p->phase, p->options.timeout_ms);
+	port_save(p);
 	p->events->started(p);
 	if (is_orphaned) /* its client went before it was there */
 		port_orphan(p);
@@ -225,6 +235,7 @@ static void on_exited(struct process *process, const struct link_exited *e)
 	p->broker->counters.exited++;
 	alarm_stop(&p->broker->alarms, &p->phase);
 	port_set_state(p, PORT_DRAINING);
+	port_save(p);
 	for (unsigned i = 0; i < p->n_streams; i++)
 		p->streams[i]->out.active_ms = p->exited_ms;
 	p->events->exited(p);
@@ -428,7 +439,14 @@ static void on_phase(struct alarm *a)
 
 static void on_orphan(struct alarm *a)
 {
-	port_kill_tree(container_of(a, struct port, orphan));
+	struct port *p = container_of(a, struct port, orphan);
+
+	if (p->is_in_grace) {
+		p->is_in_grace = false;
+		port_orphan(p);
+	} else {
+		port_kill_tree(p);
+	}
 }
 
 void port_orphan(struct port *p)
@@ -454,8 +472,48 @@ void port_orphan(struct port *p)
 	}
 }
 
+/* What is left of a time that began at the start. */
+static uint64_t port_time_left(const struct port *p, uint32_t total_ms)
+{
+	struct timespec now;
+	int64_t since_ms;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	since_ms = (now.tv_sec * 1000000000ll + now.tv_nsec - p->exit.start_ns) / 1000000;
+	return since_ms < 0 ? total_ms : (uint64_t)MAX((int64_t)total_ms - since_ms, 0);
+}
+
+void port_resume(struct port *p, enum port_state state, struct session *session)
+{
+	struct alarms *alarms = &p->broker->alarms;
+
+	p->state = state; /* not a move: it was there before */
+	p->session = session;
+	if (session)
+		list_append(&session->ports, &p->session_link);
+	if (state == PORT_ENDED) {
+		list_append(&p->broker->ended_ports, &p->ended_link);
+		alarm_set(alarms, &p->phase, p->options.retention_ms);
+		port_save(p);
+		return;
+	}
+	p->is_orphaned = true;
+	p->is_in_grace = true;
+	alarm_set(alarms, &p->orphan, RECONNECT_GRACE_MS);
+	p->exited_ms = uv_now(&p->broker->loop);
+	for (unsigned i = 0; i < p->n_streams; i++)
+		stream_start(p->streams[i]);
+	if (state == PORT_DRAINING)
+		port_set_drain(p);
+	else if (p->options.timeout_ms)
+		alarm_set(alarms, &p->phase, port_time_left(p, p->options.timeout_ms));
+	port_save(p);
+	port_check(p);
+}
+
 void port_come_back(struct port *p)
 {
+	p->is_in_grace = false;
 	alarm_stop(&p->broker->alarms, &p->orphan);
 	p->is_orphaned = false;
 }
@@ -477,6 +535,7 @@ static void port_close(struct port *p)
 	for (unsigned i = 0; i < p->n_streams; i++)
 		stream_fail_input(p->streams[i], -EPIPE);
 	port_set_state(p, PORT_ENDED);
+	port_save(p);
 	process_retire(&p->process);
 	list_append(&p->broker->ended_ports, &p->ended_link);
 	alarm_set(&p->broker->alarms, &p->phase, p->options.retention_ms);

@@ -81,6 +81,7 @@ struct port {
 	struct principal owner;
 	struct port_options options;
 	struct session *session;
+	bool is_in_grace; /* its session was lost with an earlier broker, and may come back */
 	bool is_orphaned; /* nobody is connected to its session */
 	struct list session_link;
 	struct list name_link, token_link; /* of the port table */
@@ -130,6 +131,9 @@ bool port_has_terminal(const struct port *p);
 
 struct quota_account *port_account(struct port *p);
 
+/* Writes down for a successor how things are; after every change that it has to know of. */
+void port_save(struct port *p);
+
 void port_set_state(struct port *p, enum port_state state);
 const char *port_state_name(enum port_state state);
 
@@ -145,6 +149,11 @@ void port_signal_tree(struct port *p, int signal);
 
 /* Its owner's session is not connected any more: does what was agreed on. */
 void port_orphan(struct port *p);
+
+/* Goes on as `state` (not STARTING) after an earlier broker's death; `session` may be NULL. What
+ * was agreed on for the end of its session is done when that does not come back within
+ * RECONNECT_GRACE_MS. */
+void port_resume(struct port *p, enum port_state state, struct session *session);
 
 /* The session is connected again: what was to come later is called off. */
 void port_come_back(struct port *p);

@@ -11,10 +11,6 @@
 #include "proto/base/err.h"
 #include "proto/base/log.h"
 
-#ifndef REDD_VERSION
-#define REDD_VERSION "1.0.0"
-#endif
-
 /* --- Hello ----------------------------------------------------------------------------------- */
 
 static const char *hello_check(const Redd__V1__Hello *h, enum reply_code *ret_code)

@@ -55,6 +55,25 @@ struct session *session_find(struct broker *b, const struct principal *who, cons
 	return NULL;
 }
 
+struct session *session_restore(struct broker *b, const uint8_t id[SESSION_ID_SIZE],
+				const struct principal *who)
+{
+	static const uint8_t nobody[SESSION_ID_SIZE];
+	struct session *s = session_find(b, who, id, SESSION_ID_SIZE);
+
+	if (s || id_is_same(id, nobody))
+		return s;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	s->broker = b;
+	memcpy(s->id, id, sizeof(s->id));
+	s->who = *who;
+	list_init(&s->ports);
+	list_append(&b->sessions, &s->link);
+	return s;
+}
+
 void session_attach(struct session *s, struct conn *conn)
 {
 	struct conn *old = s->conn;

@@ -25,6 +25,11 @@ struct session {
 /* 0 or a negative errno. */
 int session_new(struct session **ret, struct broker *b, struct conn *conn);
 
+/* The session with that id, made without a connection if there is none: for a port of an earlier
+ * broker. NULL: the id is nobody's, or there is no memory. */
+struct session *session_restore(struct broker *b, const uint8_t id[SESSION_ID_SIZE],
+				const struct principal *who);
+
 /* The session of that id if it belongs to the principal, or NULL. */
 struct session *session_find(struct broker *b, const struct principal *who, const void *id,
 			     size_t size);

@@ -3,9 +3,12 @@
  *
  * The file is INI (inih): lines `name = value`, comments with ';' or '#', an optional section
  * [broker]. An unknown name, a value out of range or a line that is no setting stops the start.
+ * inih would take the rest of a line that is longer than its buffer for another line, and a file
+ * that cannot be read for an empty one; the reader in between sees to both.
  */
 #include "broker/settings.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <ini.h>
 #include <stddef.h>
@@ -75,7 +78,7 @@ static bool number_set(const struct number *n, struct settings *s, const char *t
 
 	errno = 0;
 	value = strtoull(text, &end, 10);
-	if (errno || end == text || *end || *text == '-' || value < n->lowest ||
+	if (errno || !isdigit((unsigned char)*text) || *end || value < n->lowest ||
 	    value > n->highest) {
 		snprintf(error, 256, "%s '%.60s' is not a whole number from %llu to %llu", n->name,
 			 text, (unsigned long long)n->lowest, (unsigned long long)n->highest);
@@ -91,44 +94,75 @@ static bool number_set(const struct number *n, struct settings *s, const char *t
 
 struct file {
 	struct settings *settings;
-	char *error;
+	FILE *stream;
+	int line;
+	char sentence[160]; /* what is wrong ... */
+	int wrong_line;	    /* ... there; 0: nothing yet */
 };
+
+#define WRONG(f, ...)                                                                              \
+	(snprintf((f)->sentence, sizeof((f)->sentence), __VA_ARGS__), (f)->wrong_line = (f)->line, \
+	 0)
 
 static int on_setting(void *user, const char *section, const char *name, const char *value)
 {
 	struct file *f = user;
 	const struct number *n = number_find(name);
+	char error[256];
 
-	if (*f->error)
+	if (f->wrong_line)
 		return 0;
-	if (*section && strcmp(section, "broker")) {
-		snprintf(f->error, 256, "section [%.60s] is unknown; the only one is [broker]",
-			 section);
-		return 0;
-	}
-	if (!n) {
-		snprintf(f->error, 256, "setting '%.60s' is unknown; redd-broker(8) lists them",
-			 name);
-		return 0;
-	}
-	return number_set(n, f->settings, value, f->error);
+	if (*section && strcmp(section, "broker"))
+		return WRONG(f, "section [%.40s] is unknown; the only one is [broker]", section);
+	if (!n)
+		return WRONG(f, "setting '%.40s' is unknown; redd-broker(8) lists them", name);
+	if (!number_set(n, f->settings, value, error))
+		return WRONG(f, "%.150s", error);
+	return 1;
+}
+
+/* fgets(3) for inih, line by line: what does not fit is passed over, which is right for a comment
+ * and wrong for anything else. */
+static char *on_read(char *text, int size, void *stream)
+{
+	struct file *f = stream;
+	char *line = fgets(text, size, f->stream);
+	bool is_comment;
+	int c;
+
+	f->line++;
+	if (!line || strlen(line) < (size_t)size - 1 || strchr(line, '\n'))
+		return line;
+	is_comment = strchr(";#", line[strspn(line, " \t")]);
+	c = getc(f->stream);
+	if (c != EOF && !is_comment && !f->wrong_line)
+		WRONG(f, "the line is longer than %d bytes", size - 1);
+	while (c != EOF && c != '\n')
+		c = getc(f->stream);
+	return line;
 }
 
 static int settings_read(struct settings *s, const char *path, char error[256])
 {
-	struct file file = { .settings = s, .error = error };
-	int line;
+	struct file f = { .settings = s, .stream = fopen(path, "re") };
+	bool is_read = f.stream;
+	int line = 0, reason = errno;
 
-	*error = '\0';
-	line = ini_parse(path, on_setting, &file);
-	if (line == 0)
-		return 0;
-	if (line < 0)
+	if (is_read) {
+		line = ini_parse_stream(on_read, &f, on_setting, &f);
+		is_read = line >= 0 && !ferror(f.stream);
+		reason = line < 0 ? ENOMEM : errno;
+		fclose(f.stream);
+	}
+	if (!is_read)
 		snprintf(error, 256, "configuration %.150s cannot be read: %s", path,
-			 err_name(errno));
-	else if (!*error)
-		snprintf(error, 256, "configuration %.150s, line %d is not 'name = value'", path,
-			 line);
+			 err_name(reason));
+	else if (f.wrong_line && (!line || f.wrong_line <= line))
+		snprintf(error, 256, "%.80s, line %d: %s", path, f.wrong_line, f.sentence);
+	else if (line)
+		snprintf(error, 256, "%.80s, line %d is not 'name = value'", path, line);
+	else
+		return 0;
 	return SETTINGS_E_INVALID;
 }
 
@@ -221,4 +255,23 @@ int settings_parse(struct start *start, int argc, char **argv, char error[256])
 	if (!r)
 		r = arguments_apply(start, argc, argv, false, error);
 	return r;
+}
+
+bool settings_describe(unsigned i, struct setting *ret)
+{
+	struct settings preset;
+	const struct number *n = &numbers[i];
+	const char *field;
+
+	if (i >= ARRAY_SIZE(numbers))
+		return false;
+	settings_default(&preset);
+	field = (const char *)&preset + n->offset;
+	*ret = (struct setting){ .name = n->name, .lowest = n->lowest, .highest = n->highest };
+	if (n->wide)
+		memcpy(&ret->preset, field, sizeof(uint64_t));
+	else
+		ret->preset = *(const uint32_t *)(const void *)field;
+	ret->preset /= n->factor;
+	return true;
 }

@@ -39,4 +39,13 @@ void settings_default(struct settings *s);
 #define SETTINGS_E_INVALID 1
 int settings_parse(struct start *start, int argc, char **argv, char error[256]);
 
+/* One setting as it is written, in the unit of its name. */
+struct setting {
+	const char *name;
+	uint64_t lowest, highest, preset;
+};
+
+/* The i-th one, for those who list them; false behind the last. */
+bool settings_describe(unsigned i, struct setting *ret);
+
 #endif

@@ -82,6 +82,7 @@ static int stream_make_ring(struct stream *s)
 		return r == RING_E_QUOTA ? err_begin(-ENOBUFS) : err_pass(r);
 	}
 	o->log_size = ring_size(o->ring);
+	port_save(s->port);
 	return 0;
 }
 
@@ -211,6 +212,7 @@ void stream_end_output(struct stream *s, enum stream_cause cause, int sys_errno)
 	s->out.is_held = false;
 	s->out.cause = cause;
 	s->out.sys_errno = sys_errno;
+	port_save(s->port);
 	stream_close_unused(s);
 	s->port->events->stream.moved(s);
 	s->port->events->stream.out_ended(s);

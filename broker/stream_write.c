@@ -48,6 +48,7 @@ void stream_fail_input(struct stream *s, int error)
 	if (!s->in.is_there || s->in.is_failed || s->in.is_closed)
 		return;
 	s->in.is_failed = true;
+	port_save(s->port);
 	stream_close_unused(s);
 	s->port->events->stream.in_failed(s, error);
 	stream_charge_input(s, NULL);
@@ -77,6 +78,7 @@ static void close_pipe(struct stream *s, struct input_item *item)
 {
 	s->in.closing = item;
 	s->in.is_closed = true;
+	port_save(s->port);
 	stream_close_unused(s);
 	if (process_release(&s->port->process, LINK_HOLD(HOLD_INPUT, s->number)) < 0)
 		stream_input_released(s);
@@ -95,6 +97,7 @@ static void close_socket(struct stream *s, struct input_item *item)
 	int r = shutdown(s->fd, SHUT_WR) < 0 ? -errno : 0;
 
 	s->in.is_closed = true;
+	port_save(s->port);
 	stream_close_unused(s);
 	s->port->events->stream.in_closed(s, item, r);
 }

@@ -2,6 +2,10 @@
 #ifndef REDD_LIMITS_H
 #define REDD_LIMITS_H
 
+/* Of the software. The same line stands in client/redd.h, for users: a compiler that sees two
+ * different ones complains. */
+#define REDD_VERSION "0.1.0"
+
 #define KIB(n) ((n)*1024u)
 #define MIB(n) ((n)*1048576u)
 
@@ -79,6 +83,7 @@
 #define DRAIN_NEVER_MS		 UINT32_MAX
 #define RETENTION_DEFAULT_MS	 60000u
 #define RETENTION_MAX_MS	 86400000u
+#define RECONNECT_GRACE_MS	 10000u /* for clients to come back after a broker's death */
 #define SHUTDOWN_DRAIN_MS	 5000u
 #define SHUTDOWN_DRAIN_MAX_MS	 60000u
 /* Descriptors left alone by what can be refused: by new connections, which leave these to the ports

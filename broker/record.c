@@ -1,0 +1,224 @@
+/* Two copies a slot, 2 KiB; the memfd is sparse, so a slot that was never used costs nothing. The
+ * sequence says which copy is newer, the checksum whether it is whole; writing goes to the other
+ * one, body first, then the head.
+ */
+#include "broker/record.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "broker/port.h"
+#include "broker/session.h"
+#include "proto/base/cleanup.h"
+#include "proto/base/err.h"
+#include "proto/base/fd.h"
+
+#define RECORD_MAGIC  0x7265636f72647331ull
+#define RECORD_LAYOUT 1u
+#define COPY_SIZE     2048u
+
+struct record_copy {
+	uint64_t sequence; /* 0: empty */
+	uint64_t sum;	   /* XXH3 of sequence and body */
+	struct record body;
+};
+_Static_assert(sizeof(struct record_copy) <= COPY_SIZE, "a record outgrew its place");
+
+struct record_head {
+	uint64_t magic;
+	uint32_t layout;
+	uint32_t slots;
+	uint32_t copy_size;
+	uint32_t body_size;
+};
+
+#define HEAD_SIZE  4096u
+#define TABLE_SIZE (HEAD_SIZE + (size_t)PORTS_MAX * 2 * COPY_SIZE)
+
+struct records {
+	int fd;
+	uint8_t *memory;
+};
+
+static struct record_copy *copy_at(const struct records *r, uint32_t slot, unsigned which)
+{
+	return (struct record_copy *)(r->memory + HEAD_SIZE +
+				      ((size_t)slot * 2 + which) * COPY_SIZE);
+}
+
+static uint64_t copy_sum(const struct record_copy *c)
+{
+	return XXH3_64bits_withSeed(&c->body, sizeof(c->body), c->sequence);
+}
+
+static bool copy_is_whole(const struct record_copy *c)
+{
+	return c->sequence && c->sum == copy_sum(c);
+}
+
+static int records_map(struct records **ret, int take_fd)
+{
+	_cleanup_(fd_closep) int fd = take_fd;
+	struct records *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return err_begin(-ENOMEM);
+	r->memory = mmap(NULL, TABLE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (r->memory == MAP_FAILED) {
+		free(r);
+		return err_errno();
+	}
+	r->fd = TAKE_FD(fd);
+	*ret = r;
+	return 0;
+}
+
+int records_new(struct records **ret)
+{
+	_cleanup_(fd_closep) int fd = memfd_create("redd-records", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	struct record_head head = { RECORD_MAGIC, RECORD_LAYOUT, PORTS_MAX, COPY_SIZE,
+				    sizeof(struct record) };
+	int r;
+
+	if (fd < 0 || ftruncate(fd, (off_t)TABLE_SIZE) < 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return err_errno();
+	r = records_map(ret, TAKE_FD(fd));
+	if (!r)
+		memcpy((*ret)->memory, &head, sizeof(head));
+	return err_pass(r);
+}
+
+int records_adopt(struct records **ret, int take_fd)
+{
+	_cleanup_(fd_closep) int fd = take_fd;
+	struct record_head head;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_errno();
+	if (st.st_size != (off_t)TABLE_SIZE ||
+	    pread(fd, &head, sizeof(head), 0) != (ssize_t)sizeof(head) ||
+	    head.magic != RECORD_MAGIC || head.layout != RECORD_LAYOUT || head.slots != PORTS_MAX ||
+	    head.copy_size != COPY_SIZE || head.body_size != sizeof(struct record))
+		return RECORD_E_BAD;
+	return records_map(ret, TAKE_FD(fd));
+}
+
+void records_free(struct records *r)
+{
+	if (!r)
+		return;
+	munmap(r->memory, TABLE_SIZE);
+	fd_close(r->fd);
+	free(r);
+}
+
+int records_fd(const struct records *r)
+{
+	return r->fd;
+}
+
+/* --- writing --------------------------------------------------------------------------------- */
+
+static void fill_stream(struct record_stream *ret, const struct stream *s)
+{
+	ret->number = s->number;
+	ret->kind = (uint8_t)s->kind;
+	ret->log_size = s->out.log_size;
+	ret->ring = s->out.ring ? (uint16_t)ring_number(s->out.ring) : RECORD_NO_RING;
+	ret->flags = (uint8_t)((s->out.is_there ? RECORD_HAS_OUTPUT : 0) |
+			       (s->in.is_there ? RECORD_HAS_INPUT : 0) |
+			       (s->out.is_ended ? RECORD_OUTPUT_ENDED : 0) |
+			       (s->in.is_closed || s->in.is_failed ? RECORD_INPUT_OVER : 0) |
+			       (s->out.wants_checksum ? RECORD_CHECKSUM : 0) |
+			       (s->out.hold_unread ? RECORD_HOLD_UNREAD : 0) |
+			       (s->out.is_abandoned ? RECORD_ABANDONED : 0));
+	ret->cause = (uint8_t)s->out.cause;
+	ret->abandoned = s->out.abandoned;
+	ret->written = s->in.is_there ? input_offset(&s->in.queue) : 0;
+}
+
+static void fill_options(struct record *ret, const struct port_options *o)
+{
+	ret->child_uid = o->uid;
+	ret->child_gid = o->gid;
+	ret->has_other_identity = o->is_other_identity;
+	ret->timeout_ms = o->timeout_ms;
+	ret->timeout_signal = (uint32_t)o->timeout_signal;
+	ret->timeout_grace_ms = o->timeout_grace_ms;
+	ret->drain_ms = o->drain_ms;
+	ret->drain_limit_ms = o->drain_limit_ms;
+	ret->retention_ms = o->retention_ms;
+	ret->orphan = (uint32_t)o->orphan;
+	ret->orphan_ms = o->orphan_ms;
+	ret->token_size = (uint32_t)o->token_size;
+	memcpy(ret->token, o->token, o->token_size);
+	memcpy(ret->name, o->name, sizeof(o->name));
+}
+
+static void fill(struct record *ret, const struct port *p)
+{
+	memset(ret, 0, sizeof(*ret));
+	ret->port = p->id;
+	ret->digest = p->digest;
+	ret->state = (uint32_t)p->state;
+	ret->attempt = p->process.attempt;
+	ret->pid = p->process.pid;
+	ret->listener = p->owner.listener;
+	ret->uid = p->owner.uid;
+	ret->gid = p->owner.gid;
+	ret->timed_out = p->timed_out;
+	ret->has_exited = p->has_exited;
+	if (p->session)
+		memcpy(ret->session, p->session->id, sizeof(ret->session));
+	fill_options(ret, &p->options);
+	memcpy(&ret->exit, &p->exit, sizeof(ret->exit));
+	for (; ret->n_streams < p->n_streams; ret->n_streams++)
+		fill_stream(&ret->streams[ret->n_streams], p->streams[ret->n_streams]);
+}
+
+void records_save(struct records *r, const struct port *p)
+{
+	uint32_t slot = p->process.slot;
+	struct record_copy *a = copy_at(r, slot, 0), *b = copy_at(r, slot, 1);
+	struct record_copy *to = a->sequence <= b->sequence ? a : b;
+	uint64_t sequence = MAX(a->sequence, b->sequence) + 1;
+
+	to->sequence = 0;
+	atomic_signal_fence(memory_order_seq_cst);
+	fill(&to->body, p);
+	to->sum = XXH3_64bits_withSeed(&to->body, sizeof(to->body), sequence);
+	atomic_signal_fence(memory_order_seq_cst);
+	to->sequence = sequence;
+}
+
+void records_clear(struct records *r, uint32_t slot)
+{
+	copy_at(r, slot, 0)->sequence = 0;
+	copy_at(r, slot, 1)->sequence = 0;
+}
+
+bool records_load(const struct records *r, uint32_t slot, struct record *ret)
+{
+	const struct record_copy *best = NULL;
+
+	for (unsigned which = 0; which < 2; which++) {
+		const struct record_copy *c = copy_at(r, slot, which);
+
+		if (copy_is_whole(c) && (!best || c->sequence > best->sequence))
+			best = c;
+	}
+	if (!best)
+		return false;
+	*ret = best->body;
+	return ret->n_streams <= PORT_STREAMS_MAX && ret->token_size <= TOKEN_MAX &&
+	       ret->state < PORT_GONE && memchr(ret->name, '\0', sizeof(ret->name)) != NULL;
+}

@@ -1,0 +1,86 @@
+/* What a successor of this broker has to know of each port, in shared memory that the keeper holds
+ * too: one memfd of fixed records, a port's place is its slot. Numbers, and bytes of fixed size;
+ * nothing in it is parsed as text. A record is written twice over in turn (struct record_copy),
+ * each copy with its sequence and checksum, so that a death in the middle of writing leaves the one
+ * before.
+ */
+#ifndef REDD_BROKER_RECORD_H
+#define REDD_BROKER_RECORD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "broker/exit_record.h"
+#include "proto/limits.h"
+
+struct port;
+struct records;
+
+#define RECORD_NO_RING UINT16_MAX
+
+enum record_stream_flag {
+	RECORD_HAS_OUTPUT = 1 << 0,
+	RECORD_HAS_INPUT = 1 << 1,
+	RECORD_OUTPUT_ENDED = 1 << 2,
+	RECORD_INPUT_OVER = 1 << 3, /* closed, or nobody reads it */
+	RECORD_CHECKSUM = 1 << 4,
+	RECORD_HOLD_UNREAD = 1 << 5,
+	RECORD_ABANDONED = 1 << 6,
+};
+
+struct record_stream {
+	uint32_t number;
+	uint32_t log_size;
+	uint16_t ring; /* number of the log's memfd, or RECORD_NO_RING */
+	uint8_t kind;  /* enum stream_kind */
+	uint8_t flags;
+	uint8_t cause; /* enum stream_cause */
+	uint8_t pad[3];
+	uint64_t abandoned;
+	uint64_t written; /* INPUT: what was certainly in the pipe when this was recorded */
+};
+
+/* What one copy says. No padding that is not zeroed: all of it is summed up. */
+struct record {
+	uint64_t port;
+	uint64_t digest;
+	uint32_t state; /* enum port_state */
+	uint32_t attempt;
+	int32_t pid;
+	uint32_t listener, uid, gid;
+	uint32_t child_uid, child_gid, has_other_identity;
+	uint32_t timeout_ms, timeout_signal, timeout_grace_ms, timed_out;
+	uint32_t drain_ms, drain_limit_ms, retention_ms;
+	uint32_t orphan, orphan_ms;
+	uint32_t has_exited, n_streams, token_size;
+	uint8_t session[SESSION_ID_SIZE];
+	uint8_t token[TOKEN_MAX];
+	char name[NAME_MAX_SIZE + 4];
+	struct exit_record exit;
+	struct record_stream streams[PORT_STREAMS_MAX];
+};
+
+/* Makes an empty table. 0 or a negative errno. */
+int records_new(struct records **ret);
+
+/* Takes over a predecessor's. 0, RECORD_E_BAD (not of this layout), or a negative errno. take_fd is
+ * consumed in every case. */
+#define RECORD_E_BAD 1
+int records_adopt(struct records **ret, int take_fd);
+
+void records_free(struct records *r);
+
+/* The memfd, owned by the table. */
+int records_fd(const struct records *r);
+
+/* Writes what there is to know of the port now; what has no place in it is not needed. */
+void records_save(struct records *r, const struct port *p);
+
+/* There is no port in that slot any more. */
+void records_clear(struct records *r, uint32_t slot);
+
+/* The newest copy that is whole. False: there is none. */
+bool records_load(const struct records *r, uint32_t slot, struct record *ret);
+
+#endif

@@ -1,0 +1,320 @@
+#include "broker/resume.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "broker/broker.h"
+#include "broker/inherit.h"
+#include "broker/port.h"
+#include "broker/record.h"
+#include "broker/session.h"
+#include "proto/base/err.h"
+#include "proto/base/fd.h"
+#include "proto/base/log.h"
+
+struct held {
+	struct list link;
+	struct link_held message;
+	int fds[LINK_HOLDS_MAX];
+	size_t n_fds;
+};
+
+struct inheritance {
+	struct list held;
+	int rings[RING_NUMBERS_MAX]; /* memfd + 1; 0: none */
+};
+
+/* --- noting ---------------------------------------------------------------------------------- */
+
+static struct inheritance *inheritance_of(struct broker *b)
+{
+	if (b->inheritance)
+		return b->inheritance;
+	b->inheritance = calloc(1, sizeof(*b->inheritance));
+	if (b->inheritance)
+		list_init(&b->inheritance->held);
+	return b->inheritance;
+}
+
+static void held_free(struct held *h)
+{
+	list_remove(&h->link);
+	fd_close_many(h->fds, h->n_fds);
+	free(h);
+}
+
+void resume_held(struct broker *b, const struct link_held *m, const int *take_fds, size_t n_fds)
+{
+	struct inheritance *i = inheritance_of(b);
+	struct held *h = i ? calloc(1, sizeof(*h)) : NULL;
+
+	if (!h || n_fds > ARRAY_SIZE(h->fds) || n_fds != m->n_holds) {
+		log_error("what is held for process %llu cannot be taken up",
+			  (unsigned long long)m->id.port);
+		for (size_t k = 0; k < n_fds; k++)
+			fd_close(take_fds[k]);
+		free(h);
+		return;
+	}
+	h->message = *m;
+	h->n_fds = n_fds;
+	memcpy(h->fds, take_fds, n_fds * sizeof(take_fds[0]));
+	list_append(&i->held, &h->link);
+}
+
+void resume_ring(struct broker *b, const struct link_ring *m, int take_fd)
+{
+	struct inheritance *i = inheritance_of(b);
+
+	if (!i || m->number >= RING_NUMBERS_MAX || i->rings[m->number] || take_fd < 0)
+		fd_close(take_fd);
+	else
+		i->rings[m->number] = take_fd + 1;
+}
+
+void resume_records(struct broker *b, int take_fd)
+{
+	int r = records_adopt(&b->records, take_fd);
+
+	if (r)
+		log_error("the records of the broker before cannot be read: its ports are lost");
+}
+
+/* --- one port -------------------------------------------------------------------------------- */
+
+static struct held *held_find(const struct broker *b, uint64_t port)
+{
+	struct held *h;
+
+	list_for_each (h, &b->inheritance->held, link)
+		if (h->message.id.port == port)
+			return h;
+	return NULL;
+}
+
+/* Moves a held descriptor out; -1 when there is none. */
+static int held_take(struct held *h, enum link_hold kind, uint32_t number)
+{
+	for (size_t i = 0; h && i < h->n_fds; i++)
+		if (h->message.holds[i] == LINK_HOLD(kind, number))
+			return TAKE_FD(h->fds[i]);
+	return -1;
+}
+
+static int restore_ring(struct broker *b, struct stream *s, const struct record_stream *rs)
+{
+	int *place = &b->inheritance->rings[rs->ring];
+	const char *reason;
+	int r;
+
+	if (rs->ring >= RING_NUMBERS_MAX || !*place)
+		return err_begin(-ENOENT);
+	r = ring_adopt(b->rings, rs->ring, *place - 1, &s->out.ring);
+	*place = 0;
+	if (r)
+		return r < 0 ? err_pass(r) : err_begin(-EBADMSG);
+	s->out.log_size = ring_size(s->out.ring);
+	return quota_charge_take(&s->out.charge, port_account(s->port), QUOTA_RING_BYTES,
+				 s->out.log_size, &reason)
+		       ? err_begin(-ENOBUFS)
+		       : 0;
+}
+
+static void restore_output(struct stream *s, const struct record_stream *rs)
+{
+	s->out.is_there = true;
+	s->out.log_size = rs->log_size;
+	s->out.wants_checksum = rs->flags & RECORD_CHECKSUM;
+	s->out.hold_unread = rs->flags & RECORD_HOLD_UNREAD;
+	s->out.is_ended = rs->flags & RECORD_OUTPUT_ENDED;
+	s->out.cause = (enum stream_cause)rs->cause;
+	s->out.is_abandoned = rs->flags & RECORD_ABANDONED;
+	s->out.abandoned = rs->abandoned;
+}
+
+static void restore_input(struct stream *s, const struct record_stream *rs)
+{
+	s->in.is_there = true;
+	input_init(&s->in.queue, INPUT_HIGH_DEFAULT, INPUT_LOW_DEFAULT, INPUT_BOUND_DEFAULT);
+	s->in.queue.written = rs->written;
+	s->in.is_closed = rs->flags & RECORD_INPUT_OVER;
+}
+
+static int restore_stream(struct port *p, struct held *h, const struct record_stream *rs)
+{
+	bool is_output = rs->flags & RECORD_HAS_OUTPUT, is_input = rs->flags & RECORD_HAS_INPUT;
+	struct stream *s;
+	int fd = held_take(h, is_output ? HOLD_OUTPUT : HOLD_INPUT, rs->number), r;
+
+	r = port_add_stream(p, rs->number, (enum stream_kind)rs->kind, fd, &s);
+	if (r)
+		return err_begin(-EBADMSG);
+	if (is_output)
+		restore_output(s, rs);
+	if (is_input)
+		restore_input(s, rs);
+	if (is_output && rs->ring != RECORD_NO_RING) {
+		r = restore_ring(p->broker, s, rs);
+		if (r < 0)
+			return err_pass(r);
+	}
+	stream_close_unused(s);
+	return 0;
+}
+
+static void restore_options(struct port_options *o, const struct record *rec)
+{
+	*o = (struct port_options){ .token_size = rec->token_size,
+				    .timeout_ms = rec->timeout_ms,
+				    .timeout_signal = (int)rec->timeout_signal,
+				    .timeout_grace_ms = rec->timeout_grace_ms,
+				    .drain_ms = rec->drain_ms,
+				    .drain_limit_ms = rec->drain_limit_ms,
+				    .retention_ms = rec->retention_ms,
+				    .orphan = (enum port_orphan)rec->orphan,
+				    .orphan_ms = rec->orphan_ms,
+				    .is_other_identity = rec->has_other_identity,
+				    .uid = rec->child_uid,
+				    .gid = rec->child_gid };
+	memcpy(o->name, rec->name, sizeof(o->name));
+	memcpy(o->token, rec->token, sizeof(o->token));
+	/* What was only for show is not in the records. */
+	o->program = strdup("");
+	o->directory = strdup("");
+}
+
+static void restore_process(struct port *p, const struct record *rec, struct held *h)
+{
+	struct process *process = &p->process;
+
+	process->attempt = h ? h->message.id.attempt : 0;
+	process->pid = rec->pid;
+	process->start_ns = rec->exit.start_ns;
+	process->pidfd = held_take(h, HOLD_PIDFD, 0);
+	process->state = rec->has_exited ? PROCESS_EXITED : PROCESS_RUNNING;
+}
+
+static int restore_port(struct broker *b, const struct record *rec, struct held *h,
+			struct port **ret)
+{
+	struct principal owner = { rec->listener, rec->uid, rec->gid };
+	struct port_options options;
+	struct quota_account *account;
+	struct port *p = NULL;
+	int r = quota_account_of_uid(b->quota, rec->uid, &account);
+
+	if (r < 0)
+		return err_pass(r);
+	restore_options(&options, rec);
+	b->ports.last_id = rec->port - 1; /* the next id is this one: its place is free */
+	r = options.program && options.directory ? port_new(&p, b, &owner, account, &options, NULL)
+						 : err_begin(-ENOMEM);
+	quota_account_unref(account);
+	port_options_deinit(&options);
+	if (r)
+		return r < 0 ? err_pass(r) : err_begin(-EAGAIN);
+	p->digest = rec->digest;
+	p->exit = rec->exit;
+	p->has_exited = rec->has_exited;
+	p->timed_out = rec->timed_out;
+	restore_process(p, rec, h);
+	for (uint32_t i = 0; i < rec->n_streams && !r; i++)
+		r = restore_stream(p, h, &rec->streams[i]);
+	if (r < 0) {
+		port_free(p);
+		return err_pass(r);
+	}
+	*ret = p;
+	return 0;
+}
+
+/* --- all of them ----------------------------------------------------------------------------- */
+
+/* Nobody can reach it any more: it ends, and nothing of it is held. */
+static void give_up(struct broker *b, struct held *h)
+{
+	struct link_forget forget = { .head = { LINK_FORGET, sizeof(forget) },
+				      .id = h->message.id };
+	int pidfd = held_take(h, HOLD_PIDFD, 0);
+
+	if (pidfd >= 0)
+		syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+	fd_close(pidfd);
+	helper_link_send(&b->helper, &forget, sizeof(forget), NULL, 0);
+	log_warning("process %llu was lost with an earlier broker and is ended",
+		    (unsigned long long)h->message.id.port);
+}
+
+static void resume_one(struct broker *b, const struct record *rec, uint32_t slot)
+{
+	struct held *h = held_find(b, rec->port);
+	struct port *p;
+	int r;
+
+	if (rec->state == PORT_STARTING || (rec->state != PORT_ENDED && !h)) {
+		records_clear(b->records, slot);
+		return;
+	}
+	r = restore_port(b, rec, h, &p);
+	if (r < 0) {
+		log_error("port %llu cannot be taken up: %s", (unsigned long long)rec->port,
+			  err_string(r));
+		records_clear(b->records, slot);
+		return;
+	}
+	port_resume(p, (enum port_state)rec->state, session_restore(b, rec->session, &p->owner));
+	if (h)
+		held_free(h);
+}
+
+int resume_ports(struct broker *b)
+{
+	struct record rec;
+	uint64_t last = 0;
+	struct held *h;
+	int r = inheritance_of(b) ? 0 : err_begin(-ENOMEM);
+
+	if (!r && !b->records) {
+		r = records_new(&b->records);
+		if (!r)
+			r = inherit_keep_records(b);
+	}
+	if (r < 0)
+		return err_pass(r);
+	for (uint32_t slot = 0; b->incarnation > 1 && slot < PORTS_MAX; slot++)
+		if (records_load(b->records, slot, &rec) && rec.port % PORTS_MAX == slot) {
+			last = MAX(last, rec.port);
+			resume_one(b, &rec, slot);
+		}
+	list_for_each (h, &b->inheritance->held, link) {
+		/* Ids are never used again: not across brokers either. */
+		if (!(h->message.id.port >> 63))
+			last = MAX(last, h->message.id.port);
+		give_up(b, h);
+	}
+	b->ports.last_id = MAX(last, b->ports.last_id);
+	resume_free(b);
+	return 0;
+}
+
+void resume_free(struct broker *b)
+{
+	struct inheritance *i = TAKE(b->inheritance);
+	struct held *h, *next;
+
+	if (!i)
+		return;
+	list_for_each_safe (h, next, &i->held, link)
+		held_free(h);
+	for (uint32_t n = 0; n < RING_NUMBERS_MAX; n++)
+		if (i->rings[n]) {
+			fd_close(i->rings[n] - 1);
+			inherit_drop_ring(b, n);
+		}
+	free(i);
+}
