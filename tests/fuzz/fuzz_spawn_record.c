@@ -1,5 +1,6 @@
-/* The forker's check of what a broker sends: any bytes, in any alignment of parts. The first byte
- * is the number of descriptors that came along. What passes is walked to its ends. */
+/* The forker's check of what a broker sends: any bytes. The first one says how many descriptors
+ * came along, and with its highest bit set that the sizes in the head are to be made right, so that
+ * what is behind them is reached at all. What passes is walked to its ends. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,28 @@ static void check(const uint8_t *bytes, size_t size, size_t n_fds)
 	free(pointers);
 }
 
+/* What is left of the blocks is the strings'. */
+static void make_right(uint8_t *bytes, size_t size)
+{
+	struct link_spawn s;
+	uint64_t fixed;
+
+	if (size < sizeof(s))
+		return;
+	memcpy(&s, bytes, sizeof(s));
+	s.head = (struct link_head){ LINK_SPAWN, (uint32_t)size };
+	s.flags &= LINK_SPAWN_MEMFD - 1;
+	s.n_limits %= 3, s.n_groups %= 3, s.n_descriptors %= 5, s.n_files %= 3;
+	s.n_paths %= s.n_files + 1;
+	s.n_candidates = 1 + s.n_candidates % 2, s.argc = 1 + s.argc % 3, s.envc %= 3;
+	fixed = s.n_limits * sizeof(struct link_limit) + LINK_ALIGN(s.n_groups * 4) +
+		s.n_descriptors * sizeof(struct link_descriptor) +
+		s.n_files * sizeof(struct link_file);
+	s.blocks_size = (uint32_t)(size - sizeof(s));
+	s.strings_size = s.blocks_size - (uint32_t)fixed;
+	memcpy(bytes, &s, sizeof(s));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	uint8_t *copy;
@@ -51,7 +74,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!copy)
 		return 0;
 	memcpy(copy, data + 1, size - 1);
-	check(copy, size - 1, data[0]);
+	if (data[0] & 0x80)
+		make_right(copy, size - 1);
+	check(copy, size - 1, data[0] & 0x7f);
 	free(copy);
 	return 0;
 }
