@@ -66,6 +66,7 @@ static void port_blank(struct port *p, struct broker *b, const struct principal 
 	p->broker = b;
 	p->events = b->port_events;
 	p->owner = *owner;
+	p->record = PORT_NO_RECORD;
 	p->account = quota_account_ref(account);
 	list_init(&p->session_link);
 	list_init(&p->name_link);
@@ -121,8 +122,8 @@ void port_free(struct port *p)
 	list_remove(&p->ended_link);
 	if (p->session)
 		session_check(p->session);
-	if (p->process.helper && b->records)
-		records_clear(b->records, p->process.slot);
+	if (p->record != PORT_NO_RECORD)
+		records_give(b->records, p->record);
 	port_table_remove(&b->ports, p);
 	for (unsigned i = 0; i < p->n_streams; i++)
 		stream_free(p->streams[i]);
@@ -189,8 +190,13 @@ void port_forget(struct port *p)
 
 void port_save(struct port *p)
 {
-	if (p->state != PORT_STARTING && p->state != PORT_GONE && p->broker->records)
-		records_save(p->broker->records, p);
+	struct records *records = p->broker->records;
+
+	if (p->state == PORT_STARTING || p->state == PORT_GONE || !records)
+		return;
+	if (p->record == PORT_NO_RECORD)
+		p->record = records_take(records);
+	records_save(records, p->record, p);
 }
 
 /* --- the process ----------------------------------------------------------------------------- */

@@ -72,6 +72,8 @@ struct port_events {
 	void (*gone)(struct port *p); /* before it is freed: let go of it */
 };
 
+#define PORT_NO_RECORD UINT32_MAX
+
 struct port {
 	struct broker *broker;
 	const struct port_events *events;
@@ -81,6 +83,7 @@ struct port {
 	struct principal owner;
 	struct port_options options;
 	struct session *session;
+	uint32_t record;  /* its place in the records, or PORT_NO_RECORD */
 	bool is_in_grace; /* its session was lost with an earlier broker, and may come back */
 	bool is_orphaned; /* nobody is connected to its session */
 	struct list session_link;

@@ -1,4 +1,4 @@
-/* Two copies a slot, 2 KiB; the memfd is sparse, so a slot that was never used costs nothing. The
+/* Two copies a place, 2 KiB; the memfd is sparse, so a place that was never used costs nothing. The
  * sequence says which copy is newer, the checksum whether it is whole; writing goes to the other
  * one, body first, then the head.
  */
@@ -22,7 +22,7 @@
 
 #define RECORD_MAGIC  0x7265636f72647331ull
 #define RECORD_LAYOUT 1u
-#define COPY_SIZE     2048u
+#define COPY_SIZE     1024u
 
 struct record_copy {
 	uint64_t sequence; /* 0: empty */
@@ -37,6 +37,8 @@ struct record_head {
 	uint32_t slots;
 	uint32_t copy_size;
 	uint32_t body_size;
+	uint32_t n_used; /* places below this one were used at some time */
+	uint32_t pad;
 };
 
 #define HEAD_SIZE  4096u
@@ -45,12 +47,19 @@ struct record_head {
 struct records {
 	int fd;
 	uint8_t *memory;
+	uint32_t n_free; /* of free[], the last one is taken first */
+	uint32_t free[PORTS_MAX];
 };
 
-static struct record_copy *copy_at(const struct records *r, uint32_t slot, unsigned which)
+static struct record_head *head_of(const struct records *r)
+{
+	return (struct record_head *)r->memory;
+}
+
+static struct record_copy *copy_at(const struct records *r, uint32_t place, unsigned which)
 {
 	return (struct record_copy *)(r->memory + HEAD_SIZE +
-				      ((size_t)slot * 2 + which) * COPY_SIZE);
+				      ((size_t)place * 2 + which) * COPY_SIZE);
 }
 
 static uint64_t copy_sum(const struct record_copy *c)
@@ -76,6 +85,10 @@ static int records_map(struct records **ret, int take_fd)
 		return err_errno();
 	}
 	r->fd = TAKE_FD(fd);
+	for (uint32_t place = PORTS_MAX; place-- > 0;)
+		if (place >= head_of(r)->n_used ||
+		    !(copy_at(r, place, 0)->sequence | copy_at(r, place, 1)->sequence))
+			r->free[r->n_free++] = place;
 	*ret = r;
 	return 0;
 }
@@ -83,8 +96,9 @@ static int records_map(struct records **ret, int take_fd)
 int records_new(struct records **ret)
 {
 	_cleanup_(fd_closep) int fd = memfd_create("redd-records", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	struct record_head head = { RECORD_MAGIC, RECORD_LAYOUT, PORTS_MAX, COPY_SIZE,
-				    sizeof(struct record) };
+	struct record_head head = {
+		RECORD_MAGIC, RECORD_LAYOUT, PORTS_MAX, COPY_SIZE, sizeof(struct record), 0, 0
+	};
 	int r;
 
 	if (fd < 0 || ftruncate(fd, (off_t)TABLE_SIZE) < 0 ||
@@ -162,6 +176,8 @@ static void fill_options(struct record *ret, const struct port_options *o)
 	ret->token_size = (uint32_t)o->token_size;
 	memcpy(ret->token, o->token, o->token_size);
 	memcpy(ret->name, o->name, sizeof(o->name));
+	if (o->program)
+		memcpy(ret->program, o->program, strnlen(o->program, sizeof(ret->program) - 1));
 }
 
 static void fill(struct record *ret, const struct port *p)
@@ -185,10 +201,24 @@ static void fill(struct record *ret, const struct port *p)
 		fill_stream(&ret->streams[ret->n_streams], p->streams[ret->n_streams]);
 }
 
-void records_save(struct records *r, const struct port *p)
+uint32_t records_take(struct records *r)
 {
-	uint32_t slot = p->process.slot;
-	struct record_copy *a = copy_at(r, slot, 0), *b = copy_at(r, slot, 1);
+	uint32_t place = r->free[--r->n_free];
+
+	head_of(r)->n_used = MAX(head_of(r)->n_used, place + 1);
+	return place;
+}
+
+void records_give(struct records *r, uint32_t place)
+{
+	copy_at(r, place, 0)->sequence = 0;
+	copy_at(r, place, 1)->sequence = 0;
+	r->free[r->n_free++] = place;
+}
+
+void records_save(struct records *r, uint32_t place, const struct port *p)
+{
+	struct record_copy *a = copy_at(r, place, 0), *b = copy_at(r, place, 1);
 	struct record_copy *to = a->sequence <= b->sequence ? a : b;
 	uint64_t sequence = MAX(a->sequence, b->sequence) + 1;
 
@@ -200,25 +230,26 @@ void records_save(struct records *r, const struct port *p)
 	to->sequence = sequence;
 }
 
-void records_clear(struct records *r, uint32_t slot)
+static bool body_is_sane(const struct record *b)
 {
-	copy_at(r, slot, 0)->sequence = 0;
-	copy_at(r, slot, 1)->sequence = 0;
+	return b->n_streams <= PORT_STREAMS_MAX && b->token_size <= TOKEN_MAX &&
+	       b->state < PORT_GONE && memchr(b->name, '\0', NAME_MAX_SIZE + 1) &&
+	       memchr(b->program, '\0', sizeof(b->program));
 }
 
-bool records_load(const struct records *r, uint32_t slot, struct record *ret)
+int records_load(const struct records *r, uint32_t place, struct record *ret)
 {
 	const struct record_copy *best = NULL;
 
+	if (place >= MIN(head_of(r)->n_used, PORTS_MAX))
+		return RECORD_E_END;
 	for (unsigned which = 0; which < 2; which++) {
-		const struct record_copy *c = copy_at(r, slot, which);
+		const struct record_copy *c = copy_at(r, place, which);
 
 		if (copy_is_whole(c) && (!best || c->sequence > best->sequence))
 			best = c;
 	}
-	if (!best)
-		return false;
-	*ret = best->body;
-	return ret->n_streams <= PORT_STREAMS_MAX && ret->token_size <= TOKEN_MAX &&
-	       ret->state < PORT_GONE && memchr(ret->name, '\0', sizeof(ret->name)) != NULL;
+	if (best)
+		*ret = best->body;
+	return best && body_is_sane(ret) ? 0 : RECORD_E_NONE;
 }

@@ -1,5 +1,5 @@
 /* What a successor of this broker has to know of each port, in shared memory that the keeper holds
- * too: one memfd of fixed records, a port's place is its slot. Numbers, and bytes of fixed size;
+ * too: one memfd of fixed records. Numbers, and bytes of fixed size;
  * nothing in it is parsed as text. A record is written twice over in turn (struct record_copy),
  * each copy with its sequence and checksum, so that a death in the middle of writing leaves the one
  * before.
@@ -57,6 +57,7 @@ struct record {
 	uint8_t session[SESSION_ID_SIZE];
 	uint8_t token[TOKEN_MAX];
 	char name[NAME_MAX_SIZE + 4];
+	char program[64]; /* for show, cut */
 	struct exit_record exit;
 	struct record_stream streams[PORT_STREAMS_MAX];
 };
@@ -74,13 +75,21 @@ void records_free(struct records *r);
 /* The memfd, owned by the table. */
 int records_fd(const struct records *r);
 
-/* Writes what there is to know of the port now; what has no place in it is not needed. */
-void records_save(struct records *r, const struct port *p);
+/* Takes a place for a port, the one that was given back last, so that the memory in use follows the
+ * ports there are. There are PORTS_MAX places, and never more ports. */
+uint32_t records_take(struct records *r);
 
-/* There is no port in that slot any more. */
-void records_clear(struct records *r, uint32_t slot);
+/* The place is free again. */
+void records_give(struct records *r, uint32_t place);
 
-/* The newest copy that is whole. False: there is none. */
-bool records_load(const struct records *r, uint32_t slot, struct record *ret);
+/* Writes what there is to know of the port now; what has no field in it is not needed. */
+void records_save(struct records *r, uint32_t place, const struct port *p);
+
+/* For a successor: the newest whole copy, place by place, from 0. 0: the place stays taken, for the
+ * port that is made of it, or until it is given back; RECORD_E_NONE: it is empty or broken;
+ * RECORD_E_END: no place from here on was ever used. */
+#define RECORD_E_NONE 2
+#define RECORD_E_END  3
+int records_load(const struct records *r, uint32_t place, struct record *ret);
 
 #endif

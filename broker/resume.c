@@ -184,7 +184,7 @@ static void restore_options(struct port_options *o, const struct record *rec)
 	memcpy(o->name, rec->name, sizeof(o->name));
 	memcpy(o->token, rec->token, sizeof(o->token));
 	/* What was only for show is not in the records. */
-	o->program = strdup("");
+	o->program = strdup(rec->program);
 	o->directory = strdup("");
 }
 
@@ -250,23 +250,24 @@ static void give_up(struct broker *b, struct held *h)
 		    (unsigned long long)h->message.id.port);
 }
 
-static void resume_one(struct broker *b, const struct record *rec, uint32_t slot)
+static void resume_one(struct broker *b, const struct record *rec, uint32_t place)
 {
 	struct held *h = held_find(b, rec->port);
 	struct port *p;
 	int r;
 
 	if (rec->state == PORT_STARTING || (rec->state != PORT_ENDED && !h)) {
-		records_clear(b->records, slot);
+		records_give(b->records, place);
 		return;
 	}
 	r = restore_port(b, rec, h, &p);
 	if (r < 0) {
 		log_error("port %llu cannot be taken up: %s", (unsigned long long)rec->port,
 			  err_string(r));
-		records_clear(b->records, slot);
+		records_give(b->records, place);
 		return;
 	}
+	p->record = place;
 	port_resume(p, (enum port_state)rec->state, session_restore(b, rec->session, &p->owner));
 	if (h)
 		held_free(h);
@@ -286,11 +287,13 @@ int resume_ports(struct broker *b)
 	}
 	if (r < 0)
 		return err_pass(r);
-	for (uint32_t slot = 0; b->incarnation > 1 && slot < PORTS_MAX; slot++)
-		if (records_load(b->records, slot, &rec) && rec.port % PORTS_MAX == slot) {
+	for (uint32_t place = 0; (r = records_load(b->records, place, &rec)) != RECORD_E_END;
+	     place++) {
+		if (r == 0) {
 			last = MAX(last, rec.port);
-			resume_one(b, &rec, slot);
+			resume_one(b, &rec, place);
 		}
+	}
 	list_for_each (h, &b->inheritance->held, link) {
 		/* Ids are never used again: not across brokers either. */
 		if (!(h->message.id.port >> 63))

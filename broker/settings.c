@@ -11,6 +11,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <ini.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,9 +101,17 @@ struct file {
 	int wrong_line;	    /* ... there; 0: nothing yet */
 };
 
-#define WRONG(f, ...)                                                                              \
-	(snprintf((f)->sentence, sizeof((f)->sentence), __VA_ARGS__), (f)->wrong_line = (f)->line, \
-	 0)
+/* Notes what is wrong with this line. Returns 0, which tells inih so. */
+static int file_wrong(struct file *f, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(f->sentence, sizeof(f->sentence), format, args);
+	va_end(args);
+	f->wrong_line = f->line;
+	return 0;
+}
 
 static int on_setting(void *user, const char *section, const char *name, const char *value)
 {
@@ -113,11 +122,12 @@ static int on_setting(void *user, const char *section, const char *name, const c
 	if (f->wrong_line)
 		return 0;
 	if (*section && strcmp(section, "broker"))
-		return WRONG(f, "section [%.40s] is unknown; the only one is [broker]", section);
+		return file_wrong(f, "section [%.40s] is unknown; the only one is [broker]",
+				  section);
 	if (!n)
-		return WRONG(f, "setting '%.40s' is unknown; redd-broker(8) lists them", name);
+		return file_wrong(f, "setting '%.40s' is unknown; redd-broker(8) lists them", name);
 	if (!number_set(n, f->settings, value, error))
-		return WRONG(f, "%.150s", error);
+		return file_wrong(f, "%.150s", error);
 	return 1;
 }
 
@@ -136,7 +146,7 @@ static char *on_read(char *text, int size, void *stream)
 	is_comment = strchr(";#", line[strspn(line, " \t")]);
 	c = getc(f->stream);
 	if (c != EOF && !is_comment && !f->wrong_line)
-		WRONG(f, "the line is longer than %d bytes", size - 1);
+		file_wrong(f, "the line is longer than %d bytes", size - 1);
 	while (c != EOF && c != '\n')
 		c = getc(f->stream);
 	return line;
