@@ -44,9 +44,9 @@ void broker_mark(const struct broker *b, uint64_t port, char ret[64])
 
 void broker_fail(struct broker *b, int error)
 {
+	(void)b;
 	log_error("%s; the broker cannot go on", err_string(error));
-	b->status = 1;
-	uv_stop(&b->loop);
+	_exit(1);
 }
 
 /* --- the keeper's word ----------------------------------------------------------------------- */

@@ -95,7 +95,8 @@ void broker_check_idle(struct broker *b);
 /* "REDD_PORT=<instance>.<id>": what stands in the environment of a port's processes. */
 void broker_mark(const struct broker *b, uint64_t port, char ret[64]);
 
-/* An unexpected failure that leaves nothing to go on with. */
+/* An unexpected failure that leaves nothing to go on with: ends this process at once and gives nothing
+ * back, so that the keeper's next broker finds all that there was. */
 void broker_fail(struct broker *b, int error);
 
 #endif
