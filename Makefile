@@ -20,7 +20,7 @@ VERSION = $(shell sed -n 's/^\#define REDD_VERSION.*"\(.*\)"/\1/p' client/redd.h
 PACKAGES := gcc libc6-dev libprotobuf-c-dev protobuf-c-compiler libuv1-dev libxxhash-dev \
 	libinih-dev scdoc python3 python3-protobuf protobuf-compiler
 PACKAGES_CHECK := $(PACKAGES) libcriterion-dev clang clang-format valgrind strace perl procps \
-	pkg-config rsync git tmux
+	pkg-config rsync git vim-tiny
 
 .SUFFIXES:
 .DELETE_ON_ERROR:
@@ -349,7 +349,7 @@ $(FUZZERS): build/fuzz/%: %.c $(PROTO_SRC) $(BROKER_SRC) $(HELPER_SRC) | $(GEN_H
 
 man: $(MANUALS)
 
-$(MANUALS): $(BUILD)/man/%: $$(filter %/$$*.scd,$(MAN_SRC))
+$(MANUALS): $(BUILD)/man/%: $$(wildcard $$(addsuffix $$*.scd,$(sort $(dir $(MAN_SRC)))))
 	@mkdir -p $(@D)
 	$(call say,SCDOC,$@)
 	$(Q)scdoc <$< >$@
