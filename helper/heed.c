@@ -17,8 +17,8 @@
 #include "proto/fdpass.h"
 
 #define MESSAGES_A_TURN 64
-#define MESSAGES_MAX	4096 /* more than a socket buffer can hold */
-#define ENDING_MS	2000 /* a broker that said it leaves may take so long to do it */
+#define MESSAGES_MAX	4096  /* more than a socket buffer can hold */
+#define ENDING_MS	10000 /* a broker that said it leaves may take so long to do it */
 
 /* One message as it came. A handler takes descriptors by setting them to -1. */
 struct heard {
@@ -248,6 +248,18 @@ static void heed(struct keeper *k, struct heard *m, size_t size)
 	fd_close_many(m->fds, m->n_fds);
 }
 
+/* Closed, or an empty message. A broker that said LINK_BYE closes its link first and ends when it
+ * has cleaned up, for which it has ENDING_MS. */
+static void link_ended(struct keeper *k)
+{
+	if (!k->is_ending) {
+		launch_kill(&k->broker);
+		return;
+	}
+	k->phase = KEEPER_PHASE_DOWN;
+	k->broker.link_fd = fd_close(k->broker.link_fd);
+}
+
 /* True when there was a message. */
 static bool receive(struct keeper *k)
 {
@@ -258,7 +270,7 @@ static bool receive(struct keeper *k)
 
 	if (n <= 0 && !info.n_fds) {
 		if (n == 0)
-			launch_kill(&k->broker); /* closed, or an empty message */
+			link_ended(k);
 		return false;
 	}
 	m.n_fds = info.n_fds;

@@ -34,7 +34,8 @@ static bool send_message(struct keeper *k, const void *message, size_t size, con
 	if (n == -EAGAIN)
 		return false;
 	if (n == -EPIPE || n == -ECONNRESET) {
-		launch_kill(&k->broker); /* it closed its link: it is of no use any more */
+		if (!k->is_ending)
+			launch_kill(&k->broker); /* it closed its link: it is of no use any more */
 		return false;
 	}
 	if (n != -ETOOMANYREFS && n != -ENOBUFS && n != -ENOMEM)
