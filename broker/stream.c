@@ -90,11 +90,13 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 		stream_read(s);
 }
 
-/* The handle is made when there is something to wait for: most inputs are never written to. */
-static int stream_poll(struct stream *s)
+int stream_poll(struct stream *s)
 {
-	int r = uv_poll_init(&s->broker->loop, &s->poll, s->fd);
+	int r;
 
+	if (s->is_polled)
+		return 0;
+	r = uv_poll_init(&s->broker->loop, &s->poll, s->fd);
 	if (r < 0)
 		return err_begin(r);
 	s->poll.data = s;
@@ -128,7 +130,7 @@ void stream_watch(struct stream *s)
 
 	if (mask == s->mask)
 		return;
-	if (mask && !s->is_polled)
+	if (mask)
 		r = stream_poll(s);
 	if (r < 0) {
 		stream_end_output(s, STREAM_READ_ERROR, -r);

@@ -75,10 +75,10 @@ struct stream {
 	struct broker *broker;
 	uint32_t number;
 	enum stream_kind kind;
-	int fd;		 /* our end, -1 when closed */
-	bool is_started, is_polled;	 /* the handle is open */
-	bool is_closing; /* it is being closed, and still libuv's */
-	bool is_freed;	 /* goes with the handle */
+	int fd;			    /* our end, -1 when closed */
+	bool is_started, is_polled; /* the handle is open */
+	bool is_closing;	    /* it is being closed, and still libuv's */
+	bool is_freed;		    /* goes with the handle */
 	int mask;
 	uv_poll_t poll;
 	struct stream_output out;
@@ -105,6 +105,10 @@ void stream_free(struct stream *s);
 
 /* The process runs: from now on its end of the stream is read and written. */
 void stream_start(struct stream *s);
+
+/* Makes the handle, which makes the descriptor non-blocking, unless it is there: it comes with the
+ * first thing to wait for or to write, as most inputs are never used. 0 or a negative errno. */
+int stream_poll(struct stream *s);
 
 /* Sets what is polled from what is wanted. */
 void stream_watch(struct stream *s);

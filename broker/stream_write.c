@@ -135,13 +135,18 @@ static void stream_close_due(struct stream *s)
 void stream_write(struct stream *s)
 {
 	struct iovec iov[WRITE_PIECES];
-	int pieces;
+	int pieces, r;
 	ssize_t n;
 
 	if (s->fd < 0 || s->in.is_failed || s->in.is_closed)
 		return;
 	pieces = input_iov(&s->in.queue, iov, WRITE_PIECES);
 	if (pieces) {
+		r = stream_poll(s);
+		if (r < 0) {
+			stream_fail_input(s, r);
+			return;
+		}
 		n = stream_send(s, iov, pieces);
 		if (n < 0 && errno != EAGAIN && errno != EINTR) {
 			stream_fail_input(s, -errno);
