@@ -55,6 +55,8 @@ void pending_free(struct pending *p)
 	}
 	if (p->item)
 		p->item->cookie = NULL;
+	if (p->data)
+		p->data->cookie = NULL;
 	if (p->errand)
 		errand_cancel(p->errand);
 	list_remove(&p->conn_link);

@@ -35,10 +35,12 @@ struct pending {
 	struct alarm alarm; /* WAIT: its time is up */
 	/* WRITE, CLOSE */
 	struct stream *stream;
-	struct input_item *item;
+	struct input_item *item; /* what is waited for */
+	struct input_item *data; /* Write with close: `item` is the close, this what goes before */
 	uint64_t size;
 	bool exact;
-	bool tells_written; /* CLOSE that came as part of a Write: the answer is Written */
+	bool tells_written; /* a close that came as part of a Write: the answer is Written */
+	bool has_offset;    /* the Write said where, so that is the answer, else where it went */
 	uint64_t offset;
 	/* SPAWN */
 	uint64_t subscription; /* id on the connection, 0: none */

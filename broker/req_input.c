@@ -132,8 +132,7 @@ static void queue_close(struct write_wish *w, struct pending *pending)
 		}
 		return;
 	}
-	if (pending->item)
-		pending->item->cookie = NULL;
+	pending->data = pending->item;
 	pending->item = item;
 	pending->tells_written = true;
 }
@@ -164,6 +163,8 @@ static int write_now(struct conn *c, struct write_wish *w)
 	pending->stream = w->stream;
 	pending->item = item;
 	pending->size = w->size;
+	pending->has_offset = w->has_offset;
+	pending->offset = w->offset;
 	pending->exact = is_exact(w->stream);
 	if (w->close)
 		queue_close(w, pending);
@@ -280,33 +281,52 @@ static struct pending *pending_of(struct input_item *item)
 {
 	struct pending *p = TAKE(item->cookie);
 
-	if (p)
+	if (p && p->item == item)
 		p->item = NULL;
+	else if (p)
+		p->data = NULL;
 	return p;
+}
+
+static void item_done(struct input_item *item)
+{
+	struct pending *p = pending_of(item);
+
+	if (!p)
+		return;
+	if (!p->has_offset)
+		p->offset = item->offset;
+	if (p->item)
+		return; /* its close follows */
+	answer_written(p->conn, p->request, p->offset, p->size, p->exact);
+	pending_free(p);
+}
+
+/* A close that came with it goes as well. */
+static void item_displaced(struct stream *s, struct input_item *item)
+{
+	struct pending *p = pending_of(item);
+
+	if (!p)
+		return;
+	reply_error(p->conn, p->request, REPLY_OUT_OF_RANGE, 0,
+		    "a write before this one was cancelled, so its offset is not next any more; "
+		    "nothing was written");
+	if (p->item && input_cancel(&s->in.queue, p->item) == 0)
+		input_item_free(TAKE(p->item));
+	pending_free(p);
 }
 
 void req_input_changed(struct stream *s)
 {
 	struct input_item *item;
-	struct pending *p;
 
 	while ((item = input_next_done(&s->in.queue))) {
-		p = pending_of(item);
-		if (p) {
-			answer_written(p->conn, p->request, item->offset, p->size, p->exact);
-			pending_free(p);
-		}
+		item_done(item);
 		input_item_free(item);
 	}
 	while ((item = input_next_displaced(&s->in.queue))) {
-		p = pending_of(item);
-		if (p) {
-			reply_error(
-				p->conn, p->request, REPLY_OUT_OF_RANGE, 0,
-				"a write before this one was cancelled, so its offset is not next "
-				"any more; nothing was written");
-			pending_free(p);
-		}
+		item_displaced(s, item);
 		input_item_free(item);
 	}
 }
@@ -323,7 +343,7 @@ static void answer_closed(struct pending *p, struct stream *s, int error)
 			    "program "
 			    "takes for the end, or signal it");
 	} else if (p->tells_written) {
-		answer_written(p->conn, p->request, total - p->size, p->size, p->exact);
+		answer_written(p->conn, p->request, p->offset, p->size, p->exact);
 	} else {
 		SET(done, offset, total);
 		m.body_case = REDD__V1__MESSAGE__BODY_CLOSE_DONE;
