@@ -73,8 +73,8 @@ static int conn_frame(struct conn *c)
 	if (buf_size(&c->in) - prefix < length)
 		return 1;
 	r = length ? dispatch_frame(c, buf_head(&c->in) + prefix, length) : 0;
-	if (r < 0 || c->state == CONN_CLOSED)
-		return r < 0 ? err_pass(r) : 1;
+	if (r < 0)
+		return err_pass(r);
 	c->parsed += prefix + length;
 	buf_consume(&c->in, prefix + length);
 	if (c->n_fds && c->parsed >= c->fds_mark)
@@ -98,8 +98,6 @@ static void conn_frames(struct conn *c)
 		if (r)
 			break;
 	}
-	if (c->state == CONN_CLOSED)
-		return;
 	if (r < 0)
 		conn_fail(c, r);
 	else if (r == 0 && buf_size(&c->in) && buf_size(&c->control) < CONN_CONTROL_BOUND)

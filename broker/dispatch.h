@@ -10,7 +10,8 @@
 struct conn;
 
 /* Handles one frame's body. Errors of the client are answered (or end the connection) and are no
- * failure. 0, or a negative errno that the connection cannot survive. May close the connection. */
+ * failure. 0, or a negative errno that the connection cannot survive. It may be LEAVING afterwards,
+ * but is not closed from within. */
 int dispatch_frame(struct conn *c, const uint8_t *frame, size_t size);
 
 #endif

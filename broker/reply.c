@@ -37,7 +37,7 @@ static void send_message(struct conn *c, Redd__V1__Message *m)
 	if (r) {
 		log_warning("client pid %d does not take its answers; it is disconnected",
 			    (int)c->pid);
-		conn_close(c);
+		conn_leave(c, 0, NULL); /* not now: callers still hold what belongs to it */
 		return;
 	}
 	conn_wake(c);

@@ -37,7 +37,8 @@ enum reply_code {
 	REPLY_UNAUTHENTICATED = 16,
 };
 
-/* Each puts one message on the control lane; what does not fit there ends the connection. */
+/* Each puts one message on the control lane. What does not fit there ends the connection, but not
+ * from within the call: whoever answers may go on with what belongs to it. */
 void reply_error(struct conn *c, uint64_t request, enum reply_code code, int sys_errno,
 		 const char *format, ...) __attribute__((format(printf, 5, 6)));
 void reply_spawn_failed(struct conn *c, uint64_t request, enum reply_code code, uint32_t stage,
