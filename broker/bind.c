@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "proto/base/cleanup.h"
 #include "proto/base/err.h"
@@ -120,11 +121,14 @@ static int socket_at(int dir, const char *name, int *ret_fd)
 	_cleanup_(fd_closep) int fd =
 		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	char temporary[24];
+	char temporary[32];
 
 	if (fd < 0)
 		return err_errno();
-	snprintf(temporary, sizeof(temporary), ".redd-%d", (int)getpid());
+	/* Of the name, so that the lock covers it too: what a start left that was killed here is
+	 * found by the next one. Short, as the name itself may be longer than an address. */
+	snprintf(temporary, sizeof(temporary), ".redd-%016llx",
+		 (unsigned long long)XXH3_64bits(name, strlen(name)));
 	snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/%s", dir, temporary);
 	unlinkat(dir, temporary, 0);
 	if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
