@@ -12,7 +12,7 @@
 #include "proto/base/err.h"
 #include "proto/redd.pb-c.h"
 
-#define CHUNK KIB(64) /* of redd_write_all(): below every window, and cheap to hold twice */
+#define CHUNK KIB(128) /* of redd_write_all(): below every window, and cheap to hold twice */
 
 static int write_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
 		      struct redd_reply *reply)
@@ -134,7 +134,8 @@ struct train {
 /* Bytes for the next write; 0 when none may follow just now. */
 static size_t train_next(const struct train *t)
 {
-	size_t size = MIN(t->size - t->position, (size_t)CHUNK - CODEC_WRITE_PREFIX_MAX);
+	size_t most = MIN(CHUNK, t->port->r->frame_max - CODEC_WRITE_PREFIX_MAX);
+	size_t size = MIN(t->size - t->position, most);
 	bool idle = t->begun == t->ended;
 
 	/* An empty queue takes any legal write; more only within what the broker has promised. */

@@ -496,13 +496,13 @@ static void take_all(struct fake *f)
 				continue;
 		}
 		if (waiting)
-			for (uint64_t n = (waiting + 65343) / 65344; n; n--)
+			for (uint64_t n = (waiting + 131071) / 131072; n; n--)
 				fake_written(f, id + 1 - n, 0, 0);
 		waiting = 0;
 		if (!q)
 			hear_wait(f);
 	}
-	_exit(most > 1 << 20 ? 2 : most > 65536 ? 0 : 3);
+	_exit(most > 1 << 20 ? 2 : most > 131072 ? 0 : 3);
 }
 
 Test(client_spawn, a_long_write_is_pipelined_within_the_window)
@@ -554,7 +554,7 @@ Test(client_spawn, a_long_write_tells_what_is_certain_when_it_fails)
 	cr_assert_eq(redd_port_by_id(f.r, 3, &port), 0);
 	pid = serve(&f, refuse_the_second);
 	cr_assert_eq(redd_write_all(port, data, sizeof(data), NULL, &sent), -EPIPE);
-	cr_assert_eq(sent, 65536 - 192);
+	cr_assert_eq(sent, 131072);
 	cr_assert_str_eq(redd_last_error(f.r)->message, "the port has ended");
 	cr_assert_eq(waitpid(pid, NULL, 0), pid);
 	fake_close(&f);

@@ -1,0 +1,456 @@
+/* The command, from outside: what a user types, and what a script sees. */
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/lib/command.h"
+#include "tests/lib/places.h"
+#include "tests/lib/random.h"
+#include "tests/lib/service.h"
+
+static struct service service;
+static struct command c;
+
+static void set_up(void)
+{
+	cr_assert_eq(service_start(&service, NULL), 0);
+}
+
+/* Drops what is only kept for its retention. */
+static void forget_all(void)
+{
+	struct redd *r = service_connect(&service);
+	struct redd_ports *ports;
+	struct redd_port *port;
+	struct redd_waited waited;
+
+	cr_assert_not_null(r);
+	cr_assert_eq(redd_list(r, NULL, &ports), 0);
+	for (size_t i = 0; i < ports->n_ports; i++) {
+		cr_assert_eq(redd_port_by_id(r, ports->ports[i].port, &port), 0);
+		cr_assert_eq(redd_wait(port, REDD_UNTIL_CLOSED, -1, &waited), 0);
+		cr_assert_eq(redd_forget(port), 0);
+	}
+	redd_ports_free(ports);
+	redd_free(r);
+}
+
+static void tear_down(void)
+{
+	command_free(&c);
+	forget_all();
+	cr_assert_eq(service_settle(&service), 0);
+	cr_assert_eq(service_stop(&service), 0);
+}
+
+TestSuite(command, .init = set_up, .fini = tear_down, .timeout = 60);
+
+/* Runs it without stdin and checks status and output. */
+#define EXPECT(want_status, want_out, ...)                                               \
+	do {                                                                             \
+		command_free(&c);                                                        \
+		command_run(&c, service.socket, NULL, 0, __VA_ARGS__, NULL);             \
+		cr_assert_eq(c.status, (want_status), "status %d, stderr: %s", c.status, \
+			     c.err.text);                                                \
+		if (want_out)                                                            \
+			cr_assert_str_eq(c.out.text, (const char *)(want_out));          \
+	} while (0)
+
+/* One line on stderr, with a remedy. */
+static void expect_complaint(const char *part)
+{
+	char *end = strchr(c.err.text, '\n');
+
+	cr_assert(end && !end[1], "not one line: %s", c.err.text);
+	cr_assert_eq(strncmp(c.err.text, "redd: ", 6), 0, "%s", c.err.text);
+	cr_assert_not_null(strstr(c.err.text, part), "%s", c.err.text);
+}
+
+/* --- run ------------------------------------------------------------------------------------- */
+
+Test(command, run_leaves_with_the_programs_status_and_says_nothing)
+{
+	EXPECT(0, "", "run", "true");
+	cr_assert_str_eq(c.err.text, "");
+	EXPECT(1, "", "run", "false");
+	EXPECT(42, "", "run", "--", "sh", "-c", "exit 42");
+	EXPECT(255, "", "run", "--", "sh", "-c", "exit 255");
+	EXPECT(128 + SIGKILL, "", "run", "--", "sh", "-c", "kill -9 $$");
+	EXPECT(128 + SIGTERM, "", "run", "--", "sh", "-c", "kill $$");
+	cr_assert_str_eq(c.err.text, "");
+}
+
+Test(command, P6_run_tells_why_a_program_did_not_start)
+{
+	EXPECT(127, "", "run", "no-such-program-here");
+	expect_complaint("no-such-program-here");
+	EXPECT(126, "", "run", "/etc/passwd");
+	expect_complaint("/etc/passwd");
+	EXPECT(125, "", "run", "-w", "/no/such/directory", "true");
+	expect_complaint("directory");
+}
+
+Test(command, run_that_is_used_wrongly_is_125)
+{
+	static const char *const wrong[][6] = {
+		{ "run" },
+		{ "run", "--nonsense", "true" },
+		{ "run", "-t", "true" },
+		{ "run", "--timeout", "soon", "true" },
+		{ "run", "--limit", "nofile", "true" },
+		{ "run", "--json", "true" },
+		{ "run", "-e", "NOVALUE", "true" },
+		{ "run", "--shell", "a", "b" },
+		{ "run", "--user", "root", "true" },
+		{ "run", "--on-disconnect", "what", "true" },
+		{ "wait" },
+	};
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		command_free(&c);
+		command_start_list(&c, service.socket, wrong[i]);
+		command_finish(&c, NULL, 0);
+		cr_assert_eq(c.status, 125, "row %zu: %d", i, c.status);
+		expect_complaint("--help");
+	}
+	EXPECT(2, "", "ps", "too", "many");
+	EXPECT(2, "", "nonsense");
+}
+
+Test(command, run_timeout_is_124)
+{
+	EXPECT(124, "", "run", "--timeout", "100ms", "sleep", "100");
+}
+
+Test(command, stdout_and_stderr_stay_apart_unless_merged)
+{
+	EXPECT(0, "out\n", "run", "--", "sh", "-c", "echo out; echo err >&2");
+	cr_assert_str_eq(c.err.text, "err\n");
+	EXPECT(0, "out\nerr\n", "run", "--merge", "--", "sh", "-c", "echo out; echo err >&2");
+	cr_assert_str_eq(c.err.text, "");
+}
+
+Test(command, any_bytes_pass_unchanged_both_ways_at_once)
+{
+	struct random rnd = { 7 };
+	size_t size = 8000000;
+	uint8_t *data = malloc(size);
+
+	random_fill(&rnd, data, size);
+	command_run(&c, service.socket, data, size, "run", "cat", NULL);
+	cr_assert_eq(c.status, 0, "%s", c.err.text);
+	cr_assert_eq(c.out.size, size);
+	cr_assert_eq(memcmp(c.out.text, data, size), 0);
+	free(data);
+}
+
+Test(command, a_program_that_does_not_read_stdin_is_not_waited_for)
+{
+	size_t size = 4000000;
+	char *data = calloc(1, size);
+
+	command_run(&c, service.socket, data, size, "run", "echo", "done", NULL);
+	cr_assert_eq(c.status, 0);
+	cr_assert_str_eq(c.out.text, "done\n");
+	free(data);
+}
+
+Test(command, options_shape_environment_directory_and_limits)
+{
+	setenv("COMMAND_TEST", "inherited", 1);
+	EXPECT(0, "inherited b unset\n", "run", "-e", "A=b", "--unset", "HOME", "--", "sh", "-c",
+	       "echo $COMMAND_TEST $A ${HOME-unset}");
+	EXPECT(0, "unset\n", "run", "--env", "empty", "--", "sh", "-c",
+	       "echo ${COMMAND_TEST-unset}");
+	EXPECT(0, "/\n", "run", "-w", "/", "pwd");
+	EXPECT(0, "0027\n", "run", "--umask", "027", "--shell", "umask");
+	EXPECT(0, "77\n", "run", "--limit", "nofile=77", "--shell", "ulimit -n");
+	EXPECT(0, "sh x\n", "run", "--shell", "echo $0 x");
+}
+
+Test(command, a_reader_that_leaves_ends_the_program_as_sigpipe_would)
+{
+	command_start(&c, service.socket, "run", "yes", NULL);
+	cr_assert(command_await(&c, "y\ny\n"));
+	close(c.out_fd);
+	c.out_fd = -1;
+	command_finish(&c, NULL, 0);
+	cr_assert_eq(c.status, 128 + SIGPIPE);
+	cr_assert_str_eq(c.err.text, "");
+}
+
+Test(command, a_program_that_ignores_sigpipe_ends_too)
+{
+	command_start(&c, service.socket, "run", "--", "sh", "-c",
+		      "trap '' PIPE; while :; do echo y 2>/dev/null; done", NULL);
+	cr_assert(command_await(&c, "y\ny\n"));
+	close(c.out_fd);
+	c.out_fd = -1;
+	command_finish(&c, NULL, 0);
+	cr_assert_eq(c.status, 128 + SIGTERM);
+}
+
+Test(command, output_that_cannot_be_written_is_told)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text), "%s --socket %s run echo hi >/dev/full", place_program("redd"),
+		 service.socket);
+	cr_assert_eq(WEXITSTATUS(system(text)), 125);
+}
+
+/* --- signals --------------------------------------------------------------------------------- */
+
+Test(command, signals_go_to_the_programs_group)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2 };
+
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		char script[128];
+
+		snprintf(script, sizeof(script),
+			 "trap 'exit %d' %d; echo ready; while :; do sleep 0.02; done", 40 + (int)i,
+			 signals[i]);
+		command_start(&c, service.socket, "run", "--", "sh", "-c", script, NULL);
+		cr_assert(command_await(&c, "ready"));
+		cr_assert_eq(kill(c.pid, signals[i]), 0);
+		command_finish(&c, NULL, 0);
+		cr_assert_eq(c.status, 40 + (int)i, "signal %d", signals[i]);
+		command_free(&c);
+	}
+}
+
+Test(command, a_signal_that_was_ignored_at_the_start_is_not_passed_on)
+{
+	signal(SIGHUP, SIG_IGN);
+	command_start(&c, service.socket, "run", "--", "sh", "-c", "echo ready; read x; echo $x",
+		      NULL);
+	signal(SIGHUP, SIG_DFL);
+	cr_assert(command_await(&c, "ready"));
+	cr_assert_eq(kill(c.pid, SIGHUP), 0);
+	command_finish(&c, "alive\n", 6);
+	cr_assert_eq(c.status, 0);
+	cr_assert_str_eq(c.out.text, "ready\nalive\n");
+}
+
+Test(command, a_killed_run_takes_its_program_along)
+{
+	command_start(&c, service.socket, "run", "--name", "victim", "--", "sh", "-c",
+		      "echo ready; exec sleep 1000", NULL);
+	cr_assert(command_await(&c, "ready"));
+	kill(c.pid, SIGKILL);
+	command_finish(&c, NULL, 0);
+	cr_assert_eq(c.status, 128 + SIGKILL);
+	EXPECT(128 + SIGKILL, "", "wait", "--timeout", "10s", "victim");
+}
+
+/* --- detached -------------------------------------------------------------------------------- */
+
+Test(command, a_detached_port_is_written_read_closed_waited_for_and_forgotten)
+{
+	EXPECT(0, NULL, "run", "-d", "-i", "--name", "echo", "--", "sh", "-c",
+	       "while read x; do echo got $x; done; exit 6");
+	EXPECT(0, "", "write", "echo", "hello", "world");
+	EXPECT(0, "", "write", "-n", "-c", "echo", "bye\n");
+	EXPECT(6, "", "wait", "--until", "closed", "echo");
+	EXPECT(0, "got hello world\ngot bye\n", "logs", "echo");
+	EXPECT(0, "got bye\n", "logs", "-n", "1", "echo");
+	EXPECT(0, "bye\n", "logs", "--tail-bytes", "4", "echo");
+	EXPECT(0, "got bye\n", "logs", "--from", "16", "--stream", "1", "echo");
+	EXPECT(6, "got hello world\ngot bye\n", "attach", "--replay", "echo");
+	EXPECT(0, "", "forget", "echo");
+	EXPECT(1, "", "inspect", "echo");
+	expect_complaint("echo");
+}
+
+Test(command, write_takes_stdin_byte_for_byte)
+{
+	static char data[3000000];
+
+	memset(data, 'x', sizeof(data));
+	EXPECT(0, NULL, "run", "-d", "-i", "--name", "count", "--", "wc", "-c");
+	command_free(&c);
+	command_run(&c, service.socket, data, sizeof(data), "write", "-c", "count", NULL);
+	cr_assert_eq(c.status, 0, "%s", c.err.text);
+	EXPECT(0, "", "wait", "--until", "closed", "count");
+	EXPECT(0, "3000000\n", "logs", "count");
+}
+
+Test(command, kill_reaches_what_it_is_told_to)
+{
+	EXPECT(0, NULL, "run", "-d", "--name", "a", "sleep", "1000");
+	EXPECT(0, "", "kill", "a");
+	EXPECT(128 + SIGTERM, "", "wait", "a");
+	EXPECT(0, NULL, "run", "-d", "--name", "b", "--", "sh", "-c",
+	       "setsid sleep 1000 & sleep 1000");
+	EXPECT(0, "", "kill", "--tree", "-s", "KILL", "b");
+	EXPECT(128 + SIGKILL, "", "wait", "b", "--until", "closed");
+	EXPECT(1, "", "kill", "b");
+	expect_complaint("b");
+	EXPECT(1, "", "kill", "nobody");
+}
+
+Test(command, attach_joins_a_running_port)
+{
+	EXPECT(0, NULL, "run", "-d", "-i", "--name", "shared", "--", "sh", "-c",
+	       "while read x; do echo got $x; done; exit 9");
+	command_free(&c);
+	command_run(&c, service.socket, "one\ntwo\n", 8, "attach", "--close", "shared", NULL);
+	cr_assert_eq(c.status, 9, "%s", c.err.text);
+	cr_assert_str_eq(c.out.text, "got one\ngot two\n");
+}
+
+Test(command, a_signal_ends_attach_and_not_the_port)
+{
+	EXPECT(0, NULL, "run", "-d", "--name", "stays", "--", "sh", "-c",
+	       "echo up; exec sleep 1000");
+	command_free(&c);
+	command_start(&c, service.socket, "attach", "--replay", "stays", NULL);
+	cr_assert(command_await(&c, "up"));
+	kill(c.pid, SIGTERM);
+	command_finish(&c, NULL, 0);
+	cr_assert_eq(c.status, 128 + SIGTERM);
+	EXPECT(124, "", "wait", "--timeout", "0", "stays");
+	EXPECT(0, "", "kill", "stays");
+}
+
+Test(command, logs_follows_until_the_end_and_tells_gaps)
+{
+	EXPECT(0, NULL, "run", "-d", "--name", "big", "--", "head", "-c", "900000", "/dev/zero");
+	EXPECT(0, "", "wait", "--until", "closed", "big");
+	EXPECT(0, NULL, "logs", "-f", "big");
+	cr_assert_eq(c.out.size, 262144);
+	expect_complaint("637856 bytes");
+}
+
+/* --- asking ---------------------------------------------------------------------------------- */
+
+static void expect_json(const char *text)
+{
+	FILE *f = popen("python3 -c 'import json,sys\n"
+			"for line in sys.stdin: json.loads(line)'",
+			"w");
+
+	cr_assert_not_null(f);
+	fputs(text, f);
+	cr_assert_eq(pclose(f), 0, "no JSON: %s", text);
+}
+
+Test(command, json_is_json_whatever_the_bytes)
+{
+	EXPECT(0, NULL, "run", "-d", "--json", "--name", "j", "-l", "quote=\"\\", "--", "sh", "-c",
+	       "exit 0", "\x01\xff\xc3\xa4\xed\xa0\x80\"\\\n\x7f");
+	expect_json(c.out.text);
+	EXPECT(0, NULL, "wait", "--json", "--until", "closed", "j");
+	expect_json(c.out.text);
+	EXPECT(0, NULL, "ps", "-a", "--json");
+	cr_assert_not_null(strstr(c.out.text, "\\u0001\\udcff\xc3\xa4\\udced\\udca0\\udc80"));
+	expect_json(c.out.text);
+	EXPECT(0, NULL, "inspect", "--json", "j");
+	expect_json(c.out.text);
+	EXPECT(0, NULL, "stats", "--json");
+	expect_json(c.out.text);
+}
+
+Test(command, ps_lists_the_living_and_with_all_the_dead)
+{
+	EXPECT(0, NULL, "run", "-d", "--name", "alive", "-l", "role=x", "sleep", "1000");
+	EXPECT(0, NULL, "run", "-d", "--name", "dead", "true");
+	EXPECT(0, "", "wait", "--until", "closed", "dead");
+	EXPECT(0, NULL, "ps");
+	cr_assert(strstr(c.out.text, "alive: sleep 1000") && !strstr(c.out.text, "dead"));
+	EXPECT(0, NULL, "ps", "-a");
+	cr_assert(strstr(c.out.text, "alive") && strstr(c.out.text, "dead"));
+	EXPECT(0, NULL, "ps", "-l", "role=y", "--json");
+	cr_assert_str_eq(c.out.text, "");
+	EXPECT(0, "", "kill", "alive");
+}
+
+Test(command, events_tell_a_life_in_order)
+{
+	EXPECT(3, "", "run", "--name", "life", "--", "sh", "-c", "exit 3");
+	command_free(&c);
+	command_start(&c, service.socket, "events", "--after", "0", NULL);
+	cr_assert(command_await(&c, "closed port=2 name=life"), "%s", c.out.text);
+	kill(c.pid, SIGTERM);
+	command_finish(&c, NULL, 0);
+	cr_assert(strstr(c.out.text, "started port=2 name=life") <
+		  strstr(c.out.text, "exited port=2 name=life"));
+	cr_assert_not_null(strstr(c.out.text, "status=3"));
+}
+
+Test(command, ping_version_and_stats_answer)
+{
+	EXPECT(0, NULL, "ping");
+	cr_assert_not_null(strstr(c.out.text, " us\n"));
+	EXPECT(0, NULL, "version");
+	cr_assert_not_null(strstr(c.out.text, "broker redd"));
+	EXPECT(0, NULL, "--version");
+	EXPECT(0, NULL, "stats", "--openmetrics");
+	cr_assert_not_null(strstr(c.out.text, "# TYPE redd_ports gauge"));
+	cr_assert_str_eq(c.out.text + c.out.size - 6, "# EOF\n");
+}
+
+Test(command, every_verb_explains_itself)
+{
+	static const char *const verbs[] = { "run",   "attach",	 "logs",    "write",
+					     "close", "kill",	 "resize",  "wait",
+					     "ps",    "inspect", "forget",  "events",
+					     "stats", "ping",	 "version", "shutdown" };
+
+	EXPECT(0, NULL, "--help");
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		cr_assert_not_null(strstr(c.out.text, verbs[i]));
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+		EXPECT(0, NULL, verbs[i], "--help");
+		cr_assert_eq(strncmp(c.out.text, "usage: redd ", 12), 0);
+		cr_assert_str_eq(c.err.text, "");
+	}
+}
+
+Test(command, without_a_broker_it_says_what_to_do)
+{
+	char path[sizeof(service.directory) + 8];
+
+	snprintf(path, sizeof(path), "%s/none", service.directory);
+	command_run(&c, path, NULL, 0, "run", "true", NULL);
+	cr_assert_eq(c.status, 125);
+	expect_complaint("redd-broker");
+	command_free(&c);
+	command_run(&c, path, NULL, 0, "ps", NULL);
+	cr_assert_eq(c.status, 1);
+}
+
+/* --- the broker that is started on demand ---------------------------------------------------- */
+
+Test(command, the_default_broker_is_started_once_however_many_ask)
+{
+	char directory[PATH_MAX];
+	struct command many[8];
+	const char *pid;
+
+	cr_assert_eq(place_make_dir(directory), 0);
+	setenv("XDG_RUNTIME_DIR", directory, 1);
+	unsetenv("REDD_SOCKET");
+	for (int i = 0; i < 8; i++)
+		command_start(&many[i], NULL, "run", "echo", "hello", NULL);
+	for (int i = 0; i < 8; i++) {
+		command_finish(&many[i], NULL, 0);
+		cr_assert_eq(many[i].status, 0, "%s", many[i].err.text);
+		cr_assert_str_eq(many[i].out.text, "hello\n");
+		command_free(&many[i]);
+	}
+	command_run(&c, NULL, NULL, 0, "ps", "-a", NULL);
+	for (pid = c.out.text; (pid = strstr(pid, "echo hello")); pid++)
+		many[0].status++;
+	cr_assert_eq(many[0].status, 8, "all eight were given to one broker: %s", c.out.text);
+	command_free(&c);
+	command_run(&c, NULL, NULL, 0, "shutdown", NULL);
+	cr_assert_eq(c.status, 0, "%s", c.err.text);
+	place_remove_dir(directory);
+}
