@@ -362,7 +362,7 @@ struct link_spawn {
 	uint32_t pad;
 };
 
-#define LINK_ALIGN(n) (((n) + 7u) & ~7u)
+#define LINK_ALIGN(n) (((n) + 7u) & ~(__typeof__((n) + 7u))7)
 
 /* --- openers --------------------------------------------------------------------------------- */
 

@@ -156,6 +156,22 @@ Test(spawn_check, counts_that_would_wrap_around_are_refused, .timeout = 5)
 	free(m);
 }
 
+/* Sizes that would be 0 when they are rounded up in 32 bits. */
+Test(spawn_check, a_size_that_rounds_up_to_nothing_is_refused, .timeout = 5)
+{
+	for (uint32_t less = 0; less < 8; less++) {
+		struct message *m = message_new();
+		struct link_spawn *head = (struct link_spawn *)m->bytes;
+
+		head->blocks_size -= LINK_ALIGN(head->strings_size);
+		head->strings_size = UINT32_MAX - less;
+		head->head.size = (uint32_t)sizeof(*head) + head->blocks_size;
+		cr_assert_neq(spawn_check_head(m->bytes, head->head.size, 2, &m->view), 0,
+			      "%u less", less);
+		free(m);
+	}
+}
+
 Test(spawn_check, what_no_exec_would_take_is_told_apart, .timeout = 5)
 {
 	struct message *m = message_new();
