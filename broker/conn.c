@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "broker/broker.h"
@@ -202,6 +203,19 @@ static void conn_release(struct conn *c)
 	c->uid_account = quota_account_unref(c->uid_account);
 }
 
+/* Descriptors on their way to us are closed with the socket, and that may take as long as who sent
+ * them likes (SO_LINGER, socket(7)): not on the loop. Nothing comes in behind the shutdown. */
+static void conn_close_socket(struct conn *c)
+{
+	int waiting = 0;
+
+	shutdown(c->fd, SHUT_RD);
+	if (ioctl(c->fd, FIONREAD, &waiting) == 0 && waiting > 0)
+		closer_close(c->broker, &c->fd, 1);
+	else
+		c->fd = fd_close(c->fd);
+}
+
 void conn_close(struct conn *c)
 {
 	struct session *session = TAKE(c->session);
@@ -216,7 +230,7 @@ void conn_close(struct conn *c)
 	c->broker->n_conns--;
 	conn_release(c);
 	uv_close((uv_handle_t *)&c->poll, on_closed);
-	c->fd = fd_close(c->fd);
+	conn_close_socket(c);
 	if (session)
 		session_detach(session);
 	broker_check_idle(c->broker);

@@ -1,5 +1,6 @@
-/* One recvmsg a turn, then as many frames as are complete, CONN_FRAMES_A_TURN at most: what is left
- * over waits for the next turn as a job, and until then the socket is not read.
+/* One recvmsg a turn, then as many frames as are complete, CONN_FRAMES_A_TURN and about
+ * CONN_TIME_A_TURN_NS at most: what is left over waits for the next turn as a job, and until then
+ * the socket is not read.
  *
  * Descriptors come with the bytes of one recvmsg, which the kernel ends at the message that carried
  * them. They belong to the frames that begin before that place, in their order; one that no frame
@@ -87,6 +88,7 @@ static int conn_frame(struct conn *c)
 
 static void conn_frames(struct conn *c)
 {
+	uint64_t end = uv_hrtime() + CONN_TIME_A_TURN_NS;
 	int r = 0;
 
 	for (int i = 0; i < (int)CONN_FRAMES_A_TURN; i++) {
@@ -95,7 +97,7 @@ static void conn_frames(struct conn *c)
 		if (buf_size(&c->control) >= CONN_CONTROL_BOUND)
 			break; /* its answers must go first */
 		r = conn_frame(c);
-		if (r)
+		if (r || uv_hrtime() >= end)
 			break;
 	}
 	if (r < 0)
@@ -113,7 +115,7 @@ void conn_work(struct job *job)
 void conn_read(struct conn *c)
 {
 	struct fdpass_info info;
-	int fds[DESCRIPTORS_MAX + 1];
+	int fds[FDPASS_MAX]; /* all that the kernel lets come: none is closed on the loop */
 	uint8_t *space;
 	ssize_t n;
 	int r = buf_reserve(&c->in, CONN_READ_SIZE, &space);

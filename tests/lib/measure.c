@@ -15,6 +15,22 @@ double measure_now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+double measure_cpu_ms(pid_t pid)
+{
+	unsigned long long ns;
+	char path[64];
+	FILE *file;
+	int n;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/schedstat", (int)pid, (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return -1;
+	n = fscanf(file, "%llu", &ns);
+	fclose(file);
+	return n == 1 ? (double)ns / 1e6 : -1;
+}
+
 static int compare(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;

@@ -4,11 +4,16 @@
 #define TESTS_LIB_MEASURE_H
 
 #include <stddef.h>
+#include <sys/types.h>
 
 #define MEASURE_REPEATS 5
 
 /* Seconds of the monotonic clock. */
 double measure_now(void);
+
+/* Milliseconds that a process's first thread has been running on a processor: what its event loop
+ * has cost, however busy the machine is. Negative when nobody can say. */
+double measure_cpu_ms(pid_t pid);
 
 /* The p-th part (0 to 1) of n values, which are sorted by it. */
 double measure_part(double *values, size_t n, double p);

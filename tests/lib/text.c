@@ -137,6 +137,8 @@ static uint64_t number_read(struct text *t, const ProtobufCFieldDescriptor *fiel
 	char *end;
 
 	t->at += strspn(t->at, " \t\n");
+	if (is_next(t, '#'))
+		return t->count;
 	if (isalpha((unsigned char)*t->at))
 		return word_value(t, field);
 	/* A negative one comes out as the ten bytes that a negative int32 has. */
