@@ -253,7 +253,7 @@ static void give_up(struct broker *b, struct held *h)
 static void resume_one(struct broker *b, const struct record *rec, uint32_t place)
 {
 	struct held *h = held_find(b, rec->port);
-	struct port *p;
+	struct port *p = NULL;
 	int r;
 
 	if (rec->state == PORT_STARTING || (rec->state != PORT_ENDED && !h)) {
