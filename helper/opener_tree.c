@@ -8,8 +8,12 @@
  *
  * Each is held by a pidfd and looked at again after that was opened (same start time), so no signal
  * ever goes to another process that got the number meanwhile. Passes over /proc are repeated until
- *one finds nobody new, as members may fork meanwhile. For SIGKILL all are stopped first in this
- *way: what stands still neither forks nor leaves children without a parent to be found by.
+ * one finds nobody new, as members may fork meanwhile. For SIGKILL all are stopped first in this
+ * way: what stands still neither forks nor leaves children without a parent to be found by.
+ *
+ * What a pass costs is the files that it reads, so a process is read once, in the first pass that
+ * sees it: nobody becomes a member later. The environment is only read of those that are not older
+ * than the leader.
  *
  * Bounds: members, passes, time. Members beyond the table are not seen: error is E2BIG then.
  */
@@ -46,7 +50,9 @@ struct member {
 static struct tree {
 	const struct opener_request *request;
 	struct opener_reply *reply;
+	uint64_t leader_start; /* 0: not known */
 	size_t n_processes, n_members;
+	size_t n_sorted; /* of the processes: seen by earlier passes, by pid */
 	bool has_overflown;
 	struct process processes[PROCESSES_MAX];
 	struct member members[MEMBERS_MAX];
@@ -57,11 +63,33 @@ static struct tree {
 
 static bool is_leader(const struct tree *t, const struct process *p)
 {
-	if (!t->request->leader || p->pid != t->request->leader)
-		return false;
-	if (t->request->start_ticks)
-		return p->start_ticks == t->request->start_ticks;
-	return proc_of_pidfd(LEADER_PIDFD) == p->pid;
+	return p->pid == t->request->leader && t->leader_start && p->start_ticks == t->leader_start;
+}
+
+static uint64_t find_leader_start(const struct opener_request *r)
+{
+	struct proc_stat stat;
+
+	if (r->start_ticks || !r->leader)
+		return r->start_ticks;
+	/* Asked behind the look at the number, it says that this was the process still. */
+	if (proc_stat_read(r->leader, &stat) < 0 || proc_of_pidfd(LEADER_PIDFD) != r->leader)
+		return 0;
+	return stat.start_ticks;
+}
+
+static int by_pid(const void *a, const void *b)
+{
+	const struct process *p = a, *q = b;
+
+	return (p->pid > q->pid) - (p->pid < q->pid);
+}
+
+static const struct process *find(const struct tree *t, pid_t pid, size_t n)
+{
+	struct process key = { .pid = pid };
+
+	return bsearch(&key, t->processes, n, sizeof(key), by_pid);
 }
 
 static bool each_process(pid_t pid, void *context)
@@ -70,10 +98,8 @@ static bool each_process(pid_t pid, void *context)
 	struct process *p = &t->processes[t->n_processes];
 	struct proc_stat stat;
 
-	if (opener_is_excluded(t->request, pid) || proc_stat_read(pid, &stat) < 0)
-		return true;
-	/* Nothing of the tree is older than its leader. */
-	if (stat.start_ticks < t->request->start_ticks)
+	if (opener_is_excluded(t->request, pid) || find(t, pid, t->n_sorted) ||
+	    proc_stat_read(pid, &stat) < 0)
 		return true;
 	if (t->n_processes == PROCESSES_MAX) {
 		t->has_overflown = true;
@@ -83,7 +109,8 @@ static bool each_process(pid_t pid, void *context)
 			       .parent = stat.parent,
 			       .session = stat.session,
 			       .start_ticks = stat.start_ticks };
-	p->is_marked = proc_has_environment(pid, t->request->mark);
+	p->is_marked =
+		stat.start_ticks >= t->leader_start && proc_has_environment(pid, t->request->mark);
 	p->is_member = p->is_marked || is_leader(t, p);
 	t->n_processes++;
 	return true;
@@ -100,23 +127,9 @@ static bool session_is_known(const struct tree *t)
 	return false;
 }
 
-static int by_pid(const void *a, const void *b)
-{
-	const struct process *p = a, *q = b;
-
-	return (p->pid > q->pid) - (p->pid < q->pid);
-}
-
-static const struct process *find(const struct tree *t, pid_t pid)
-{
-	struct process key = { .pid = pid };
-
-	return bsearch(&key, t->processes, t->n_processes, sizeof(key), by_pid);
-}
-
 static bool has_member_parent(const struct tree *t, const struct process *p)
 {
-	const struct process *parent = find(t, p->parent);
+	const struct process *parent = find(t, p->parent, t->n_processes);
 
 	return parent && parent->is_member;
 }
@@ -140,13 +153,12 @@ static void close_ancestry(struct tree *t)
 
 static void look(struct tree *t)
 {
-	int r;
+	int r = proc_each(each_process, t);
 
-	t->n_processes = 0;
-	r = proc_each(each_process, t);
 	if (r < 0)
 		t->reply->error = -r;
 	qsort(t->processes, t->n_processes, sizeof(t->processes[0]), by_pid);
+	t->n_sorted = t->n_processes;
 	if (t->request->leader && session_is_known(t))
 		for (size_t i = 0; i < t->n_processes; i++)
 			t->processes[i].is_member |= t->processes[i].session == t->request->leader;
@@ -275,6 +287,7 @@ void opener_tree(const struct opener_request *request, struct opener_reply *ret)
 
 	t->request = request;
 	t->reply = ret;
+	t->leader_start = find_leader_start(request);
 	pass_until_nobody_is_new(t, request->signal == SIGKILL ? SIGSTOP : request->signal,
 				 until_ms);
 	if (request->signal == SIGKILL) {
