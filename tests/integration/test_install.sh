@@ -5,7 +5,7 @@ set -uo pipefail
 
 work=$(mktemp -d)
 prefix=$work/prefix
-export XDG_RUNTIME_DIR=$work/run
+export XDG_RUNTIME_DIR=$work/runtime
 mkdir -m 700 "$XDG_RUNTIME_DIR"
 unset REDD_SOCKET MAKEFLAGS MFLAGS
 number=0

@@ -83,8 +83,12 @@ run_one()
 	command_of
 	local limit=$((${SUITE_SECONDS:-240} * (flavour_slow + 1)))
 	local begin=$SECONDS
+	# A suite that is stopped leaves files behind; they go with this directory.
+	TMPDIR=$(mktemp -d /tmp/redd-suite-XXXXXX)
+	export TMPDIR
 	timeout -k 10 "$limit" "${command[@]}" >"$log" 2>&1 </dev/null
 	status=$?
+	rm -rf "$TMPDIR"
 	count
 	exec 9>>"$logs/lock"
 	flock 9
