@@ -5,12 +5,15 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <time.h>
 
 #include "tests/lib/places.h"
 
-#define ARGS_MAX 64
-#define WAIT_MS	 20000
+#define ARGS_MAX  64
+#define WAIT_MS	  20000
+#define TEXTS	  8
+#define TEXT_SIZE 16384
 
 struct scene scene;
 
@@ -35,6 +38,21 @@ int64_t scene_now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+const char *scene_text(const char *format, ...)
+{
+	static char texts[TEXTS][TEXT_SIZE];
+	static unsigned next;
+	char *text = texts[next++ % TEXTS];
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(text, TEXT_SIZE, format, args);
+	va_end(args);
+	cr_assert_lt(n, TEXT_SIZE);
+	return text;
 }
 
 /* --- ports ----------------------------------------------------------------------------------- */

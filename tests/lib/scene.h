@@ -38,6 +38,9 @@ void scene_end(void);
 /* Milliseconds of the monotonic clock. */
 int64_t scene_now_ms(void);
 
+/* A formatted text: one of 8 buffers that are used in turn. */
+const char *scene_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* Spawns, with the collector's subscription if one is given. The port is the caller's. */
 struct redd_port *scene_spawn(const struct redd_spawn_options *options, struct collect *c);
 
