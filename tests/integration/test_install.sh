@@ -3,6 +3,11 @@
 # library that pkg-config finds, and after uninstalling nothing that is left. Prints TAP.
 set -uo pipefail
 
+build=${REDD_BUILD:-build}
+if [ "${build##*/}" != build ]; then
+	echo 'ok 1 - only what is built by default is installed # skip'
+	exit 0
+fi
 work=$(mktemp -d)
 prefix=$work/prefix
 export XDG_RUNTIME_DIR=$work/runtime
@@ -31,7 +36,13 @@ check()
 	fi
 }
 
-install_it() { make -s BUILD="$work/build" PREFIX="$prefix" install; }
+# What is built already is used, but for what the other prefix changes.
+install_it()
+{
+	mkdir "$work/build" &&
+		cp -a "$build/obj" "$build/flags" "$build/paths" "$work/build" &&
+		make -s BUILD="$work/build" PREFIX="$prefix" install
+}
 
 # No broker runs yet: redd starts the installed one, which finds the installed helper.
 run_it() { [ "$("$prefix/bin/redd" run -- echo hello)" = hello ]; }
