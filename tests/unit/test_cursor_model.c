@@ -276,7 +276,8 @@ static void run(uint64_t seed)
 
 		for (size_t k = 0; k < STREAMS; k++) {
 			skipped += r->cursors[k].skipped;
-			check(r->is_cancelled || !r->is_there || r->next[k] == total_of(&m.streams[k]));
+			check(r->is_cancelled || !r->is_there ||
+			      r->next[k] == total_of(&m.streams[k]));
 		}
 		check(skipped == r->gaps);
 	}
