@@ -141,7 +141,7 @@ static void on_hand_over(struct job *job)
 			return;
 		process_hand_over(p);
 		if (p == list_first(&h->waiting, struct process, link))
-			return; /* the forker's socket is full */
+			return; /* the keeper's or the forker's socket is full */
 	}
 }
 
@@ -258,8 +258,9 @@ static int message_of_process(struct helper_link *h, const void *data, int *fds,
 		process_on_started(p, data, n_fds ? TAKE_FD(fds[0]) : -1);
 		return 0;
 	case LINK_FAILED:
-		process_on_failed(p, ((const struct link_failed *)data)->stage,
-				  ((const struct link_failed *)data)->error);
+		if (started->id.attempt == p->attempt)
+			process_on_failed(p, ((const struct link_failed *)data)->stage,
+					  ((const struct link_failed *)data)->error);
 		return 0;
 	case LINK_UNBORN:
 		if (started->id.attempt == p->attempt)

@@ -188,8 +188,9 @@ static int process_spawn(struct process *p)
 	return helper_link_spawn(p->helper, p->record, p->record_size, fds, n);
 }
 
-/* Called when keeper and forker can take more. Leaves the process WAITING when the forker's socket
- * is full (-EAGAIN); everything else is decided by the keeper's answer. */
+/* Called when keeper and forker can take more. Leaves the process WAITING when the keeper has not
+ * taken its deposit yet, or the forker's socket is full (-EAGAIN); everything else is decided by
+ * the keeper's answer. */
 void process_hand_over(struct process *p)
 {
 	int r = p->birth_fd < 0 ? process_deposit(p) : 0;
@@ -198,6 +199,8 @@ void process_hand_over(struct process *p)
 		process_on_failed(p, LINK_STAGE_REQUEST, -r);
 		return;
 	}
+	if (helper_link_is_congested(p->helper))
+		return;
 	r = process_spawn(p);
 	if (r == -EAGAIN)
 		return;
