@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -243,13 +244,18 @@ static void send_with_half_a_frame(struct peer *p, int fd)
 	cr_assert_eq(peer_send_fds(p, "\x7f", 1, &fd, 1), 0);
 }
 
-/* Behind a frame that ends the connection: still in the socket when that is closed. */
+/* Behind a frame that ends the connection: still in the socket when that is closed, for the kernel
+ * ends each read at a message that has descriptors. */
 static void send_behind_garbage(struct peer *p, int fd)
 {
 	static const uint8_t garbage[] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+	struct census census;
 
-	cr_assert_eq(peer_send(p, garbage, sizeof(garbage)), 0);
-	peer_send_fds(p, "\x01", 1, &fd, 1); /* the broker may be faster */
+	cr_assert_eq(census_take(service.pid, &census), 0);
+	cr_assert_eq(kill(census.broker, SIGSTOP), 0);
+	cr_assert_eq(peer_send_fds(p, garbage, sizeof(garbage), sent, 1), 0);
+	cr_assert_eq(peer_send_fds(p, "\x01", 1, &fd, 1), 0);
+	cr_assert_eq(kill(census.broker, SIGCONT), 0);
 }
 
 static void send_to_a_spawn_that_fails(struct peer *p, int fd)

@@ -140,6 +140,8 @@ int neighbour_stop(struct neighbour *n)
 {
 	size_t rounds;
 
+	if (!n->r)
+		return 0;
 	pthread_mutex_lock(&n->lock);
 	n->stop = true;
 	pthread_mutex_unlock(&n->lock);
@@ -148,6 +150,7 @@ int neighbour_stop(struct neighbour *n)
 		neighbour_finish(n);
 	redd_port_free(n->cat);
 	redd_free(n->r);
+	n->r = NULL;
 	collect_deinit(&n->c);
 	rounds = n->n_rounds < ROUNDS_MAX ? n->n_rounds : ROUNDS_MAX;
 	n->worst_ms = measure_part(n->times_ms, rounds, 1);

@@ -37,7 +37,7 @@ struct neighbour {
 int neighbour_start(struct neighbour *n, const struct service *s);
 
 /* Lets it finish: stdin is closed, all bytes must have come back, and the port is forgotten. 0, or
- * -1 with what was wrong in n->wrong. */
+ * -1 with what was wrong in n->wrong. Harmless when it was stopped before. */
 int neighbour_stop(struct neighbour *n);
 
 /* Waits until it has made `rounds` more round trips: what was sent to the broker before has been
