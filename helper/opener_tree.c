@@ -243,12 +243,19 @@ static bool pass(struct tree *t, int signal)
 /* --- survivors ---------------------------------------------------------------------------------
  */
 
+static bool is_zombie(pid_t pid)
+{
+	struct proc_stat stat;
+
+	return proc_stat_read(pid, &stat) == 0 && (stat.state == 'Z' || stat.state == 'X');
+}
+
 static bool is_dead(const struct member *m)
 {
 	struct pollfd p = { .fd = m->pidfd, .events = POLLIN };
 
 	if (m->pidfd < 0)
-		return !is_same(m->pid, m->start_ticks);
+		return !is_same(m->pid, m->start_ticks) || is_zombie(m->pid);
 	return poll(&p, 1, 0) > 0;
 }
 

@@ -32,7 +32,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-	while (waitpid(-1, NULL, 0) > 0)
+	while (waitpid(-1, NULL, WNOHANG) > 0)
 		;
 }
 
