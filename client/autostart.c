@@ -98,8 +98,10 @@ static int arrange_descriptors(int report)
 		if (dup2(null, fd) < 0)
 			return -errno;
 	}
-	if (syscall(SYS_close_range, 4u, ~0u, 0u) < 0)
-		return -errno;
+	if (syscall(SYS_close_range, 4u, ~0u, 0u) < 0) {
+		for (int fd = (int)sysconf(_SC_OPEN_MAX) - 1; fd > 3; fd--)
+			close(fd); /* before kernel 5.9 */
+	}
 	return 0;
 }
 
@@ -155,8 +157,18 @@ static int fork_twice(int report, const char *program, const char *path)
 	return WIFEXITED(status) ? -WEXITSTATUS(status) : -ECHILD;
 }
 
-/* Starts it; *ret_pidfd becomes readable when it has ended (-1: nobody knows). */
-static int broker_spawn(const char *program, const char *path, int *ret_pidfd)
+/* The broker, nobody's child here. */
+struct started {
+	pid_t pid;
+	int pidfd; /* -1: this system has none */
+};
+
+static void started_deinit(struct started *s)
+{
+	s->pidfd = fd_close(s->pidfd);
+}
+
+static int broker_spawn(const char *program, const char *path, struct started *ret)
 {
 	_cleanup_(fd_closep) int read_end = -1, write_end = -1;
 	struct report report;
@@ -170,7 +182,6 @@ static int broker_spawn(const char *program, const char *path, int *ret_pidfd)
 	if (r < 0)
 		return err_pass(r);
 	write_end = fd_close(write_end);
-	*ret_pidfd = -1;
 	for (;;) {
 		ssize_t n = read(read_end, &report, sizeof(report));
 
@@ -180,8 +191,8 @@ static int broker_spawn(const char *program, const char *path, int *ret_pidfd)
 			return 0; /* executed */
 		if (report.error)
 			return -report.error;
-		*ret_pidfd = fd_close(*ret_pidfd);
-		*ret_pidfd = (int)syscall(SYS_pidfd_open, report.pid, 0);
+		ret->pid = report.pid;
+		ret->pidfd = (int)syscall(SYS_pidfd_open, report.pid, 0);
 	}
 }
 
@@ -211,21 +222,21 @@ static void drain(int fd)
 		;
 }
 
-/* Sleeps until something happened that makes another try worth while. True when the broker ended.
- */
-static bool wait_for_change(int changes, int pidfd, int64_t deadline_ms)
+/* Sleeps until something happened that makes another try worth while. True when the broker has
+ * ended; s is NULL when that is known already. */
+static bool wait_for_change(int changes, const struct started *s, int64_t deadline_ms)
 {
 	struct pollfd fds[] = { { .fd = changes, .events = POLLIN },
-				{ .fd = pidfd, .events = POLLIN } };
+				{ .fd = s ? s->pidfd : -1, .events = POLLIN } };
 	int left = clock_left(deadline_ms);
 
 	poll(fds, ARRAY_SIZE(fds), left < RETRY_MS ? left : RETRY_MS);
 	drain(changes);
-	return fds[1].revents != 0;
+	return s && (s->pidfd < 0 ? kill(s->pid, 0) < 0 : fds[1].revents != 0);
 }
 
-static int connect_when_ready(const struct place *p, int changes, int pidfd, int64_t deadline_ms,
-			      int *ret_fd, struct failure *failure)
+static int connect_when_ready(const struct place *p, int changes, const struct started *s,
+			      int64_t deadline_ms, int *ret_fd, struct failure *failure)
 {
 	bool ended = false;
 
@@ -237,7 +248,7 @@ static int connect_when_ready(const struct place *p, int changes, int pidfd, int
 			return r;
 		if (left == 0)
 			return ended ? -ECHILD : -ETIMEDOUT;
-		if (wait_for_change(changes, ended ? -1 : pidfd, deadline_ms)) {
+		if (wait_for_change(changes, ended ? NULL : s, deadline_ms)) {
 			ended = true;
 			if (deadline_ms > clock_ms() + LOSER_MS)
 				deadline_ms = clock_ms() + LOSER_MS;
@@ -248,7 +259,8 @@ static int connect_when_ready(const struct place *p, int changes, int pidfd, int
 int autostart_broker(const struct place *p, int64_t deadline_ms, int *ret_fd,
 		     struct failure *failure)
 {
-	_cleanup_(fd_closep) int changes = -1, pidfd = -1;
+	_cleanup_(started_deinit) struct started s = { .pidfd = -1 };
+	_cleanup_(fd_closep) int changes = -1;
 	char program[PATH_MAX];
 	int r = place_make(p, failure);
 
@@ -256,12 +268,12 @@ int autostart_broker(const struct place *p, int64_t deadline_ms, int *ret_fd,
 		return r;
 	broker_program(program);
 	changes = watch_directory(p->path);
-	r = broker_spawn(program, p->path, &pidfd);
+	r = broker_spawn(program, p->path, &s);
 	if (r < 0)
 		return failure_set(failure, r,
 				   "%s cannot be started: %s; install it, or set REDD_BROKER",
 				   program, err_name(r));
-	r = connect_when_ready(p, changes, pidfd, deadline_ms, ret_fd, failure);
+	r = connect_when_ready(p, changes, &s, deadline_ms, ret_fd, failure);
 	if (r == -ECHILD)
 		return failure_set(failure, -ECONNREFUSED,
 				   "the broker ended at once; run '%s --socket %s' to see why",
