@@ -1,6 +1,10 @@
 /* An errand is an opener sent out: a process like any other to keeper and forker, with a seqpacket
- * socket as descriptor 0. The request is put into the socket before the process is there; the answer
- * is read when it comes, or OPENER_TIMEOUT_MS are over and the opener is killed.
+ * socket as descriptor 0. The request is put into the socket before the process is there; the
+ *answer is read when it comes, or OPENER_TIMEOUT_MS are over and the opener is killed.
+ *
+ *	ASKING --answer, or none any more--> ANSWERED --its exit--> OVER
+ *
+ * So while there are errands there are openers: a service that ends waits for them.
  */
 #include "broker/errand.h"
 
@@ -18,16 +22,21 @@
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
 
+#define EXIT_MS	     1000 /* that an opener may take to end when it has answered or was killed */
+#define LEADER_PIDFD 3	  /* of an opener that looks for a tree */
+
+enum errand_state { ERRAND_ASKING, ERRAND_ANSWERED, ERRAND_OVER };
+
 struct errand {
 	struct process process;
+	enum errand_state state;
 	struct broker *broker;
-	struct list link; /* of the broker's openers */
+	struct list link; /* of the broker's errands */
 	struct alarm alarm;
 	uv_poll_t poll;
 	int fd;
 	errand_done done;
 	void *context;
-	bool is_over;
 };
 
 static void on_closed(uv_handle_t *handle)
@@ -35,39 +44,58 @@ static void on_closed(uv_handle_t *handle)
 	free(handle->data);
 }
 
-static void errand_finish(struct errand *o, const struct opener_reply *reply)
+static void errand_answer(struct errand *o, const struct opener_reply *reply)
 {
-	if (o->is_over)
+	if (o->state != ERRAND_ASKING)
 		return;
-	o->is_over = true;
+	o->state = ERRAND_ANSWERED;
+	uv_poll_stop(&o->poll);
+	if (alarm_set(&o->broker->alarms, &o->alarm, EXIT_MS) < 0)
+		process_signal(&o->process, SIGKILL); /* then it ends without it */
 	if (o->done)
 		o->done(o->context, reply);
+}
+
+static void errand_close(struct errand *o)
+{
+	if (o->state == ERRAND_OVER)
+		return;
+	errand_answer(o, NULL);
+	o->state = ERRAND_OVER;
 	alarm_stop(&o->broker->alarms, &o->alarm);
 	list_remove(&o->link);
-	process_deinit(&o->process); /* the keeper reaps it */
+	process_deinit(&o->process);
 	uv_close((uv_handle_t *)&o->poll, on_closed);
 	o->fd = fd_close(o->fd);
 }
 
-static void on_reply(uv_poll_t *poll, int status, int events)
+/* Takes the answer if it is there. */
+static void errand_receive(struct errand *o)
 {
-	struct errand *o = poll->data;
 	struct opener_reply reply;
-	ssize_t n = status < 0 ? -1 : recv(o->fd, &reply, sizeof(reply), MSG_DONTWAIT);
+	ssize_t n = recv(o->fd, &reply, sizeof(reply), MSG_DONTWAIT);
 
-	(void)events;
-	if (n < 0 && status == 0 && (errno == EAGAIN || errno == EINTR))
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	errand_finish(o, n == (ssize_t)sizeof(reply) && reply.n_pids <= SCAN_SURVIVORS_MAX ? &reply
+	errand_answer(o, n == (ssize_t)sizeof(reply) && reply.n_pids <= SCAN_SURVIVORS_MAX ? &reply
 											   : NULL);
 }
 
+static void on_reply(uv_poll_t *poll, int status, int events)
+{
+	(void)status, (void)events; /* receiving tells what is wrong */
+	errand_receive(poll->data);
+}
+
+/* One that is not there yet, or does not even die, is left to the keeper. */
 static void on_alarm(struct alarm *a)
 {
 	struct errand *o = container_of(a, struct errand, alarm);
 
-	process_signal(&o->process, SIGKILL);
-	errand_finish(o, NULL);
+	if (o->state == ERRAND_ASKING && process_signal(&o->process, SIGKILL) == 0)
+		errand_answer(o, NULL);
+	else
+		errand_close(o);
 }
 
 static void on_started(struct process *p)
@@ -78,12 +106,18 @@ static void on_started(struct process *p)
 static void on_failed(struct process *p, uint32_t stage, int error)
 {
 	(void)stage, (void)error;
-	errand_finish(container_of(p, struct errand, process), NULL);
+	errand_close(container_of(p, struct errand, process));
 }
 
+/* Its answer may still be unread. */
 static void on_exited(struct process *p, const struct link_exited *e)
 {
-	(void)p, (void)e; /* its socket says the same, behind its answer */
+	struct errand *o = container_of(p, struct errand, process);
+
+	(void)e;
+	if (o->state == ERRAND_ASKING)
+		errand_receive(o);
+	errand_close(o);
 }
 
 static void on_released(struct process *p, uint32_t hold)
@@ -98,7 +132,30 @@ static const struct process_events errand_process_events = {
 	.released = on_released,
 };
 
-static int errand_record(struct errand *o, const struct port_options *identity, int take_fd)
+static void record_identity(struct spawn_record *record, const struct port_options *identity)
+{
+	if (!identity->is_other_identity)
+		return;
+	record->head.flags |= LINK_SPAWN_IDS;
+	record->head.uid = identity->uid;
+	record->head.gid = identity->gid;
+	for (unsigned i = 0; i < identity->n_groups; i++)
+		spawn_record_group(record, identity->groups[i]);
+}
+
+/* The opener gets a duplicate; without one it can still find the tree by other signs. */
+static void record_leader(struct errand *o, struct spawn_record *record, int pidfd)
+{
+	uint32_t source;
+	int copy;
+
+	if (pidfd < 0 || fd_dup(pidfd, &copy) < 0)
+		return;
+	if (!process_add_child_fd(&o->process, copy, &source))
+		spawn_record_descriptor(record, LEADER_PIDFD, source);
+}
+
+static int errand_record(struct errand *o, const struct port *p, uint32_t verb, int take_fd)
 {
 	struct spawn_record record;
 	uint8_t *data;
@@ -118,15 +175,11 @@ static int errand_record(struct errand *o, const struct port_options *identity, 
 	spawn_record_descriptor(&record, 0, source);
 	spawn_record_descriptor(&record, 1, LINK_SOURCE_NULL);
 	spawn_record_descriptor(&record, 2, LINK_SOURCE_NULL);
+	if (verb == OPENER_TREE)
+		record_leader(o, &record, p->process.pidfd);
 	spawn_record_directory(&record, "/", 1);
-	if (identity->is_other_identity) {
-		record.head.flags |= LINK_SPAWN_IDS;
-		record.head.uid = identity->uid;
-		record.head.gid = identity->gid;
-		for (unsigned i = 0; i < identity->n_groups; i++)
-			spawn_record_group(&record, identity->groups[i]);
-	}
-	r = spawn_record_seal(&record, 1, &data, &size, &memfd);
+	record_identity(&record, &p->options);
+	r = spawn_record_seal(&record, (uint32_t)o->process.n_child_fds, &data, &size, &memfd);
 	spawn_record_deinit(&record);
 	if (r < 0)
 		return err_pass(r);
@@ -134,8 +187,7 @@ static int errand_record(struct errand *o, const struct port_options *identity, 
 	return 0;
 }
 
-static int errand_open(struct errand *o, const struct port_options *identity,
-		       const struct opener_request *request)
+static int errand_open(struct errand *o, const struct port *p, const struct opener_request *request)
 {
 	int pair[2], r;
 
@@ -148,7 +200,7 @@ static int errand_open(struct errand *o, const struct port_options *identity,
 		fd_close(pair[1]);
 		return err_errno();
 	}
-	r = errand_record(o, identity, pair[1]);
+	r = errand_record(o, p, request->verb, pair[1]);
 	if (r < 0)
 		return err_pass(r);
 	r = alarm_set(&o->broker->alarms, &o->alarm, OPENER_TIMEOUT_MS);
@@ -158,11 +210,11 @@ static int errand_open(struct errand *o, const struct port_options *identity,
 	return r < 0 ? err_begin(r) : 0;
 }
 
-int errand_start(struct broker *b, const struct port_options *identity,
-		 const struct opener_request *request, errand_done done, void *context,
-		 struct errand **ret)
+int errand_start(const struct port *p, const struct opener_request *request, errand_done done,
+		 void *context, struct errand **ret)
 {
 	struct errand *o = calloc(1, sizeof(*o));
+	struct broker *b = p->broker;
 	int r;
 
 	if (!o)
@@ -172,7 +224,7 @@ int errand_start(struct broker *b, const struct port_options *identity,
 	o->done = done;
 	o->context = context;
 	alarm_init(&o->alarm, on_alarm);
-	r = errand_open(o, identity, request);
+	r = errand_open(o, p, request);
 	if (r < 0) {
 		alarm_stop(&b->alarms, &o->alarm);
 		process_deinit(&o->process);
@@ -183,8 +235,7 @@ int errand_start(struct broker *b, const struct port_options *identity,
 	o->poll.data = o;
 	uv_poll_start(&o->poll, UV_READABLE, on_reply);
 	list_append(&b->errands, &o->link);
-	if (ret)
-		*ret = o;
+	*ret = o;
 	return 0;
 }
 
@@ -199,7 +250,7 @@ void errands_free(struct broker *b)
 
 	list_for_each_safe (o, next, &b->errands, link) {
 		o->done = NULL;
-		errand_finish(o, NULL);
+		errand_close(o);
 	}
 }
 

@@ -55,7 +55,8 @@ struct stream_output {
 	int sys_errno;
 	bool is_abandoned; /* bytes were left in the pipe ... */
 	uint64_t abandoned;
-	uint64_t active_ms; /* when it was last known not to be idle */
+	uint64_t active_ms;			  /* when it was last known not to be idle */
+	uint64_t given_up_device, given_up_inode; /* of a pipe that somebody still held; else 0 */
 	unsigned full_reads;
 	bool is_grown;
 };
@@ -134,6 +135,9 @@ uint64_t stream_checksum(const struct stream *s);
 
 /* A reader came, went or moved: a pipe that was held back may be read again. */
 void stream_readers_changed(struct stream *s);
+
+/* The stream is held back, and this reader is one that has to move first. */
+bool stream_is_held_by(const struct reader *r);
 
 /* Milliseconds that the output has been idle at now_ms; 0 while it is held back or has bytes. */
 uint64_t stream_idle_ms(struct stream *s, uint64_t now_ms);

@@ -18,8 +18,8 @@ void log_write(enum log_level level, const char *format, ...) __attribute__((for
 /* Lines lost because stderr did not take them. */
 uint64_t log_lost(void);
 
-/* Copies text so that it can be shown: all but printable ASCII, and backslashes, as \xNN, cut at size (which
- * includes the final NUL). Returns out. */
+/* Copies text so that it can be shown: all but printable ASCII, and backslashes, as \xNN, cut at
+ * size (which includes the final NUL). Returns out. */
 char *log_escape(char *out, size_t size, const void *text, size_t length);
 
 #define log_error(...)	 log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
