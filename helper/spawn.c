@@ -52,6 +52,7 @@ struct mapping {
 
 struct spawn_place {
 	struct spawn_place *next; /* idle or busy */
+	bool is_guarded;	  /* its guard page was made, when it was first used */
 	pid_t tid;		  /* the kernel clears it */
 	struct mapping blocks;	  /* of the memfd */
 	struct mapping pointers;  /* more than N_POINTERS */
@@ -125,12 +126,36 @@ bool spawner_collect(struct spawner *s)
 		*at = p->next;
 		place_give_back(s, p);
 	}
-	return s->idle != NULL;
+	return s->idle || s->n_used < SPAWN_PLACES;
 }
 
 static char *stack_of(struct spawn_place *p)
 {
 	return (char *)p - STACK_SIZE;
+}
+
+/* There is one (see spawner_collect()). */
+static struct spawn_place *place_take(struct spawner *s)
+{
+	struct spawn_place *p = s->idle;
+
+	if (p)
+		s->idle = p->next;
+	else
+		p = (struct spawn_place *)((char *)s->places + s->n_used++ * PLACE_SIZE +
+					   GUARD_SIZE + STACK_SIZE);
+	return p;
+}
+
+/* Only when it is needed: each guard makes a forker without shared memory slower to copy. */
+static int place_guard(struct spawn_place *p)
+{
+	if (p->is_guarded)
+		return 0;
+	if (mprotect(stack_of(p) - GUARD_SIZE, GUARD_SIZE, PROT_NONE) < 0)
+		return err_errno();
+	p->is_guarded = true;
+	return 0;
 }
 
 int spawner_init(struct spawner *s, bool is_plain)
@@ -146,13 +171,6 @@ int spawner_init(struct spawner *s, bool is_plain)
 	s->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (s->null_fd < 0)
 		return err_errno();
-	for (size_t i = SPAWN_PLACES; i-- > 0;) {
-		char *start = base + i * PLACE_SIZE;
-
-		if (mprotect(start, GUARD_SIZE, PROT_NONE) < 0)
-			return err_errno();
-		place_push(&s->idle, (struct spawn_place *)(start + GUARD_SIZE + STACK_SIZE));
-	}
 	return 0;
 }
 
@@ -273,6 +291,8 @@ static long clone_shared(struct spawn_place *p)
 {
 	int flags = CLONE_VM | CLONE_PARENT | CLONE_CHILD_CLEARTID | SIGCHLD, pid;
 
+	if (place_guard(p) < 0)
+		return -ENOMEM;
 	__atomic_store_n(&p->tid, -1, __ATOMIC_RELAXED);
 	pid = clone(child_run, stack_of(p) + STACK_SIZE, flags, &p->plan, NULL, NULL, &p->tid);
 	if (pid < 0) {
@@ -317,19 +337,18 @@ static void refuse(const struct spawn_place *p, const struct failure *f)
 
 int spawner_receive(struct spawner *s, int sock)
 {
-	struct spawn_place *p = s->idle;
+	struct spawn_place *p = place_take(s);
 	struct fdpass_info info;
 	struct failure f;
 	bool ok;
 	ssize_t n = fdpass_recv(sock, p->datagram, sizeof(p->datagram), MSG_DONTWAIT, p->fds,
 				LINK_FDS_MAX, &info);
 
-	if (n < 0)
-		return (int)n;
+	if (n <= 0 && !info.n_fds) {
+		place_push(&s->idle, p);
+		return n < 0 ? (int)n : -EPIPE;
+	}
 	p->n_fds = info.n_fds;
-	if (n == 0 && !info.n_fds)
-		return -EPIPE;
-	s->idle = p->next;
 	if (info.truncated)
 		ok = fails(&f, LINK_STAGE_CLONE, EMFILE);
 	else if (info.message_truncated || info.surplus)

@@ -16,6 +16,7 @@ struct spawn_place;
 struct spawner {
 	struct spawn_place *places; /* SPAWN_PLACES, mapped once */
 	struct spawn_place *idle;   /* the last one used is the first to be used again */
+	unsigned n_used;	    /* of places; those above were never used */
 	struct spawn_place *busy;
 	int null_fd;
 	bool is_plain; /* clone without CLONE_VM */
