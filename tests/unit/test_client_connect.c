@@ -14,9 +14,11 @@
 #include <unistd.h>
 
 #include "proto/base/fd.h"
+#include "proto/frame.h"
 #include "tests/lib/fake.h"
 #include "tests/lib/places.h"
 #include "tests/lib/random.h"
+#include "tests/lib/wire.h"
 
 TestSuite(client_connect, .timeout = 20);
 
@@ -296,6 +298,43 @@ Test(client_connect, random_bytes_never_do_more_than_end_the_connection)
 		fake_settle(&f);
 		fake_die(&f);
 		cr_assert_eq(fake_settle(&f), -ENOTCONN, "seed 42 round %d", round);
+		fake_close(&f);
+	}
+}
+
+/* What a broker could say, and the same with bytes changed, cut, repeated or put in between. */
+Test(client_connect, mutated_messages_never_do_more_than_end_the_connection)
+{
+	const uint64_t seed = 4711;
+	struct random rnd = { seed };
+
+	for (unsigned round = 0; round < place_rounds(2000); round++) {
+		struct redd_subscribe_options o = { .verify = true };
+		struct redd_subscription *s;
+		struct redd_port *port;
+		uint8_t prefix[FRAME_PREFIX_MAX];
+		struct buf body;
+		struct fake f;
+
+		fake_open(&f);
+		cr_assert_eq(redd_port_by_id(f.r, 1, &port), 0);
+		fake_subscribed(&f, 2, 1, 1, 1, 0);
+		cr_assert_eq(redd_subscribe(port, &o, &s), 0);
+		redd_list_start(f.r, NULL, NULL);
+		redd_wait_start(port, REDD_UNTIL_CLOSED, -1, NULL);
+		buf_init(&body, MIB(1));
+		wire_random(&body, &redd__v1__message__descriptor, &rnd);
+		if (random_chance(&rnd, 2))
+			wire_mutate(&body, &rnd);
+		if (buf_size(&body) < KIB(64)) {
+			fake_bytes(&f, prefix, frame_prefix(prefix, buf_size(&body)));
+			fake_bytes(&f, buf_head(&body), buf_size(&body));
+		}
+		buf_deinit(&body);
+		fake_settle(&f);
+		fake_die(&f);
+		cr_assert_eq(fake_settle(&f), -ENOTCONN, "seed %llu round %u",
+			     (unsigned long long)seed, round);
 		fake_close(&f);
 	}
 }
