@@ -1,222 +1,272 @@
-/* redd run -t: a program in a terminal of its own, behind ours; and ours is as it was afterwards,
- * whatever way it ends. */
+/* Terminals: output until the last process has left (P1, P3), the size and its changes, echo, the
+ * end of input by character, and what a raw terminal refuses (P9).
+ */
 #include <criterion/criterion.h>
-#include <poll.h>
-#include <pty.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/wait.h>
-#include <termios.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "tests/lib/places.h"
-#include "tests/lib/service.h"
+#include "tests/lib/scene.h"
 
-#define PATIENCE_MS 15000
+#define WAIT 30000
 
-static struct service service;
+static const struct redd_terminal screen = { .rows = 31, .columns = 97 };
 
-/* redd in a terminal: `fd` is the end where the user would sit. */
-static struct {
-	pid_t pid;
-	int fd;
-	struct termios before;
-	char text[65536];
-	size_t size;
-	int status;
-} t;
+TestSuite(terminal, .init = scene_begin, .fini = scene_end, .timeout = 60);
 
-static void set_up(void)
+static struct redd_port *spawn_prog(const char *prog)
 {
-	cr_assert_eq(service_start(&service, NULL), 0);
+	const char *const argv[] = { place_prog(prog), NULL };
+	const struct redd_spawn_options o = { .argv = argv, .terminal = &screen };
+
+	return scene_spawn(&o, &scene.c);
 }
 
-static void tear_down(void)
+static struct redd_port *spawn_shell(const char *command)
 {
-	if (t.fd > 0)
-		close(t.fd);
-	cr_assert_eq(service_stop(&service), 0);
+	const struct redd_spawn_options o = { .shell = command, .terminal = &screen };
+
+	return scene_spawn(&o, &scene.c);
 }
 
-TestSuite(terminal, .init = set_up, .fini = tear_down, .timeout = 60);
-
-static void start(const char *program, ...)
+static const char *text(void)
 {
-	const char *argv[24] = { "redd", "--socket", service.socket, "run", "-t", "--", program };
-	struct winsize size = { 30, 100, 0, 0 };
-	va_list args;
+	return collect_text(&scene.c, REDD_TERMINAL);
+}
 
-	va_start(args, program);
-	for (size_t n = 7; n < 23 && (argv[n] = va_arg(args, const char *)); n++)
-		;
-	va_end(args);
-	t.pid = forkpty(&t.fd, NULL, NULL, &size);
-	cr_assert_geq(t.pid, 0);
-	if (t.pid == 0) {
-		execv(place_program("redd"), (char *const *)argv);
-		_exit(99);
+/* Dispatches until that text has come. */
+static void wait_text(const char *part)
+{
+	int64_t deadline = scene_now_ms() + place_patience_ms(WAIT);
+
+	while (!strstr(text(), part)) {
+		cr_assert_eq(redd_run_once(scene.r, 1000), 0);
+		cr_assert_eq(scene.c.n_closed, 0, "it ended with \"%s\"", text());
+		cr_assert_lt(scene_now_ms(), deadline, "\"%s\" has no \"%s\"", text(), part);
 	}
-	cr_assert_eq(tcgetattr(t.fd, &t.before), 0);
 }
 
-static long long now_ms(void)
+static void wait_closed(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+	cr_assert_eq(collect_wait(&scene.c, scene.r, WAIT), 0);
+	cr_assert_str_eq(scene.c.wrong, "");
 }
 
-/* Reads what is shown; false at the end (a hung-up terminal reads as an error) or after too long.
- */
-static bool look(long long deadline)
+static void type(struct redd_port *port, const char *keys)
 {
-	struct pollfd p = { .fd = t.fd, .events = POLLIN };
-	ssize_t n;
-
-	if (poll(&p, 1, (int)(deadline - now_ms() > 0 ? deadline - now_ms() : 0)) <= 0)
-		return false;
-	n = read(t.fd, t.text + t.size, sizeof(t.text) - t.size - 1);
-	if (n <= 0)
-		return false;
-	t.size += (size_t)n;
-	t.text[t.size] = '\0';
-	return true;
+	cr_assert_eq(redd_write(port, keys, strlen(keys), NULL, NULL), 0, "%s",
+		     redd_last_error(scene.r)->message);
 }
 
-static void await(const char *text)
-{
-	long long deadline = now_ms() + place_patience_ms(PATIENCE_MS);
+/* --- output ---------------------------------------------------------------------------------- */
 
-	while (!strstr(t.text, text))
-		cr_assert(look(deadline), "'%s' did not come: %s", text, t.text);
+Test(terminal, P1_a_terminal_is_one_stream_of_both_outputs)
+{
+	struct redd_port *port = spawn_shell("echo out; echo err >&2; exit 4");
+
+	wait_closed();
+	cr_expect_str_eq(text(), "out\r\nerr\r\n");
+	cr_expect_eq(scene.c.n_streams, 1);
+	cr_expect_eq(collect_stream(&scene.c, REDD_TERMINAL)->end.cause, REDD_END_OF_FILE);
+	cr_expect_eq(collect_stream(&scene.c, REDD_TERMINAL)->end.total, 10);
+	cr_expect_eq(redd_exit_status(&scene.c.exit), 4);
+	scene_forget(port);
 }
 
-static void type(const char *text)
+Test(terminal, P3_output_is_whole_up_to_the_last_byte_before_all_have_left)
 {
-	cr_assert_eq(write(t.fd, text, strlen(text)), (ssize_t)strlen(text));
+	/* Many a time, as the loss of a terminal's last bytes is a matter of luck. */
+	for (unsigned i = 0; i < place_rounds(20); i++) {
+		const struct redd_spawn_options o = {
+			.shell = scene_text("stty raw; exec %s 100001", place_prog("pattern")),
+			.terminal = &screen
+		};
+		const struct collect_stream *s;
+		struct collect c;
+
+		collect_init(&c);
+		c.patterned = true;
+		cr_assert_eq(collect_run(&c, scene.r, &o, WAIT), 0);
+		s = collect_stream(&c, REDD_TERMINAL);
+		cr_expect_str_eq(c.wrong, "");
+		cr_expect_eq(s->end.total, 100001, "round %u: %llu", i,
+			     (unsigned long long)s->end.total);
+		cr_expect_eq(s->end.cause, REDD_END_OF_FILE);
+		collect_deinit(&c);
+	}
 }
 
-/* Waits for its end, and that the terminal is as it was. */
-static void finish(int status)
+Test(terminal, P5_a_terminal_goes_on_until_its_last_process_has_left)
 {
-	long long deadline = now_ms() + place_patience_ms(PATIENCE_MS);
-	struct termios after;
+	struct redd_port *port =
+		spawn_shell("trap '' HUP; (read x < /dev/tty; echo last) & exit 6");
 
-	while (look(deadline))
-		;
-	cr_assert_eq(waitpid(t.pid, &t.status, 0), t.pid);
-	cr_assert(WIFEXITED(t.status) && WEXITSTATUS(t.status) == status, "status %x: %s", t.status,
-		  t.text);
-	cr_assert_eq(tcgetattr(t.fd, &after), 0);
-	cr_assert_eq(after.c_lflag, t.before.c_lflag);
-	cr_assert_eq(after.c_iflag, t.before.c_iflag);
-	cr_assert_eq(after.c_oflag, t.before.c_oflag);
+	while (!scene.c.n_exited)
+		cr_assert_eq(redd_run_once(scene.r, place_patience_ms(WAIT)), 0);
+	cr_expect_eq(redd_exit_status(&scene.c.exit), 6);
+	wait_closed();
+	cr_expect(collect_stream(&scene.c, REDD_TERMINAL)->ended);
+	scene_forget(port);
 }
 
-Test(terminal, a_program_has_a_terminal_of_our_size)
+/* --- what the child sees --------------------------------------------------------------------- */
+
+Test(terminal, the_child_has_a_controlling_terminal_of_the_size_that_was_asked_for)
 {
-	start("sh", "-c", "tty; stty size; test -t 0 && test -t 1 && test -t 2 && echo all", NULL);
-	finish(0);
-	cr_assert_not_null(strstr(t.text, "/dev/pts/"));
-	cr_assert_not_null(strstr(t.text, "30 100\r\n"));
-	cr_assert_not_null(strstr(t.text, "all\r\n"));
+	struct redd_port *port = spawn_prog("tty");
+
+	wait_text("size 31 97");
+	cr_expect_not_null(strstr(text(), "tty yes yes yes"));
+	cr_expect_not_null(strstr(text(), "control yes"));
+	type(port, "\n");
+	wait_closed();
+	scene_forget(port);
 }
 
-Test(terminal, what_is_typed_goes_through_untouched)
+Test(terminal, a_size_that_was_not_asked_for_is_24_by_80)
 {
-	start("sh", "-c", "stty raw -echo; echo ready; head -c 6 | od -An -tx1", NULL);
-	await("ready");
-	type("\x03\x1a\x04\x11\x13\x1c");
-	finish(0);
-	cr_assert_not_null(strstr(t.text, "03 1a 04 11 13 1c"), "%s", t.text);
+	const char *const argv[] = { place_prog("tty"), NULL };
+	const struct redd_terminal none = { 0 };
+	const struct redd_spawn_options o = { .argv = argv, .terminal = &none };
+	struct redd_port *port = scene_spawn(&o, &scene.c);
+
+	wait_text("size 24 80");
+	type(port, "\n");
+	wait_closed();
+	scene_forget(port);
 }
 
-Test(terminal, interrupts_reach_the_program_and_not_us)
+Test(terminal, a_change_of_size_reaches_the_child_as_a_signal)
 {
-	start("sh", "-c",
-	      "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.02; done", NULL);
-	await("ready");
-	type("\x03");
-	finish(7);
-	cr_assert_not_null(strstr(t.text, "caught"));
+	struct redd_port *port = spawn_prog("tty");
+	struct redd_terminal size = { .rows = 50, .columns = 132 };
+
+	wait_text("size 31 97");
+	cr_assert_eq(redd_resize(port, &size), 0);
+	wait_text("size 50 132");
+	size = (struct redd_terminal){ .rows = 1, .columns = 65535 };
+	cr_assert_eq(redd_resize(port, &size), 0);
+	wait_text("size 1 65535");
+	type(port, "\n");
+	wait_closed();
+	scene_forget(port);
 }
 
-Test(terminal, an_interactive_shell_works)
+Test(terminal, a_port_without_terminal_has_no_size)
 {
-	start("sh", "-i", NULL);
-	type("echo $((6 * 7)).\r");
-	await("42.");
-	type("exit 3\r");
-	finish(3);
+	struct redd_port *port = scene_prog(NULL, "hang", NULL);
+	const struct redd_terminal size = { .rows = 1, .columns = 1 };
+
+	cr_assert_lt(redd_resize(port, &size), 0);
+	cr_assert_eq(redd_last_error(scene.r)->code, REDD_FAILED_PRECONDITION);
+	cr_assert_eq(redd_signal(port, SIGKILL, REDD_LEADER, NULL), 0);
+	scene_forget(port);
 }
 
-Test(terminal, a_new_size_of_ours_is_the_programs_too)
-{
-	struct winsize size = { 50, 120, 0, 0 };
+/* --- input ----------------------------------------------------------------------------------- */
 
-	start("sh", "-c",
-	      "trap 'stty size; exit 0' WINCH; echo ready; while :; do sleep 0.02; done", NULL);
-	await("ready");
-	cr_assert_eq(ioctl(t.fd, TIOCSWINSZ, &size), 0);
-	finish(0);
-	cr_assert_not_null(strstr(t.text, "50 120"));
+Test(terminal, P9_what_is_typed_is_echoed_and_read_line_by_line)
+{
+	struct redd_port *port = spawn_prog("cat");
+
+	type(port, "one");
+	wait_text("one");
+	type(port, "\x7f\x7f\x7ftwo\n"); /* erased, as a terminal does */
+	wait_text("two\r\ntwo\r\n");
+	cr_assert_eq(redd_close(port, REDD_STREAM_DEFAULT, NULL), 0);
+	wait_closed();
+	cr_expect_eq(redd_exit_status(&scene.c.exit), 0);
+	cr_expect_null(strstr(text(), "onetwo\r\n"));
+	scene_forget(port);
 }
 
-Test(terminal, it_is_restored_when_the_program_does_not_start)
+Test(terminal, P9_closing_a_terminal_sends_its_end_of_file)
 {
-	start("no-such-program-here", NULL);
-	finish(127);
+	struct redd_port *port = spawn_prog("cat");
+
+	type(port, "line\n");
+	cr_assert_eq(redd_close(port, REDD_TERMINAL, NULL), 0, "%s",
+		     redd_last_error(scene.r)->message);
+	wait_closed();
+	cr_expect_str_eq(text(), "line\r\nline\r\n");
+	cr_expect_eq(redd_exit_status(&scene.c.exit), 0);
+	scene_forget(port);
 }
 
-Test(terminal, it_is_restored_when_we_are_told_to_end)
+Test(terminal, P9_an_unfinished_line_is_delivered_before_the_end_of_file)
 {
-	start("sh", "-c", "echo ready; exec sleep 1000", NULL);
-	await("ready");
-	kill(t.pid, SIGTERM);
-	finish(128 + SIGTERM);
+	struct redd_port *port = spawn_prog("cat");
+
+	type(port, "half");
+	cr_assert_eq(redd_close(port, REDD_TERMINAL, NULL), 0);
+	wait_closed();
+	cr_expect_str_eq(text(), "halfhalf");
+	scene_forget(port);
 }
 
-Test(terminal, it_is_restored_when_the_broker_dies)
+Test(terminal, P9_a_raw_terminal_has_no_end_of_file_to_send)
 {
-	struct census now;
+	struct redd_port *port = spawn_shell("stty raw -echo; echo ready; exec cat");
 
-	start("sh", "-c", "echo ready; exec sleep 1000", NULL);
-	await("ready");
-	cr_assert_eq(census_take(service.pid, &now), 0);
-	kill(now.broker, SIGKILL);
-	finish(125);
-	cr_assert_not_null(strstr(t.text, "redd: "));
+	wait_text("ready");
+	cr_assert_eq(redd_close(port, REDD_TERMINAL, NULL), -ENOTTY);
+	cr_assert_eq(redd_last_error(scene.r)->code, REDD_FAILED_PRECONDITION);
+	cr_assert_neq(redd_last_error(scene.r)->message[0], '\0');
+	type(port, "still\n"); /* refused means: nothing was done */
+	wait_text("still\n");
+	cr_assert_eq(redd_signal(port, SIGKILL, REDD_LEADER, NULL), 0);
+	wait_closed();
+	scene_forget(port);
 }
 
-Test(terminal, stopping_gives_the_terminal_back_and_continuing_takes_it)
+Test(terminal, P9_a_raw_terminal_passes_every_byte)
 {
-	struct termios now;
-	int status;
+	struct redd_port *port = spawn_shell("stty raw -echo; echo ready; exec head -c 256");
+	struct redd_written written;
+	char all[256];
 
-	start("sh", "-c", "echo ready; read x; echo got $x", NULL);
-	await("ready");
-	kill(t.pid, SIGTSTP);
-	cr_assert_eq(waitpid(t.pid, &status, WUNTRACED), t.pid);
-	cr_assert(WIFSTOPPED(status));
-	cr_assert_eq(tcgetattr(t.fd, &now), 0);
-	cr_assert_eq(now.c_lflag, t.before.c_lflag, "a shell could not be used meanwhile");
-	kill(t.pid, SIGCONT);
-	type("on\r");
-	await("got on");
-	finish(0);
+	wait_text("ready");
+	for (int i = 0; i < 256; i++)
+		all[i] = (char)i;
+	cr_assert_eq(redd_write(port, all, sizeof(all), NULL, &written), 0);
+	cr_expect(written.exact);
+	wait_closed();
+	cr_assert_eq(collect_stream(&scene.c, REDD_TERMINAL)->size, 256 + strlen("ready\n"));
+	cr_expect_eq(memcmp(text() + strlen("ready\n"), all, sizeof(all)), 0);
+	scene_forget(port);
 }
 
-Test(terminal, without_a_terminal_of_ours_it_says_so)
+Test(terminal, P10_the_interrupt_key_reaches_the_foreground)
 {
-	char command[512];
+	struct redd_port *port = spawn_shell("trap 'echo caught; exit 7' INT; echo ready; "
+					     "while :; do sleep 1; done");
 
-	snprintf(command, sizeof(command),
-		 "%s --socket %s run -t true </dev/null 2>&1 | grep -q 'needs a terminal'",
-		 place_program("redd"), service.socket);
-	cr_assert_eq(system(command), 0);
+	wait_text("ready");
+	type(port, "\x03");
+	wait_closed();
+	cr_expect_not_null(strstr(text(), "caught"));
+	cr_expect_eq(redd_exit_status(&scene.c.exit), 7);
+	scene_forget(port);
+}
+
+Test(terminal, P9_what_a_canonical_terminal_does_to_a_line_is_told_to_be_uncertain)
+{
+	struct redd_port *port = spawn_shell("stty -echo; echo ready; cat >/dev/null");
+	struct redd_written written;
+	static char line[6000];
+
+	wait_text("ready");
+	memset(line, 'x', sizeof(line));
+	line[sizeof(line) - 1] = '\n';
+	cr_assert_eq(redd_write(port, "short\n", 6, NULL, &written), 0);
+	cr_expect_not(written.exact);
+	cr_assert_eq(redd_write(port, line, sizeof(line), NULL, &written), 0);
+	cr_expect_not(written.exact);
+	cr_expect_eq(written.offset, 6);
+	cr_expect_eq(written.size, sizeof(line));
+	cr_assert_eq(redd_signal(port, SIGKILL, REDD_TREE, NULL), 0);
+	wait_closed();
+	scene_forget(port);
 }
