@@ -41,18 +41,6 @@ pid_t census_parent(pid_t pid, char *ret_state)
 	return parent;
 }
 
-unsigned long long census_start(pid_t pid)
-{
-	char text[1024], *p;
-
-	if (proc_read(pid, "stat", text, sizeof(text)) <= 0)
-		return 0;
-	p = strrchr(text, ')');
-	for (int field = 2; p && field < 22; field++)
-		p = strchr(p + 1, ' ');
-	return p ? strtoull(p, NULL, 10) : 0;
-}
-
 static int is_log(int directory, const char *name)
 {
 	static const char log[] = "/memfd:redd-ring";
@@ -117,7 +105,63 @@ static int has_argument(pid_t pid, const char *word)
 	return 0;
 }
 
-static long resident_bytes(pid_t pid)
+pid_t census_child(pid_t parent, const char *word)
+{
+	char path[64];
+	pid_t pid, found = 0;
+	FILE *list;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)parent, (int)parent);
+	list = fopen(path, "re");
+	while (list && !found && fscanf(list, "%d", &pid) == 1)
+		if (has_argument(pid, word))
+			found = pid;
+	if (list)
+		fclose(list);
+	return found;
+}
+
+/* Field `number` of /proc/PID/stat, from 3 on. */
+static unsigned long long stat_field(pid_t pid, int number)
+{
+	char text[1024], *p;
+
+	if (proc_read(pid, "stat", text, sizeof(text)) <= 0)
+		return 0;
+	p = strrchr(text, ')');
+	for (int field = 2; p && field < number; field++)
+		p = strchr(p + 1, ' ');
+	return p ? strtoull(p, NULL, 10) : 0;
+}
+
+unsigned long long census_start(pid_t pid)
+{
+	return stat_field(pid, 22);
+}
+
+long census_cpu_ticks(pid_t pid)
+{
+	return (long)(stat_field(pid, 14) + stat_field(pid, 15));
+}
+
+long census_maps(pid_t pid)
+{
+	char path[64];
+	long n = 0;
+	FILE *maps;
+	int c;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	maps = fopen(path, "re");
+	if (!maps)
+		return -1;
+	while ((c = getc(maps)) != EOF)
+		n += c == '\n';
+	fclose(maps);
+	return n;
+}
+
+long census_rss(pid_t pid)
 {
 	char text[256];
 	long pages;
@@ -139,7 +183,7 @@ static void census_add(struct census *c, pid_t pid)
 	} else if (has_argument(pid, "redd-broker")) {
 		c->broker = pid;
 		c->broker_fds = census_fds(pid);
-		c->broker_rss = resident_bytes(pid);
+		c->broker_rss = census_rss(pid);
 	} else if (has_argument(pid, "forker")) {
 		c->forker = pid;
 		c->forker_fds = census_fds(pid);

@@ -31,6 +31,16 @@ const char *census_compare(const struct census *before, const struct census *aft
  * among them. */
 int census_children(pid_t parent, pid_t *pids, int max);
 
+/* The child of a process that has this word among its arguments ("forker", "redd-broker"); 0: none.
+ * Quick: looks at nobody else. */
+pid_t census_child(pid_t parent, const char *word);
+
+/* Resident memory in bytes, processor time that it took in clock ticks, and how many mappings it
+ * has; or -1. */
+long census_rss(pid_t pid);
+long census_cpu_ticks(pid_t pid);
+long census_maps(pid_t pid);
+
 /* Open descriptors of a process without those of logs, or -1. */
 int census_fds(pid_t pid);
 
