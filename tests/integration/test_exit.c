@@ -162,19 +162,31 @@ Test(exit, P4_the_events_answers_and_lists_tell_the_same_exit)
 	scene_forget(port);
 }
 
-Test(exit, P4_closed_comes_to_a_watcher_once_and_after_exited)
+static char lives[64];
+
+static void on_life(struct redd_watch *watch, const struct redd_life *life, void *user)
 {
-	struct redd_watch_options o = { .size = sizeof(o) };
+	static const char *const names[] = { "?", "started ", "exited ", "closed ", "forgotten " };
+
+	(void)watch, (void)user;
+	cr_assert_lt((unsigned)life->what, 5);
+	strcat(lives, names[life->what]);
+	if (life->what == REDD_LIFE_EXITED || life->what == REDD_LIFE_CLOSED)
+		cr_expect(life->has_exit && life->exit.code == 3);
+}
+
+Test(exit, P4_a_watcher_is_told_of_each_step_once_and_in_order)
+{
+	const struct redd_watch_options o = { .on_life = on_life };
 	struct redd_watch *watch;
-	struct redd_port *port;
 
 	cr_assert_eq(redd_watch(scene.r, &o, &watch), 0);
-	port = scene_shell("exit 3", &scene.c);
-	cr_assert_eq(collect_wait(&scene.c, scene.r, WAIT), 0);
-	cr_assert_str_eq(scene.c.wrong, "");
-	cr_assert_eq(scene.c.n_closed, 1);
+	scene_forget(scene_shell("exit 3", NULL));
+	while (!strstr(lives, "forgotten"))
+		cr_assert_eq(redd_run_once(scene.r, place_patience_ms(WAIT)), 0);
+	cr_assert_eq(redd_ping(scene.r), 0); /* nothing else is on its way */
+	cr_assert_str_eq(lives, "started exited closed forgotten ");
 	redd_watch_free(watch);
-	scene_forget(port);
 }
 
 static void wait_on_all_sides(struct redd_port *port, int n)

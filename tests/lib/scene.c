@@ -88,6 +88,16 @@ struct redd_port *scene_prog(struct collect *c, const char *prog, ...)
 	return scene_spawn(&(struct redd_spawn_options){ .argv = argv }, c);
 }
 
+struct redd_port *scene_steered(const char *command, struct collect *c)
+{
+	const struct redd_descriptor in = { .fd = 3, .kind = REDD_PIPE, .direction = REDD_INPUT };
+
+	return scene_spawn(&(struct redd_spawn_options){ .shell = command,
+							 .descriptors = &in,
+							 .n_descriptors = 1 },
+			   c);
+}
+
 void scene_subscribe(struct redd_port *port, struct collect *c)
 {
 	struct redd_subscription *s;

@@ -48,6 +48,11 @@ struct redd_port *scene_spawn(const struct redd_spawn_options *options, struct c
 struct redd_port *scene_shell(const char *command, struct collect *c);
 struct redd_port *scene_prog(struct collect *c, const char *prog, ...) __attribute__((sentinel));
 
+/* A command of the shell whose descriptor 3 is an input of the port: behind SCENE_WAIT in it the
+ * command goes on when that is closed (redd_close(port, 3, NULL)). */
+#define SCENE_WAIT "read x <&3 || :"
+struct redd_port *scene_steered(const char *command, struct collect *c);
+
 /* Subscribes with the collector's options. */
 void scene_subscribe(struct redd_port *port, struct collect *c);
 
