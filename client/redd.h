@@ -415,9 +415,10 @@ struct redd_call {
 	uint64_t request; /* set by the call: for redd_cancel() */
 };
 
-/* Connects without blocking (but for the start of a broker, where one must be started) and queues
- * Hello. Requests may be started at once and go out in the same packet; done is called when the
- * broker has answered Hello. Until then no frame may be longer than 64 KiB (-EMSGSIZE). */
+/* Connects and queues Hello without waiting for its answer. The connection itself may block, no
+ * longer than connect_timeout_ms: while the broker's backlog is full, or a broker is started.
+ * Requests may be started at once and go out in the same packet; done is called when the broker has
+ * answered Hello. Until then no frame may be longer than 64 KiB (-EMSGSIZE). */
 int redd_connect_start(struct redd *r, const struct redd_connect_options *options,
 		       struct redd_call *call);
 
