@@ -88,9 +88,10 @@ int dispatch_frame(struct conn *c, const uint8_t *frame, size_t size)
 	r = codec_unpack_request(&c->arena, frame, size, &request, &reason);
 	if (r < 0)
 		return err_pass(r);
-	if (r) {
+	if (r)
 		conn_leave(c, REPLY_INVALID_ARGUMENT, reason);
-		return 0;
-	}
-	return dispatch_request(c, request);
+	else
+		r = dispatch_request(c, request);
+	arena_reset(&c->arena, 0); /* what a large frame took is not kept for the next one */
+	return err_pass(MIN(r, 0));
 }
