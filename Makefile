@@ -155,10 +155,10 @@ layers:
 	@tests/lib/layers.sh
 
 format:
-	clang-format -i $(FORMAT_SRC)
+	@clang-format -i $(FORMAT_SRC)
 
 format-check:
-	clang-format --dry-run -Werror $(FORMAT_SRC)
+	@clang-format --dry-run -Werror $(FORMAT_SRC)
 
 tests: $(UNIT) $(INTEGRATION) $(PROGS) $(EXAMPLES) $(PRELOADS)
 

@@ -35,7 +35,7 @@ static uint32_t page_rounded_header_size(void)
 {
 	uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE);
 
-	return (sizeof(struct ring_header) + page - 1) / page * page;
+	return ((uint32_t)sizeof(struct ring_header) + page - 1) / page * page;
 }
 
 static int make_memfd(size_t size, int *ret_fd)
