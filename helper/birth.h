@@ -29,8 +29,8 @@ void birth_judge(const void *bytes, size_t size, struct birth_verdict *ret);
 /* Peeks (the records stay) and judges. What is no socket is FAILED {REQUEST, EPROTO}. */
 void birth_peek(int fd, struct birth_verdict *ret);
 
-/* Makes sure that no child can announce itself any more: one that has not done so ends without
- * having run anything. Then peeks. */
+/* Makes sure that nothing can be written any more: a child that has not come to its exec ends
+ * without having run anything, and one whose exec fails cannot say so. Then peeks. */
 void birth_cancel(int fd, struct birth_verdict *ret);
 
 #endif

@@ -61,7 +61,8 @@ static void adopt(struct keeper *k, struct heard *m, struct hold_slot *s)
 		judge_watch_birth(k, s);
 }
 
-/* No room: the spawn must not run, unless it does already: then its birth alone is held. */
+/* No room: the spawn must not run. A child that was born already will end instead of its exec,
+ * unless it has come to that: so its birth alone is held, and judged at its end like any other. */
 static void deposit_without_room(struct keeper *k, struct heard *m)
 {
 	struct link_deposit *d = &m->deposit;
@@ -77,6 +78,7 @@ static void deposit_without_room(struct keeper *k, struct heard *m)
 		d->n_holds = 1;
 		if (hold_deposit(k->hold, d, &birth, &s) == 0) {
 			m->fds[at] = -1;
+			s->is_cancelled = true;
 			judge_watch_birth(k, s);
 			return;
 		}

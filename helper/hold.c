@@ -284,6 +284,7 @@ int hold_deposit(struct hold *h, const struct link_deposit *m, const int *take_f
 	if (is_birth) {
 		s->id.attempt = m->id.attempt;
 		s->pid = 0;
+		s->is_cancelled = false;
 		hold_told(s); /* what was to be said of the attempt before */
 		hold_set_state(h, s, HOLD_STATE_AWAITING);
 	}

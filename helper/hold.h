@@ -51,8 +51,9 @@ struct hold_slot {
 	struct list telling;
 	struct list troubled; /* something could not be watched yet */
 	bool tells_verdict, tells_exit;
-	pid_t pid; /* 0: not known */
-	int pidfd; /* -1: none (yet, or any more) */
+	bool is_cancelled; /* there was no room for it, but it was born by then */
+	pid_t pid;	   /* 0: not known */
+	int pidfd;	   /* -1: none (yet, or any more) */
 	int64_t start_ns;
 	uint32_t stage; /* FAILED */
 	int32_t error;	/* FAILED */

@@ -156,27 +156,39 @@ static void failed_in_child(struct keeper *k, struct hold_slot *s, pid_t pid, ui
 	failed(k, s, stage, error);
 }
 
+static void died_before_exec(struct keeper *k, struct hold_slot *s, pid_t pid)
+{
+	if (s->is_cancelled)
+		failed_in_child(k, s, pid, LINK_STAGE_REQUEST, EMFILE);
+	else
+		failed_in_child(k, s, pid, LINK_STAGE_SETUP, EINTR);
+}
+
+/* Normally only a dead one is worth the look into /proc. One that was cancelled could not say that
+ * its exec failed, so it is looked at while it is still about to end, too. */
+static bool never_executed(const struct hold_slot *s, bool is_dead)
+{
+	return (is_dead || s->is_cancelled) && reap_never_executed(s->pid);
+}
+
 static void executing(struct keeper *k, struct hold_slot *s, const struct birth_verdict *v)
 {
 	struct link_exited exited;
+	int r;
 
 	s->pid = v->pid;
 	s->start_ns = v->start_ns;
 	pidmap_put(&k->hold->pids, s->pid, hold_index(k->hold, s));
-	switch (reap_look(s->pid, &exited)) {
-	case REAP_E_NONE:
+	r = reap_look(s->pid, &exited);
+	if (r == REAP_E_NONE) {
 		log_error("a birth names %d, which is no child", (int)s->pid);
 		pidmap_remove(&k->hold->pids, s->pid);
 		failed(k, s, LINK_STAGE_SETUP, ECHILD);
 		return;
-	case 0:
-		if (reap_never_executed(s->pid)) {
-			failed_in_child(k, s, s->pid, LINK_STAGE_SETUP, EINTR);
-			return;
-		}
-		break;
-	default:
-		break;
+	}
+	if (never_executed(s, r == 0)) {
+		died_before_exec(k, s, s->pid);
+		return;
 	}
 	hold_set_state(k->hold, s, HOLD_STATE_RUNNING);
 	running(k, s);
@@ -194,7 +206,7 @@ void judge_birth(struct keeper *k, struct hold_slot *s)
 		executing(k, s, &v);
 		break;
 	case BIRTH_VERDICT_BORN:
-		failed_in_child(k, s, v.pid, LINK_STAGE_SETUP, EINTR);
+		died_before_exec(k, s, v.pid);
 		break;
 	case BIRTH_VERDICT_FAILED:
 		if (v.pid)
