@@ -1,7 +1,5 @@
 /* Start: the keeper's messages bring the configuration, the sockets and what an earlier broker
- * left; at `ready` the listeners begin to accept. Stop: listeners first, then ports (SIGTERM, and
- * SIGKILL when the drain time is over), then a last word to the clients, then LINK_BYE to the
- * keeper, which ends the rest of the service.
+ * left; at `ready` the listeners begin to accept. How it stops is in stop.c.
  */
 #include "broker/broker.h"
 
@@ -27,8 +25,6 @@
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
 #include "proto/base/log.h"
-
-#define LEAVE_MS 200 /* for the last words to clients */
 
 static const int signal_numbers[] = { SIGTERM, SIGINT, SIGHUP };
 
@@ -150,7 +146,7 @@ static void on_idle(struct alarm *a)
 	struct broker *b = container_of(a, struct broker, idle);
 
 	if (broker_is_idle(b))
-		broker_shut_down(b, 0);
+		stop_begin(b, 0);
 }
 
 void broker_check_idle(struct broker *b)
@@ -159,82 +155,10 @@ void broker_check_idle(struct broker *b)
 		alarm_set(&b->alarms, &b->idle, b->settings.idle_exit_ms);
 }
 
-/* --- stopping -------------------------------------------------------------------------------- */
-
-static unsigned ports_alive(struct broker *b)
-{
-	unsigned n = 0;
-	struct port *p;
-
-	port_table_for_each(p, &b->ports) n += p->state != PORT_ENDED;
-	return n;
-}
-
-static void on_leave(struct alarm *a)
-{
-	struct broker *b = container_of(a, struct broker, drain);
-	struct link_bye m = { .head = { LINK_BYE, sizeof(m) }, .status = b->status };
-
-	b->state = BROKER_LEFT;
-	helper_link_send(&b->helper, &m, sizeof(m), NULL, 0);
-	uv_stop(&b->loop);
-}
-
-/* The clients are told, and get a moment to take it. */
-static void broker_leave(struct broker *b)
-{
-	struct conn *c, *next;
-
-	list_for_each_safe (c, next, &b->conns, link)
-		conn_leave(c, REPLY_UNAVAILABLE, "the service is shut down");
-	alarm_init(&b->drain, on_leave);
-	alarm_set(&b->alarms, &b->drain, list_is_empty(&b->conns) ? 0 : LEAVE_MS);
-}
-
-static void on_drain_end(struct alarm *a)
-{
-	struct broker *b = container_of(a, struct broker, drain);
-	struct port *p;
-
-	if (!ports_alive(b)) {
-		broker_leave(b);
-		return;
-	}
-	if (uv_now(&b->loop) < b->drain_end_ms) {
-		alarm_set(&b->alarms, a, MIN(b->drain_end_ms - uv_now(&b->loop), 20));
-		return;
-	}
-	if (b->drain_is_killing) {
-		port_table_for_each(p, &b->ports) port_abandon(p);
-		broker_leave(b);
-		return;
-	}
-	b->drain_is_killing = true;
-	b->drain_end_ms = uv_now(&b->loop) + OPENER_TIMEOUT_MS;
-	port_table_for_each(p, &b->ports) port_kill_tree(p);
-	alarm_set(&b->alarms, a, 20);
-}
-
-void broker_shut_down(struct broker *b, uint32_t drain_ms)
-{
-	struct port *p;
-
-	if (b->state == BROKER_DRAINING || b->state == BROKER_LEFT)
-		return;
-	b->state = BROKER_DRAINING;
-	while (b->n_listeners)
-		listener_free(TAKE(b->listeners[--b->n_listeners]));
-	alarm_stop(&b->alarms, &b->idle);
-	b->drain_end_ms = uv_now(&b->loop) + drain_ms;
-	port_table_for_each(p, &b->ports) if (drain_ms && p->state == PORT_RUNNING)
-		port_signal_tree(p, SIGTERM);
-	alarm_set(&b->alarms, &b->drain, 0);
-}
-
 static void on_signal(uv_signal_t *handle, int number)
 {
 	(void)number;
-	broker_shut_down(handle->data, SHUTDOWN_DRAIN_MS);
+	stop_begin(handle->data, SHUTDOWN_DRAIN_MS);
 }
 
 /* --- life ------------------------------------------------------------------------------------ */
@@ -249,7 +173,7 @@ static void broker_blank(struct broker *b)
 	list_init(&b->ended_ports);
 	alarm_init(&b->beat, on_beat);
 	alarm_init(&b->idle, on_idle);
-	alarm_init(&b->drain, on_drain_end);
+	stop_init(&b->stop);
 	buf_init(&b->small, KIB(16));
 	b->config_fd = -1;
 	b->keeper_pid = getppid();
@@ -326,7 +250,7 @@ static void broker_deinit(struct broker *b)
 	inherit_free(b);
 	errands_free(b);
 	alarm_stop(&b->alarms, &b->beat);
-	alarm_stop(&b->alarms, &b->drain);
+	alarm_stop(&b->alarms, &b->stop.alarm);
 	for (size_t i = 0; i < ARRAY_SIZE(b->signals); i++)
 		uv_close((uv_handle_t *)&b->signals[i], NULL);
 	helper_link_close(&b->helper);

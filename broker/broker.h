@@ -20,6 +20,7 @@
 #include "broker/quota.h"
 #include "broker/ring_pool.h"
 #include "broker/settings.h"
+#include "broker/stop.h"
 #include "broker/turn.h"
 #include "proto/base/buf.h"
 #include "proto/base/list.h"
@@ -60,7 +61,8 @@ struct broker {
 	unsigned n_grown_pipes;
 	uint64_t last_cookie;
 	struct broker_counters counters;
-	struct alarm beat, idle, drain;
+	struct alarm beat, idle;
+	struct stop stop;
 	uv_signal_t signals[3];
 	struct buf small; /* for conn_send.c: messages of one batch */
 	uint8_t instance[INSTANCE_ID_SIZE];
@@ -77,17 +79,11 @@ struct broker {
 	unsigned n_locks;
 	int listener_fds[LISTENERS_MAX]; /* until `ready` */
 	unsigned n_listener_fds;
-	uint64_t drain_end_ms;
-	bool drain_is_killing;
 	int status; /* what the service exits with */
 };
 
 /* Runs until the service is over. keeper_fd is owned. Returns the exit status. */
 int broker_run(int keeper_fd);
-
-/* Begins to end it: no new connections and spawns, SIGTERM for every port, SIGKILL after drain_ms.
- */
-void broker_shut_down(struct broker *b, uint32_t drain_ms);
 
 /* Something that makes the broker busy has gone. */
 void broker_check_idle(struct broker *b);
@@ -95,8 +91,8 @@ void broker_check_idle(struct broker *b);
 /* "REDD_PORT=<instance>.<id>": what stands in the environment of a port's processes. */
 void broker_mark(const struct broker *b, uint64_t port, char ret[64]);
 
-/* An unexpected failure that leaves nothing to go on with: ends this process at once and gives nothing
- * back, so that the keeper's next broker finds all that there was. */
+/* An unexpected failure that leaves nothing to go on with: ends this process at once and gives
+ * nothing back, so that the keeper's next broker finds all that there was. */
 void broker_fail(struct broker *b, int error);
 
 #endif

@@ -1,7 +1,11 @@
 /* A client's connection.
  *
  *	GREETING --Hello--> OPEN --error, shutdown--> LEAVING --Bye is sent--> CLOSED
- *	     `---------------- hung up at any time ----------------------------^
+ *	     |               |                                                  ^
+ *	     |               `--shutdown(2) by the client--> SILENT --all said--|
+ *	     `---------------- hung up at any time -----------------------------'
+ *
+ * A SILENT client will ask no more, but reads on: it gets its answers and events.
  *
  *	conn.c         its life, and who it is
  *	conn_read.c    bytes and descriptors -> frames -> dispatch
@@ -31,7 +35,7 @@ struct broker;
 struct session;
 struct subscription;
 
-enum conn_state { CONN_GREETING, CONN_OPEN, CONN_LEAVING, CONN_CLOSED };
+enum conn_state { CONN_GREETING, CONN_OPEN, CONN_SILENT, CONN_LEAVING, CONN_CLOSED };
 
 /* The rest of a frame that the socket took only a part of: bytes of our own first, then bytes that
  * still lie in a log. A log that is about to overwrite them has them copied first. */
@@ -110,6 +114,9 @@ void conn_leave(struct conn *c, int code, const char *sentence);
 /* An unexpected failure of this connection: logged, then closed. */
 void conn_fail(struct conn *c, int error);
 
+/* The client has said its last word, or is gone altogether. */
+void conn_hear_end(struct conn *c);
+
 void conn_watch(struct conn *c);
 
 struct subscription *conn_subscription(const struct conn *c, uint64_t id);
@@ -131,6 +138,9 @@ bool conn_take_fds(struct conn *c, int *ret_fds, size_t n);
 /* Something may be there to be sent: looked at in this turn. */
 void conn_wake(struct conn *c);
 void conn_flush(struct job *job);
+
+/* All that there was to say has gone: nothing waits on either lane. */
+bool conn_has_told(const struct conn *c);
 
 /* The socket takes bytes again. */
 void conn_writable(struct conn *c);

@@ -9,17 +9,14 @@
 struct broker;
 struct errand;
 struct port;
-struct port_options;
 
-/* reply is NULL when there is none: the opener failed or took too long. The opener is over then. */
+/* reply is NULL when there is none: the opener failed or took too long. */
 typedef void (*errand_done)(void *context, const struct opener_reply *reply);
 
-/* Asks. `identity` says as whom (that of a port's child). done may be NULL. *ret (may be NULL) is
- * for errand_cancel() until done is called. 0 or a negative errno; done is not called from within.
- */
-int errand_start(struct broker *b, const struct port_options *identity,
-		 const struct opener_request *request, errand_done done, void *context,
-		 struct errand **ret);
+/* Asks, as whom the port's child is. *ret is for errand_cancel() until done is called; done may be
+ * NULL. 0 or a negative errno; done is not called from within. */
+int errand_start(const struct port *p, const struct opener_request *request, errand_done done,
+		 void *context, struct errand **ret);
 
 /* The answer is not wanted any more; the opener itself goes on. */
 void errand_cancel(struct errand *o);

@@ -1,6 +1,10 @@
 /* Owns its streams, process and alarms. What happens comes from three sides: the process (started,
  * failed, exited), the streams (moved, ended, closed) and the alarms; what may have been the last
  * thing calls port_check(), the only place that moves a port on to ENDED and away.
+ *
+ *	port.c           its life, and what a successor of the broker has to know
+ *	port_signal.c    signals, and what sends them: time limit, lost owner, shutdown
+ *	port_drain.c     from the leader's exit to the end
  */
 #include "broker/port.h"
 
@@ -49,7 +53,6 @@ void port_set_state(struct port *p, enum port_state state)
 /* --- life ------------------------------------------------------------------------------------ */
 
 static void on_phase(struct alarm *a);
-static void on_orphan(struct alarm *a);
 static const struct process_events port_process_events;
 
 void port_options_deinit(struct port_options *o)
@@ -75,7 +78,22 @@ static void port_blank(struct port *p, struct broker *b, const struct principal 
 	list_init(&p->subscriptions);
 	list_init(&p->pendings);
 	alarm_init(&p->phase, on_phase);
-	alarm_init(&p->orphan, on_orphan);
+	alarm_init(&p->timeout, port_on_timeout);
+	alarm_init(&p->orphan, port_on_orphan);
+}
+
+/* An id of which both places are free: the port table's, and the helper's, where errands have some
+ * too. */
+static int port_take_id(struct port *p)
+{
+	for (unsigned i = 0; i < PORTS_MAX; i++) {
+		p->id = port_table_next_id(&p->broker->ports);
+		if (!p->id)
+			break;
+		if (!process_init(&p->process, &p->broker->helper, &port_process_events, p->id))
+			return 0;
+	}
+	return PORT_E_FULL;
 }
 
 int port_new(struct port **ret, struct broker *b, const struct principal *owner,
@@ -95,9 +113,9 @@ int port_new(struct port **ret, struct broker *b, const struct principal *owner,
 		return PORT_E_QUOTA;
 	}
 	do
-		p->id = port_table_next_id(&b->ports);
-	while (!p->id && port_evict(b, NULL));
-	if (!p->id || process_init(&p->process, &b->helper, &port_process_events, p->id)) {
+		r = port_take_id(p);
+	while (r && port_evict(b, NULL));
+	if (r) {
 		port_free(p);
 		return PORT_E_FULL;
 	}
@@ -116,7 +134,10 @@ void port_free(struct port *p)
 		errand_cancel(TAKE(p->errand));
 	if (p->killer)
 		errand_cancel(TAKE(p->killer));
+	if (p->signaller)
+		errand_cancel(TAKE(p->signaller));
 	alarm_stop(&b->alarms, &p->phase);
+	alarm_stop(&b->alarms, &p->timeout);
 	alarm_stop(&b->alarms, &p->orphan);
 	list_remove(&p->session_link);
 	list_remove(&p->ended_link);
@@ -179,6 +200,7 @@ struct quota_account *port_account(struct port *p)
 
 void port_forget(struct port *p)
 {
+	struct broker *b = p->broker;
 	struct subscription *s, *next;
 
 	port_set_state(p, PORT_GONE);
@@ -186,6 +208,7 @@ void port_forget(struct port *p)
 		subscription_leave_port(s);
 	p->events->gone(p);
 	port_free(p);
+	broker_check_idle(b);
 }
 
 void port_save(struct port *p)
@@ -204,7 +227,6 @@ void port_save(struct port *p)
 static void on_started(struct process *process)
 {
 	struct port *p = container_of(process, struct port, process);
-	bool is_orphaned = p->is_orphaned;
 
 	port_set_state(p, PORT_RUNNING);
 	p->exit.start_ns = process->start_ns;
@@ -212,11 +234,14 @@ static void on_started(struct process *process)
 	for (unsigned i = 0; i < p->n_streams; i++)
 		stream_start(p->streams[i]);
 	if (p->options.timeout_ms)
-		alarm_set(&p->broker->alarms, &p->phase, p->options.timeout_ms);
+		alarm_set(&p->broker->alarms, &p->timeout, p->options.timeout_ms);
 	port_save(p);
 	p->events->started(p);
-	if (is_orphaned) /* its client went before it was there */
+	/* What happened before it was there. */
+	if (p->is_orphaned)
 		port_orphan(p);
+	if (p->broker->state == BROKER_DRAINING)
+		stop_port(p->broker, p);
 }
 
 static void on_failed(struct process *process, uint32_t stage, int error)
@@ -228,8 +253,6 @@ static void on_failed(struct process *process, uint32_t stage, int error)
 	port_forget(p);
 }
 
-static void port_set_drain(struct port *p);
-
 static void on_exited(struct process *process, const struct link_exited *e)
 {
 	struct port *p = container_of(process, struct port, process);
@@ -239,7 +262,8 @@ static void on_exited(struct process *process, const struct link_exited *e)
 	p->has_exited = true;
 	p->exited_ms = uv_now(&p->broker->loop);
 	p->broker->counters.exited++;
-	alarm_stop(&p->broker->alarms, &p->phase);
+	if (!p->timed_out) /* else the rest of the tree has its grace still */
+		alarm_stop(&p->broker->alarms, &p->timeout);
 	port_set_state(p, PORT_DRAINING);
 	port_save(p);
 	for (unsigned i = 0; i < p->n_streams; i++)
@@ -265,218 +289,7 @@ static const struct process_events port_process_events = {
 	.released = on_released,
 };
 
-/* --- signals --------------------------------------------------------------------------------- */
-
-int port_signal_leader(struct port *p, int signal)
-{
-	return p->has_exited ? -ESRCH : process_signal(&p->process, signal);
-}
-
-int port_signal_group(struct port *p, int signal)
-{
-	return process_signal_group(&p->process, signal);
-}
-
-void port_signal_tree(struct port *p, int signal)
-{
-	struct opener_request request;
-
-	errand_tree_request(p, signal, &request);
-	if (errand_start(p->broker, &p->options, &request, NULL, NULL, NULL) < 0)
-		log_warning("port %llu: its tree cannot be signalled", (unsigned long long)p->id);
-}
-
-/* What can be reached without looking around; also where nobody could look. */
-static void on_killed(void *context, const struct opener_reply *reply)
-{
-	struct port *p = context;
-
-	(void)reply;
-	p->killer = NULL;
-	port_signal_leader(p, SIGKILL);
-	port_signal_group(p, SIGKILL);
-}
-
-/* The opener goes first: who is left without its parents is harder to find. */
-void port_kill_tree(struct port *p)
-{
-	struct opener_request request;
-
-	if ((p->state != PORT_RUNNING && p->state != PORT_DRAINING) || p->killer)
-		return;
-	errand_tree_request(p, SIGKILL, &request);
-	if (errand_start(p->broker, &p->options, &request, on_killed, p, &p->killer) < 0)
-		on_killed(p, NULL);
-}
-
-/* --- drain ----------------------------------------------------------------------------------- */
-
-static bool output_is_open(const struct stream *s)
-{
-	return s->out.is_there && !s->out.is_ended;
-}
-
-/* Milliseconds until the drain has to look again; 0: the stream is over now, for *ret_cause. */
-static uint64_t drain_wait(struct port *p, struct stream *s, uint64_t now,
-			   enum stream_cause *ret_cause)
-{
-	const struct port_options *o = &p->options;
-	uint64_t wait = UINT64_MAX, since = now - p->exited_ms, idle;
-
-	if (o->drain_limit_ms != DRAIN_NEVER_MS) {
-		*ret_cause = STREAM_LIMIT;
-		if (since >= o->drain_limit_ms)
-			return 0;
-		wait = o->drain_limit_ms - since;
-	}
-	if (o->drain_ms != DRAIN_NEVER_MS) {
-		idle = stream_idle_ms(s, now);
-		if (idle >= o->drain_ms) {
-			*ret_cause = STREAM_IDLE;
-			return 0;
-		}
-		wait = MIN(wait, o->drain_ms - idle);
-	}
-	return wait;
-}
-
-static void on_holders(void *context, const struct opener_reply *reply)
-{
-	struct port *p = context;
-
-	p->errand = NULL;
-	p->asks_holders = false;
-	if (reply) {
-		p->n_holders = MIN(reply->n_pids, HOLDERS_MAX);
-		memcpy(p->holders, reply->pids, p->n_holders * sizeof(p->holders[0]));
-	}
-	port_check(p);
-}
-
-static void port_ask_holders(struct port *p, struct opener_request *request)
-{
-	if (!request->n_inodes)
-		return;
-	p->asks_holders = true;
-	if (errand_start(p->broker, &p->options, request, on_holders, p, &p->errand) < 0)
-		p->asks_holders = false; /* then Closed names nobody */
-}
-
-static void holders_note(struct opener_request *request, const struct stream *s)
-{
-	struct stat st;
-
-	if (s->kind != STREAM_IS_PIPE || s->fd < 0 || fstat(s->fd, &st) < 0 ||
-	    request->n_inodes == ARRAY_SIZE(request->inodes))
-		return;
-	request->inodes[request->n_inodes].device = st.st_dev;
-	request->inodes[request->n_inodes++].inode = st.st_ino;
-}
-
-/* Ends what has been idle for long enough, and sets the alarm for the next look. */
-static void port_drain(struct port *p)
-{
-	uint64_t now = uv_now(&p->broker->loop), wait = UINT64_MAX, one;
-	struct opener_request request;
-	enum stream_cause cause = STREAM_IDLE;
-
-	errand_holders_request(p, &request);
-	for (unsigned i = 0; i < p->n_streams; i++) {
-		if (!output_is_open(p->streams[i]))
-			continue;
-		one = drain_wait(p, p->streams[i], now, &cause);
-		if (one) {
-			wait = MIN(wait, one);
-			continue;
-		}
-		holders_note(&request, p->streams[i]);
-		stream_end_output(p->streams[i], cause, 0);
-	}
-	if (wait != UINT64_MAX)
-		alarm_set(&p->broker->alarms, &p->phase, wait);
-	port_ask_holders(p, &request);
-	port_check(p);
-}
-
-static void port_set_drain(struct port *p)
-{
-	uint64_t wait = MIN(p->options.drain_ms, p->options.drain_limit_ms);
-
-	for (unsigned i = 0; i < p->n_streams; i++)
-		if (output_is_open(p->streams[i]) && wait != DRAIN_NEVER_MS) {
-			alarm_set(&p->broker->alarms, &p->phase, wait);
-			return;
-		}
-}
-
-void port_abandon(struct port *p)
-{
-	for (unsigned i = 0; i < p->n_streams; i++) {
-		stream_end_output(p->streams[i], STREAM_BROKER_STOPPED, 0);
-		stream_fail_input(p->streams[i], -ECANCELED);
-	}
-}
-
-/* --- alarms ---------------------------------------------------------------------------------- */
-
-static void port_time_out(struct port *p)
-{
-	if (p->timed_out) {
-		port_kill_tree(p);
-		return;
-	}
-	p->timed_out = true;
-	port_signal_leader(p, p->options.timeout_signal);
-	port_signal_tree(p, p->options.timeout_signal);
-	alarm_set(&p->broker->alarms, &p->phase, p->options.timeout_grace_ms);
-}
-
-static void on_phase(struct alarm *a)
-{
-	struct port *p = container_of(a, struct port, phase);
-
-	if (p->state == PORT_RUNNING)
-		port_time_out(p);
-	else if (p->state == PORT_DRAINING)
-		port_drain(p);
-	else
-		port_check(p);
-}
-
-static void on_orphan(struct alarm *a)
-{
-	struct port *p = container_of(a, struct port, orphan);
-
-	if (p->is_in_grace) {
-		p->is_in_grace = false;
-		port_orphan(p);
-	} else {
-		port_kill_tree(p);
-	}
-}
-
-void port_orphan(struct port *p)
-{
-	p->is_orphaned = true;
-	if (p->state == PORT_ENDED || p->state == PORT_GONE)
-		return;
-	switch (p->options.orphan) {
-	case PORT_ORPHAN_KEEP:
-		return;
-	case PORT_ORPHAN_KEEP_FOR:
-		alarm_set(&p->broker->alarms, &p->orphan, p->options.orphan_ms);
-		return;
-	case PORT_ORPHAN_CLOSE_INPUT:
-		for (unsigned i = 0; i < p->n_streams; i++)
-			if (p->streams[i]->in.is_there &&
-			    !input_push_close(&p->streams[i]->in.queue, NULL, NULL))
-				stream_write(p->streams[i]);
-		return;
-	case PORT_ORPHAN_KILL:
-		port_kill_tree(p);
-		return;
-	}
-}
+/* --- a successor's --------------------------------------------------------------------------- */
 
 /* What is left of a time that began at the start. */
 static uint64_t port_time_left(const struct port *p, uint32_t total_ms)
@@ -512,27 +325,12 @@ void port_resume(struct port *p, enum port_state state, struct session *session)
 	if (state == PORT_DRAINING)
 		port_set_drain(p);
 	else if (p->options.timeout_ms)
-		alarm_set(alarms, &p->phase, port_time_left(p, p->options.timeout_ms));
+		alarm_set(alarms, &p->timeout, port_time_left(p, p->options.timeout_ms));
 	port_save(p);
 	port_check(p);
 }
 
-void port_come_back(struct port *p)
-{
-	p->is_in_grace = false;
-	alarm_stop(&p->broker->alarms, &p->orphan);
-	p->is_orphaned = false;
-}
-
 /* --- the end --------------------------------------------------------------------------------- */
-
-static bool port_outputs_are_over(const struct port *p)
-{
-	for (unsigned i = 0; i < p->n_streams; i++)
-		if (output_is_open(p->streams[i]))
-			return false;
-	return true;
-}
 
 static void port_close(struct port *p)
 {
@@ -560,9 +358,19 @@ bool port_evict(struct broker *b, const struct quota_account *account)
 	return false;
 }
 
+static void on_phase(struct alarm *a)
+{
+	struct port *p = container_of(a, struct port, phase);
+
+	if (p->state == PORT_DRAINING)
+		port_drain(p);
+	else
+		port_check(p);
+}
+
 void port_check(struct port *p)
 {
-	if (p->state == PORT_DRAINING && port_outputs_are_over(p) && !p->asks_holders)
+	if (p->state == PORT_DRAINING && port_outputs_are_over(p) && !port_asks_holders(p))
 		port_close(p);
 	/* A blocking subscription was promised every byte: the log waits for it. */
 	if (p->state == PORT_ENDED && !alarm_is_set(&p->phase) && !subscriptions_need(p))

@@ -95,13 +95,16 @@ struct port {
 	struct list pendings; /* requests that wait for something of this port */
 	struct exit_record exit;
 	uint64_t digest; /* of the request, when it has a token */
-	bool has_exited, timed_out, is_killed_by_timeout;
+	bool has_exited, timed_out;
 	int32_t holders[HOLDERS_MAX];
 	uint32_t n_holders;
-	bool asks_holders;     /* an opener looks for them; Closed waits for it */
-	struct errand *errand; /* that looks for them */
-	struct errand *killer; /* that is on its way to kill the tree */
-	struct alarm phase;    /* timeout and grace, then drain, then retention */
+	bool has_asked_holders;
+	struct errand *errand;	  /* that looks for them; Closed waits for it */
+	struct errand *killer;	  /* that is on its way to kill the tree */
+	struct errand *signaller; /* the same with tree_signal */
+	int tree_signal;
+	struct alarm timeout; /* time limit, then grace */
+	struct alarm phase;   /* drain, then retention */
 	struct alarm orphan;
 	uint64_t exited_ms;	       /* loop time */
 	struct quota_account *account; /* the owner's uid's; a reference */
@@ -140,29 +143,10 @@ void port_save(struct port *p);
 void port_set_state(struct port *p, enum port_state state);
 const char *port_state_name(enum port_state state);
 
-/* 0, or a negative errno; -ESRCH when the leader (the group) has ended. */
-int port_signal_leader(struct port *p, int signal);
-int port_signal_group(struct port *p, int signal);
-
-/* SIGKILL to the whole tree; leader and group get it too where nobody could look for the tree. */
-void port_kill_tree(struct port *p);
-
-/* The same with another signal, without an answer. */
-void port_signal_tree(struct port *p, int signal);
-
-/* Its owner's session is not connected any more: does what was agreed on. */
-void port_orphan(struct port *p);
-
 /* Goes on as `state` (not STARTING) after an earlier broker's death; `session` may be NULL. What
  * was agreed on for the end of its session is done when that does not come back within
  * RECONNECT_GRACE_MS. */
 void port_resume(struct port *p, enum port_state state, struct session *session);
-
-/* The session is connected again: what was to come later is called off. */
-void port_come_back(struct port *p);
-
-/* Ends every output now (the service is shut down). */
-void port_abandon(struct port *p);
 
 /* Looks whether the port can be closed; after anything that may have been the last thing. */
 void port_check(struct port *p);
@@ -174,5 +158,46 @@ bool port_evict(struct broker *b, const struct quota_account *account);
 /* Gives the port up with its log and status, and frees it; what its subscriptions have not been
  * told they will not be. */
 void port_forget(struct port *p);
+
+/* --- port_signal.c --------------------------------------------------------------------------- */
+
+/* 0, or a negative errno; -ESRCH when the leader (the group) has ended. */
+int port_signal_leader(struct port *p, int signal);
+int port_signal_group(struct port *p, int signal);
+
+/* To the whole tree, without an answer; to the group where nobody could look for the tree. */
+void port_signal_tree(struct port *p, int signal);
+
+/* SIGKILL to the whole tree, and to the group as well. Not while STARTING. */
+void port_kill_tree(struct port *p);
+
+/* Its owner's session is not connected any more: does what was agreed on, or will when it runs. */
+void port_orphan(struct port *p);
+
+/* The session is connected again: what was to come later is called off. */
+void port_come_back(struct port *p);
+
+/* Gives up a spawn of which nothing was handed over yet: it fails with ESHUTDOWN, and the port is
+ * gone. False: it is too late for that. */
+bool port_cancel(struct port *p);
+
+/* Ends every stream now (the service is shut down). */
+void port_abandon(struct port *p);
+
+void port_on_timeout(struct alarm *a);
+void port_on_orphan(struct alarm *a);
+
+/* --- port_drain.c ---------------------------------------------------------------------------- */
+
+bool port_outputs_are_over(const struct port *p);
+
+/* The leader has ended: sets the alarm for the first look. */
+void port_set_drain(struct port *p);
+
+/* Ends what has been idle for long enough, and sets the alarm for the next look. */
+void port_drain(struct port *p);
+
+/* Who holds what was given up is being looked for; asked for once. port_check() follows. */
+bool port_asks_holders(struct port *p);
 
 #endif

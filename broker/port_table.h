@@ -40,12 +40,11 @@ struct port *port_table_by_name(const struct port_table *t, const struct princip
 struct port *port_table_by_token(const struct port_table *t, const struct principal *owner,
 				 const void *token, size_t size);
 
-/* The port with the lowest id above `id`, or NULL: for_each in the order of ids, which also bears
- * that ports go meanwhile. Looks at `window` ids from last_id back at most, all that can be there.
- */
+/* The port with the lowest id above `id`, or NULL. */
 struct port *port_table_after(const struct port_table *t, uint64_t id);
 
+/* In the order of ids. Ports may go meanwhile, p too. */
 #define port_table_for_each(p, t) \
-	for (p = port_table_after((t), 0); p; p = port_table_after((t), p->id))
+	for (uint64_t after_ = 0; (p = port_table_after((t), after_)) && (after_ = p->id, 1);)
 
 #endif

@@ -136,6 +136,8 @@ static bool cancel_item(struct pending *p, struct input_item **item)
 /* A Write with a close goes as a whole or not at all. */
 static bool cancel_input(struct pending *p)
 {
+	if (p->item && p->item == p->stream->in.closing)
+		return false;
 	if (p->tells_written && p->size && !p->data)
 		return false;
 	return cancel_item(p, &p->data) && cancel_item(p, &p->item);
@@ -183,6 +185,6 @@ int req_shutdown(struct conn *c, const Redd__V1__Request *request)
 		return 0;
 	}
 	reply_done(c, request->id);
-	broker_shut_down(c->broker, drain_ms);
+	stop_begin(c->broker, drain_ms);
 	return 0;
 }

@@ -113,7 +113,7 @@ static void signal_tree(struct conn *c, struct port *p, uint64_t request, int si
 	if (!pending)
 		return;
 	errand_tree_request(p, signal, &o);
-	r = errand_start(c->broker, &p->options, &o, on_tree, pending, &pending->errand);
+	r = errand_start(p, &o, on_tree, pending, &pending->errand);
 	if (r < 0) {
 		pending_free(pending);
 		reply_error(c, request, REPLY_UNAVAILABLE, -r,

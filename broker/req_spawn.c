@@ -101,6 +101,8 @@ static enum reply_code code_of_errno(int error)
 	case ENOSPC:
 	case ETOOMANYREFS:
 		return REPLY_RESOURCE_EXHAUSTED;
+	case ESHUTDOWN:
+		return REPLY_UNAVAILABLE;
 	case EINVAL:
 	case E2BIG:
 	case ENAMETOOLONG:

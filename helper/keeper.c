@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #include "helper/raw.h"
+#include "helper/reap.h"
 #include "helper/signals.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
@@ -29,6 +31,7 @@
 
 #define EVENTS_A_TURN 64
 #define SWEEP_MS      50
+#define PARTING_MS    200
 #define FDS_RESERVE   (64u + 2u * LINK_FDS_MAX) /* our own, and room for messages that come */
 #define FDS_MAX	      (1u << 20)
 
@@ -250,6 +253,24 @@ static void turn(struct keeper *k)
 	tell_pump(k);
 }
 
+/* What was signalled last may still be on its way out, or lie dead for the next sweep: it ends with
+ * us, not in somebody else's care. */
+static void wait_for_the_dying(struct keeper *k)
+{
+	int64_t until = keeper_now_ms() + PARTING_MS;
+	struct pollfd signals = { .fd = k->signal_fd, .events = POLLIN };
+	pid_t pid;
+	int r;
+
+	while ((r = reap_look_any(&pid)) != REAP_E_NONE && keeper_now_ms() < until) {
+		on_signal(k); /* what comes from here on is news */
+		if (r == 0)
+			reap_release(pid);
+		else if (reap_look_any(&pid) == REAP_E_ALIVE)
+			poll(&signals, 1, (int)MAX(until - keeper_now_ms(), (int64_t)0));
+	}
+}
+
 /* --- start -------------------------------------------------------------------------------------
  */
 
@@ -347,6 +368,7 @@ int keeper_main(int config_fd)
 	tell_pump(&k);
 	while (!is_over(&k))
 		turn(&k);
+	wait_for_the_dying(&k);
 	keeper_config_unlink(&k.config);
 	keeper_deinit(&k);
 	return k.status;

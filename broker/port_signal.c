@@ -1,0 +1,164 @@
+/* Signals to a port: to the leader and its group at once, through the pidfd; to the tree by an
+ * opener, which is the only one to signal then, so that nobody gets a signal twice. Where nobody
+ * could be sent, or found nothing out in time, leader and group get it after all.
+ *
+ * And what sends them: the time limit, the end of the owner's session, the service's shutdown. None
+ * of them acts on a port that is still STARTING: port.c asks again when it runs.
+ */
+#include "broker/port.h"
+
+#include <errno.h>
+#include <signal.h>
+
+#include "broker/broker.h"
+#include "broker/errand.h"
+#include "proto/base/log.h"
+
+int port_signal_leader(struct port *p, int signal)
+{
+	return p->has_exited ? -ESRCH : process_signal(&p->process, signal);
+}
+
+int port_signal_group(struct port *p, int signal)
+{
+	return process_signal_group(&p->process, signal);
+}
+
+/* --- the tree -------------------------------------------------------------------------------- */
+
+/* The leader is in its group; alone it is signalled where the kernel knows no groups (before 6.9).
+ */
+static void signal_without_looking(struct port *p, int signal)
+{
+	if (port_signal_group(p, signal) < 0)
+		port_signal_leader(p, signal);
+}
+
+static void on_signalled(void *context, const struct opener_reply *reply)
+{
+	struct port *p = context;
+
+	p->signaller = NULL;
+	if (!reply)
+		signal_without_looking(p, p->tree_signal);
+}
+
+void port_signal_tree(struct port *p, int signal)
+{
+	struct opener_request request;
+
+	if (p->signaller)
+		return; /* one is on its way already */
+	p->tree_signal = signal;
+	errand_tree_request(p, signal, &request);
+	if (errand_start(p, &request, on_signalled, p, &p->signaller) < 0)
+		on_signalled(p, NULL);
+}
+
+/* To leader and group it is no harm to be killed twice. */
+static void on_killed(void *context, const struct opener_reply *reply)
+{
+	struct port *p = context;
+
+	(void)reply;
+	p->killer = NULL;
+	signal_without_looking(p, SIGKILL);
+}
+
+/* The opener goes first: who is left without its parents is harder to find. */
+void port_kill_tree(struct port *p)
+{
+	struct opener_request request;
+
+	if (p->state == PORT_STARTING || p->state == PORT_GONE || p->killer)
+		return;
+	errand_tree_request(p, SIGKILL, &request);
+	if (errand_start(p, &request, on_killed, p, &p->killer) < 0)
+		on_killed(p, NULL);
+}
+
+/* --- time limit ------------------------------------------------------------------------------ */
+
+/* Rings when the time is up, and again when the grace is, for what is left of the tree by then,
+ * whether the leader still is or not. */
+void port_on_timeout(struct alarm *a)
+{
+	struct port *p = container_of(a, struct port, timeout);
+
+	if (p->timed_out) {
+		port_kill_tree(p);
+		return;
+	}
+	p->timed_out = true;
+	port_signal_tree(p, p->options.timeout_signal);
+	alarm_set(&p->broker->alarms, &p->timeout, p->options.timeout_grace_ms);
+}
+
+/* --- without an owner ------------------------------------------------------------------------ */
+
+void port_on_orphan(struct alarm *a)
+{
+	struct port *p = container_of(a, struct port, orphan);
+
+	if (p->is_in_grace) {
+		p->is_in_grace = false;
+		port_orphan(p);
+	} else {
+		port_kill_tree(p);
+	}
+}
+
+static void port_close_inputs(struct port *p)
+{
+	for (unsigned i = 0; i < p->n_streams; i++)
+		if (p->streams[i]->in.is_there &&
+		    !input_push_close(&p->streams[i]->in.queue, NULL, NULL))
+			stream_write(p->streams[i]);
+}
+
+void port_orphan(struct port *p)
+{
+	p->is_orphaned = true;
+	if (p->state != PORT_RUNNING && p->state != PORT_DRAINING)
+		return;
+	switch (p->options.orphan) {
+	case PORT_ORPHAN_KEEP:
+		return;
+	case PORT_ORPHAN_KEEP_FOR:
+		alarm_set(&p->broker->alarms, &p->orphan, p->options.orphan_ms);
+		return;
+	case PORT_ORPHAN_CLOSE_INPUT:
+		port_close_inputs(p);
+		return;
+	case PORT_ORPHAN_KILL:
+		port_kill_tree(p);
+		return;
+	}
+}
+
+void port_come_back(struct port *p)
+{
+	p->is_in_grace = false;
+	alarm_stop(&p->broker->alarms, &p->orphan);
+	p->is_orphaned = false;
+}
+
+/* --- shutdown -------------------------------------------------------------------------------- */
+
+bool port_cancel(struct port *p)
+{
+	if (p->state != PORT_STARTING || p->process.state != PROCESS_WAITING)
+		return false;
+	process_on_failed(&p->process, LINK_STAGE_REQUEST, ESHUTDOWN);
+	return true;
+}
+
+void port_abandon(struct port *p)
+{
+	if (p->state == PORT_STARTING)
+		return; /* its descriptors are still to be handed over */
+	for (unsigned i = 0; i < p->n_streams; i++) {
+		stream_end_output(p->streams[i], STREAM_BROKER_STOPPED, 0);
+		stream_fail_input(p->streams[i], -ECANCELED);
+	}
+}
