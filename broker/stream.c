@@ -82,12 +82,16 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	struct stream *s = poll->data;
 	int mask = s->mask;
 
-	if (status < 0) /* an error condition: reading and writing tell which */
+	if (status < 0) { /* an error condition: reading and writing tell which */
 		events = UV_READABLE | UV_WRITABLE;
+		s->mask = 0; /* libuv has stopped the handle */
+	}
 	if (events & mask & UV_WRITABLE)
 		stream_write(s);
 	if (s->fd >= 0 && (events & mask & UV_READABLE))
 		stream_read(s);
+	if (status < 0)
+		stream_watch(s);
 }
 
 int stream_poll(struct stream *s)

@@ -126,8 +126,11 @@ static ssize_t stream_probe(struct stream *s)
 	if (n <= 0)
 		return n < 0 ? -errno : 0;
 	r = s->out.ring ? 0 : stream_make_ring(s);
-	if (r < 0)
+	if (r < 0) {
+		s->out.is_abandoned = true;
+		s->out.abandoned = (uint64_t)n;
 		return r;
+	}
 	ring_write(s->out.ring, probe, (size_t)n);
 	return n;
 }
@@ -154,12 +157,20 @@ static size_t stream_share(const struct stream *s, uint64_t room)
 	return (size_t)MIN(share, room);
 }
 
+/* EIO: the last process left a terminal (pty(7)). ECONNRESET: the child's end of a socket was
+ * closed with bytes unread in it; it comes behind all that the child wrote. */
+static bool is_end_of_file(const struct stream *s, ssize_t n)
+{
+	return n == 0 || (n == -EIO && s->kind == STREAM_IS_TERMINAL) ||
+	       (n == -ECONNRESET && s->kind == STREAM_IS_SOCKET);
+}
+
 static void stream_hold(struct stream *s)
 {
 	s->out.is_held = true;
 	stream_watch(s);
 	s->broker->counters.held++;
-	subscriptions_note_held(s);
+	subscriptions_look(s);
 }
 
 void stream_read(struct stream *s)
@@ -183,7 +194,7 @@ void stream_read(struct stream *s)
 	if (n > 0) {
 		stream_grow_pipe(s, (size_t)n);
 		stream_took(s, (size_t)n);
-	} else if (n == 0 || n == -EIO) { /* EIO: the last process left a terminal (pty(7)) */
+	} else if (is_end_of_file(s, n)) {
 		stream_end_output(s, STREAM_END_OF_FILE, 0);
 	} else if (n != -EAGAIN && n != -EINTR) {
 		log_warning("port %llu stream %u: %s", (unsigned long long)s->port->id, s->number,
@@ -192,19 +203,34 @@ void stream_read(struct stream *s)
 	}
 }
 
-void stream_end_output(struct stream *s, enum stream_cause cause, int sys_errno)
+static void stream_count_abandoned(struct stream *s, enum stream_cause cause)
 {
 	int waiting = 0;
 
-	if (!s->out.is_there || s->out.is_ended)
-		return;
-	if (cause != STREAM_END_OF_FILE && s->fd >= 0 && ioctl(s->fd, FIONREAD, &waiting) == 0 &&
-	    waiting > 0) {
+	if (s->fd >= 0 && ioctl(s->fd, FIONREAD, &waiting) == 0 && waiting > 0) {
 		s->out.is_abandoned = true;
-		s->out.abandoned = (uint64_t)waiting;
+		s->out.abandoned += (uint64_t)waiting;
 	}
 	if (cause == STREAM_READ_ERROR || cause == STREAM_LIMIT)
 		s->out.is_abandoned = true;
+}
+
+/* The keeper's duplicate goes too: a process that lives learns that nobody reads any more, instead
+ * of writing into a pipe until that is full. */
+static void stream_let_go(struct stream *s)
+{
+	if (s->fd < 0 && s->is_started)
+		process_release(&s->port->process, LINK_HOLD(HOLD_OUTPUT, s->number));
+}
+
+void stream_end_output(struct stream *s, enum stream_cause cause, int sys_errno)
+{
+	bool was_held = s->out.is_held;
+
+	if (!s->out.is_there || s->out.is_ended)
+		return;
+	if (cause != STREAM_END_OF_FILE)
+		stream_count_abandoned(s, cause);
 	if (s->out.is_grown)
 		s->broker->n_grown_pipes--;
 	s->out.is_grown = false;
@@ -214,20 +240,38 @@ void stream_end_output(struct stream *s, enum stream_cause cause, int sys_errno)
 	s->out.sys_errno = sys_errno;
 	port_save(s->port);
 	stream_close_unused(s);
+	if (cause == STREAM_READ_ERROR)
+		stream_let_go(s);
+	if (was_held)
+		subscriptions_look(s);
 	s->port->events->stream.moved(s);
 	s->port->events->stream.out_ended(s);
 }
 
+/* --- held back ------------------------------------------------------------------------------- */
+
+/* What an output that is held back waits for: not for every byte. */
+static uint64_t stream_room_wanted(const struct stream *s)
+{
+	return MIN(s->out.log_size / 4, KIB(64));
+}
+
+bool stream_is_held_by(const struct reader *r)
+{
+	const struct stream *s = r->stream;
+
+	return s->out.is_held &&
+	       cursor_room(&r->cursor, stream_total(s), s->out.log_size) < stream_room_wanted(s);
+}
+
 void stream_readers_changed(struct stream *s)
 {
-	uint32_t size = s->out.log_size;
-
-	/* Not for every byte: a quarter of the log, or all that there is to read, at a time. */
-	if (!s->out.is_held || stream_room(s) < MIN(size / 4, KIB(64)))
+	if (!s->out.is_held || stream_room(s) < stream_room_wanted(s))
 		return;
 	s->out.is_held = false;
 	s->out.active_ms = uv_now(&s->broker->loop);
 	stream_watch(s);
+	subscriptions_look(s);
 }
 
 uint64_t stream_idle_ms(struct stream *s, uint64_t now_ms)

@@ -82,16 +82,38 @@ static int reader_init(struct reader *r, struct subscription *s, struct stream *
 	return 0;
 }
 
+/* Starts its stall time when it begins to hold a stream back, and stops it when it does not any
+ * more. */
+static void subscription_look(struct subscription *s)
+{
+	bool is_blocking = false;
+
+	for (unsigned i = 0; i < s->n_readers; i++)
+		is_blocking |= stream_is_held_by(&s->readers[i]);
+	if (is_blocking == s->is_blocking)
+		return;
+	s->is_blocking = is_blocking;
+	if (!is_blocking)
+		alarm_stop(&s->conn->broker->alarms, &s->stall);
+	else if (s->stall_ms)
+		alarm_set(&s->conn->broker->alarms, &s->stall, s->stall_ms);
+}
+
+static void subscription_readers_changed(struct subscription *s)
+{
+	for (unsigned i = 0; i < s->n_readers; i++)
+		stream_readers_changed(s->readers[i].stream);
+	subscription_look(s);
+}
+
 static void on_stall(struct alarm *a)
 {
 	struct subscription *s = container_of(a, struct subscription, stall);
 
 	s->overflow = CURSOR_MAY_DROP;
-	for (unsigned i = 0; i < s->n_readers; i++) {
+	for (unsigned i = 0; i < s->n_readers; i++)
 		cursor_stall(&s->readers[i].cursor);
-		stream_readers_changed(s->readers[i].stream);
-	}
-	subscription_set_blocking(s, false);
+	subscription_readers_changed(s);
 }
 
 static struct subscription *subscription_blank(struct conn *conn, struct port *port,
@@ -125,6 +147,8 @@ static void subscription_link(struct subscription *s)
 		list_append(&s->readers[i].stream->out.readers, &s->readers[i].link);
 	if (s->port->has_exited)
 		list_append(&s->conn->exits, &s->exit_link);
+	subscription_readers_changed(
+		s); /* one that waited for any reader, or for this one to move */
 	subscription_wake(s);
 }
 
@@ -158,19 +182,27 @@ int subscription_new(struct subscription **ret, struct conn *conn, struct port *
 	return 0;
 }
 
+/* It reads nothing any more, and so holds nothing back. */
 static void subscription_unread(struct subscription *s)
 {
-	for (; s->n_readers; s->n_readers--) {
-		struct reader *r = &s->readers[s->n_readers - 1];
+	while (s->n_readers) {
+		struct reader *r = &s->readers[--s->n_readers];
 
 		list_remove(&r->link);
 		stream_readers_changed(r->stream);
 	}
+	subscription_look(s);
+}
+
+static void subscription_stop(struct subscription *s, enum subscription_cause cause)
+{
+	s->state = SUBSCRIPTION_ENDING;
+	s->cause = cause;
+	subscription_unread(s);
 }
 
 void subscription_leave_port(struct subscription *s)
 {
-	subscription_set_blocking(s, false);
 	subscription_unread(s);
 	list_remove(&s->port_link);
 	s->port = NULL;
@@ -181,8 +213,6 @@ void subscription_free(struct subscription *s)
 {
 	struct port *port = s->port;
 
-	if (port)
-		subscription_set_blocking(s, false);
 	subscription_unread(s);
 	list_remove(&s->conn_link);
 	list_remove(&s->port_link);
@@ -199,8 +229,7 @@ void subscription_end(struct subscription *s, enum subscription_cause cause)
 {
 	if (s->state == SUBSCRIPTION_ENDING)
 		return;
-	s->state = SUBSCRIPTION_ENDING;
-	s->cause = cause;
+	subscription_stop(s, cause);
 	subscription_wake(s);
 }
 
@@ -243,8 +272,7 @@ void subscription_next(struct subscription *s, struct bulk *ret)
 		if (!reader_next(r, &s->credit, &ret->step))
 			continue;
 		if (ret->step.what == CURSOR_CANCEL) {
-			s->state = SUBSCRIPTION_ENDING;
-			s->cause = SUBSCRIPTION_TOO_SLOW;
+			subscription_stop(s, SUBSCRIPTION_TOO_SLOW);
 			break;
 		}
 		ret->what = BULK_STEP;
@@ -279,32 +307,17 @@ void subscription_undo(struct subscription *s, const struct bulk *bulk,
 void subscription_moved(struct subscription *s, struct reader *reader)
 {
 	stream_readers_changed(reader->stream);
-	if (s->is_blocking && !reader->stream->out.is_held)
-		subscription_set_blocking(s, false);
-	else if (s->is_blocking && s->stall_ms)
-		alarm_set(&s->port->broker->alarms, &s->stall, s->stall_ms); /* progress */
+	if (!s->is_blocking)
+		return;
+	subscription_look(s);
+	if (s->is_blocking && s->stall_ms) /* progress */
+		alarm_set(&s->conn->broker->alarms, &s->stall, s->stall_ms);
 }
 
 void subscription_give_credit(struct subscription *s, uint64_t bytes)
 {
 	credit_add(&s->credit, bytes);
 	subscription_wake(s);
-}
-
-void subscription_set_blocking(struct subscription *s, bool is_blocking)
-{
-	struct alarms *alarms = &s->port->broker->alarms;
-
-	if (is_blocking == s->is_blocking)
-		return;
-	s->is_blocking = is_blocking;
-	if (is_blocking) {
-		s->blocking_since_ms = uv_now(&s->port->broker->loop);
-		if (s->stall_ms)
-			alarm_set(alarms, &s->stall, s->stall_ms);
-	} else {
-		alarm_stop(alarms, &s->stall);
-	}
 }
 
 uint64_t subscription_lag(const struct subscription *s)
@@ -326,12 +339,10 @@ bool subscriptions_need(const struct port *port)
 	return false;
 }
 
-void subscriptions_note_held(struct stream *stream)
+void subscriptions_look(struct stream *stream)
 {
-	uint64_t head = stream_total(stream);
 	struct reader *r;
 
 	list_for_each (r, &stream->out.readers, link)
-		if (cursor_holds(&r->cursor, head, stream->out.log_size))
-			subscription_set_blocking(r->subscription, true);
+		subscription_look(r->subscription);
 }

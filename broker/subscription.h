@@ -58,7 +58,6 @@ struct subscription {
 	struct quota_charge charge;
 	uint32_t stall_ms;
 	struct alarm stall;
-	uint64_t blocking_since_ms;
 	bool is_blocking;
 	unsigned turn; /* the reader that is asked first next time */
 	unsigned n_readers;
@@ -108,9 +107,6 @@ void subscription_moved(struct subscription *s, struct reader *reader);
 
 void subscription_give_credit(struct subscription *s, uint64_t bytes);
 
-/* It holds its stream back just now (or not any more): starts and stops its stall time. */
-void subscription_set_blocking(struct subscription *s, bool is_blocking);
-
 uint64_t subscription_lag(const struct subscription *s);
 
 /* The port is about to go: its logs are not touched any more, Closed follows. */
@@ -119,7 +115,7 @@ void subscription_leave_port(struct subscription *s);
 /* A blocking subscription of the port has not been told everything yet. */
 bool subscriptions_need(const struct port *port);
 
-/* The stream is held back just now: finds out by whom. */
-void subscriptions_note_held(struct stream *stream);
+/* The stream is held back, or not any more: finds out by whom. */
+void subscriptions_look(struct stream *stream);
 
 #endif
