@@ -1,6 +1,7 @@
 #include "broker/conn.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -27,6 +28,10 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 		conn_close(c); /* reset by the peer */
 		return;
 	}
+	if (events & UV_PRIORITIZED) {
+		conn_close(c); /* all that a SILENT one is watched for: it hung up */
+		return;
+	}
 	if (events & UV_WRITABLE)
 		conn_writable(c);
 	if (c->state != CONN_CLOSED && events & UV_READABLE)
@@ -49,6 +54,8 @@ void conn_watch(struct conn *c)
 		mask |= UV_READABLE;
 	if (c->is_choked)
 		mask |= UV_WRITABLE;
+	if (c->state == CONN_SILENT)
+		mask |= UV_PRIORITIZED; /* never comes; its hanging up comes with it */
 	if (mask == c->mask)
 		return;
 	c->mask = mask;
@@ -234,6 +241,19 @@ void conn_close(struct conn *c)
 	if (session)
 		session_detach(session);
 	broker_check_idle(c->broker);
+}
+
+void conn_hear_end(struct conn *c)
+{
+	struct pollfd p = { .fd = c->fd };
+
+	if (c->state != CONN_OPEN || poll(&p, 1, 0) < 0 || (p.revents & (POLLHUP | POLLERR))) {
+		conn_close(c);
+		return;
+	}
+	c->state = CONN_SILENT;
+	conn_watch(c);
+	conn_wake(c);
 }
 
 void conn_leave(struct conn *c, int code, const char *sentence)

@@ -127,8 +127,12 @@ void conn_read(struct conn *c)
 	n = fdpass_recv(c->fd, space, CONN_READ_SIZE, MSG_DONTWAIT, fds, ARRAY_SIZE(fds), &info);
 	if (n == -EAGAIN || n == -EINTR)
 		return;
-	if (n <= 0) {
-		conn_close(c); /* hung up */
+	if (n < 0) {
+		conn_close(c); /* reset */
+		return;
+	}
+	if (n == 0) {
+		conn_hear_end(c);
 		return;
 	}
 	buf_commit(&c->in, (size_t)n);

@@ -215,7 +215,7 @@ static int batch_fill(struct conn *c, struct batch *b, size_t budget)
 
 	if (r < 0)
 		return err_pass(r);
-	while (c->state == CONN_OPEN && b->n < BATCH && b->size < budget &&
+	while (c->state != CONN_LEAVING && b->n < BATCH && b->size < budget &&
 	       !list_is_empty(&c->ready)) {
 		r = batch_take(c, b);
 		if (r < 0)
@@ -336,6 +336,13 @@ static int conn_send(struct conn *c, struct batch *b)
 	}
 }
 
+/* It asks no more, and nothing of what it asked is still to come. */
+static bool conn_is_done(const struct conn *c)
+{
+	return c->state == CONN_SILENT && list_is_empty(&c->pendings) &&
+	       list_is_empty(&c->subscriptions) && list_is_empty(&c->watches);
+}
+
 void conn_flush(struct job *job)
 {
 	struct conn *c = container_of(job, struct conn, flush);
@@ -352,11 +359,17 @@ void conn_flush(struct job *job)
 		turn_flush(&c->broker->turn, &c->flush);
 	else if (r < 0)
 		conn_close(c); /* the peer is gone, or cannot be told anything any more */
-	else if (c->state == CONN_LEAVING)
+	else if (c->state == CONN_LEAVING || conn_is_done(c))
 		conn_close(c);
 	if (was_full && c->state == CONN_OPEN)
 		turn_work(&c->broker->turn, &c->work);
 	conn_watch(c);
+}
+
+bool conn_has_told(const struct conn *c)
+{
+	return !buf_size(&c->control) && !buf_size(&c->leftover.copy) && !c->leftover.left &&
+	       list_is_empty(&c->exits) && list_is_empty(&c->ready);
 }
 
 void conn_wake(struct conn *c)
