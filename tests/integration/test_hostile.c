@@ -16,7 +16,6 @@
 #define SPAWN  3 /* fields of Request */
 #define HELLO  2
 #define PING   18
-#define SEED   20240607u
 #define WAITED REDD__V1__MESSAGE__BODY_WAITED
 
 static struct service service;
@@ -368,73 +367,4 @@ Test(hostile, P7_a_hundred_connections_with_half_a_frame_hold_up_nobody)
 	neighbour_wait(&neighbour, 10);
 	for (int i = 0; i < N; i++)
 		peer_close(&peers[i]);
-}
-
-/* --- chance ---------------------------------------------------------------------------------- */
-
-/* Through a socket of its own, where it is another principal than the neighbour: what it guesses
- * right by chance is not the neighbour's port. */
-static char other[PATH_MAX], other_directory[PATH_MAX];
-
-static void set_up_other(void)
-{
-	const char *const args[] = { "--socket", other, NULL };
-	const struct service_options o = { .args = args };
-
-	cr_assert_eq(place_make_dir(other_directory), 0);
-	snprintf(other, sizeof(other), "%.*s/other.sock", PATH_MAX - 16, other_directory);
-	cr_assert_eq(service_start(&service, &o), 0);
-	cr_assert_eq(neighbour_start(&neighbour, &service), 0);
-}
-
-/* What it spawned and keeps is ended with the service. */
-static void tear_down_other(void)
-{
-	cr_assert_eq(neighbour_stop(&neighbour), 0, "%s", neighbour.wrong);
-	cr_assert_eq(service_stop(&service), 0);
-	cr_assert_eq(place_remove_dir(other_directory), 0);
-}
-
-TestSuite(hostile_chance, .init = set_up_other, .fini = tear_down_other, .timeout = 60);
-
-static void random_request(struct buf *out, struct random *r)
-{
-	struct buf body;
-
-	buf_init(&body, ROOM);
-	wire_random(&body, &redd__v1__request__descriptor, r);
-	if (random_chance(r, 3))
-		wire_mutate(&body, r);
-	wire_varint(out, buf_size(&body) + (random_chance(r, 20) ? 1 : 0));
-	cr_assert_eq(buf_append(out, buf_head(&body), buf_size(&body)), 0);
-	buf_deinit(&body);
-}
-
-/* Whatever the broker makes of it: it answers, or says Bye, and goes on. */
-static void random_session(struct random *r)
-{
-	struct buf bytes;
-	struct peer p;
-
-	cr_assert_eq(peer_open(&p, other), 0);
-	buf_init(&bytes, ROOM);
-	if (!random_chance(r, 4))
-		ask_pack(&bytes, 1, "hello { version: 1 }");
-	for (int i = 0; i < 8; i++)
-		random_request(&bytes, r);
-	peer_send(&p, buf_head(&bytes), buf_size(&bytes)); /* or -EPIPE: it has said Bye */
-	if (random_chance(r, 2))
-		peer_expect_end(&p, 0);
-	buf_deinit(&bytes);
-	peer_close(&p);
-}
-
-Test(hostile_chance, P7_random_requests_and_garbage)
-{
-	struct random r = { SEED };
-
-	cr_log_info("seed %u", SEED);
-	for (unsigned i = place_rounds(1500); i > 0; i--)
-		random_session(&r);
-	neighbour_wait(&neighbour, 5);
 }
