@@ -40,8 +40,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 
 static bool conn_reads(const struct conn *c)
 {
-	return (c->state == CONN_GREETING || c->state == CONN_OPEN) &&
-	       buf_size(&c->control) < CONN_CONTROL_BOUND && !list_is_linked(&c->work.link);
+	return (c->state == CONN_GREETING || c->state == CONN_OPEN) && !c->is_full &&
+	       !list_is_linked(&c->work.link);
 }
 
 void conn_watch(struct conn *c)
@@ -205,6 +205,8 @@ static void conn_release(struct conn *c)
 	free(TAKE(c->aliases));
 	closer_close(c->broker, c->fds, c->n_fds);
 	c->n_fds = 0;
+	quota_charge_return(&c->in_charge);
+	quota_charge_return(&c->control_charge);
 	quota_charge_return(&c->charge);
 	c->account = quota_account_unref(c->account);
 	c->uid_account = quota_account_unref(c->uid_account);

@@ -10,6 +10,7 @@
  *	conn.c         its life, and who it is
  *	conn_read.c    bytes and descriptors -> frames -> dispatch
  *	conn_send.c    the two lanes -> bytes
+ *	conn_memory.c  what it makes us keep is charged
  *
  * A connection that has to go is taken from everything at once; its memory goes when libuv is done
  * with its handle.
@@ -61,7 +62,7 @@ struct conn {
 	char client[CLIENT_NAME_MAX + 1];
 	struct session *session;
 	struct quota_account *account, *uid_account;
-	struct quota_charge charge;
+	struct quota_charge charge, in_charge, control_charge;
 	struct alarm deadline; /* Hello must come, Bye must go */
 
 	int fd;
@@ -79,6 +80,7 @@ struct conn {
 	uint64_t fds_mark;	   /* the frame that uses them begins before this byte */
 
 	struct buf control; /* packed messages of the control lane */
+	bool is_full;	    /* so many of them that no further request is read */
 	struct leftover leftover;
 	uint64_t sent_since_choke;
 	unsigned n_unchoked;
@@ -132,6 +134,15 @@ void conn_work(struct job *job);
 
 /* Moves the n oldest descriptors that came with the frame in hand out. False: there are fewer. */
 bool conn_take_fds(struct conn *c, int *ret_fds, size_t n);
+
+/* --- conn_memory.c --------------------------------------------------------------------------- */
+
+/* The bytes that came, and `more` of them. False: the quota is used up, and the connection is
+ * leaving. */
+bool conn_charge_in(struct conn *c, size_t more);
+
+/* Sets is_full by what waits on the control lane. */
+void conn_weigh_answers(struct conn *c);
 
 /* --- conn_send.c ----------------------------------------------------------------------------- */
 

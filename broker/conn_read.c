@@ -94,15 +94,20 @@ static void conn_frames(struct conn *c)
 	for (int i = 0; i < (int)CONN_FRAMES_A_TURN; i++) {
 		if (c->state != CONN_GREETING && c->state != CONN_OPEN)
 			return;
-		if (buf_size(&c->control) >= CONN_CONTROL_BOUND)
+		conn_weigh_answers(c);
+		if (c->is_full)
 			break; /* its answers must go first */
 		r = conn_frame(c);
 		if (r || uv_hrtime() >= end)
 			break;
 	}
+	if (c->state == CONN_CLOSED)
+		return;
+	conn_weigh_answers(c);
+	conn_charge_in(c, 0);
 	if (r < 0)
 		conn_fail(c, r);
-	else if (r == 0 && buf_size(&c->in) && buf_size(&c->control) < CONN_CONTROL_BOUND)
+	else if (r == 0 && buf_size(&c->in) && !c->is_full)
 		turn_work(&c->broker->turn, &c->work);
 	conn_watch(c);
 }
@@ -118,8 +123,11 @@ void conn_read(struct conn *c)
 	int fds[FDPASS_MAX]; /* all that the kernel lets come: none is closed on the loop */
 	uint8_t *space;
 	ssize_t n;
-	int r = buf_reserve(&c->in, CONN_READ_SIZE, &space);
+	int r;
 
+	if (!conn_charge_in(c, CONN_READ_SIZE))
+		return;
+	r = buf_reserve(&c->in, CONN_READ_SIZE, &space);
 	if (r) {
 		conn_fail(c, r < 0 ? r : err_begin(-EMSGSIZE));
 		return;

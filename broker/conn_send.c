@@ -343,11 +343,20 @@ static bool conn_is_done(const struct conn *c)
 	       list_is_empty(&c->subscriptions) && list_is_empty(&c->watches);
 }
 
+/* Requests that were left lying for its answers to go first are looked at again. */
+static void conn_read_on(struct conn *c)
+{
+	if (!c->is_full || c->state != CONN_OPEN)
+		return;
+	conn_weigh_answers(c);
+	if (!c->is_full)
+		turn_work(&c->broker->turn, &c->work);
+}
+
 void conn_flush(struct job *job)
 {
 	struct conn *c = container_of(job, struct conn, flush);
 	struct batch b = { .small = &c->broker->small };
-	bool was_full = buf_size(&c->control) >= CONN_CONTROL_BOUND;
 	int r;
 
 	if (c->is_choked || c->state == CONN_CLOSED)
@@ -361,8 +370,7 @@ void conn_flush(struct job *job)
 		conn_close(c); /* the peer is gone, or cannot be told anything any more */
 	else if (c->state == CONN_LEAVING || conn_is_done(c))
 		conn_close(c);
-	if (was_full && c->state == CONN_OPEN)
-		turn_work(&c->broker->turn, &c->work);
+	conn_read_on(c);
 	conn_watch(c);
 }
 

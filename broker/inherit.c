@@ -76,6 +76,8 @@ static int quota_start(struct broker *b)
 	limits[QUOTA_UID].most[QUOTA_SUBSCRIPTIONS] = s->subscriptions_per_uid;
 	limits[QUOTA_UID].most[QUOTA_RING_BYTES] = s->log_bytes_per_uid;
 	limits[QUOTA_UID].most[QUOTA_INPUT_BYTES] = s->input_bytes_per_uid;
+	/* A pool of its own, so that who does not read takes no room from input. */
+	limits[QUOTA_UID].most[QUOTA_BUFFER_BYTES] = s->input_bytes_per_uid;
 	limits[QUOTA_UID].spawns.per_second = s->spawns_per_second;
 	limits[QUOTA_UID].spawns.burst = s->spawn_burst;
 	return quota_new(limits, &b->quota);

@@ -53,6 +53,8 @@ struct quota {
 		[QUOTA_DESCRIPTORS] = who " has as many descriptors in hand as it may: "           \
 				      "try again when ports have ended",                           \
 		[QUOTA_CONNECTIONS] = who " has as many connections as it may: close some",        \
+		[QUOTA_BUFFER_BYTES] = who " has as many bytes of unfinished frames and unread "   \
+				       "answers as it may: finish and read some",                   \
 	}
 /* clang-format on */
 
@@ -80,6 +82,7 @@ static const struct quota_limits defaults[QUOTA_LEVELS] = {
 			[QUOTA_SUBSCRIPTIONS] = QUOTA_SUBSCRIPTIONS_MAX,
 			[QUOTA_DESCRIPTORS] = QUOTA_DESCRIPTORS_SERVICE,
 			[QUOTA_CONNECTIONS] = CONNS_MAX,
+			[QUOTA_BUFFER_BYTES] = QUOTA_BUFFER_BYTES_SERVICE,
 		},
 		.spawns = { .per_second = 0, .burst = 0 },
 	},
@@ -91,6 +94,7 @@ static const struct quota_limits defaults[QUOTA_LEVELS] = {
 			[QUOTA_SUBSCRIPTIONS] = QUOTA_SUBSCRIPTIONS_MAX,
 			[QUOTA_DESCRIPTORS] = QUOTA_DESCRIPTORS_UID,
 			[QUOTA_CONNECTIONS] = CONNS_PER_UID,
+			[QUOTA_BUFFER_BYTES] = QUOTA_BUFFER_BYTES_UID,
 		},
 		.spawns = { QUOTA_SPAWNS_PER_SECOND, QUOTA_SPAWNS_BURST },
 	},
@@ -102,6 +106,7 @@ static const struct quota_limits defaults[QUOTA_LEVELS] = {
 			[QUOTA_SUBSCRIPTIONS] = CONN_SUBSCRIPTIONS,
 			[QUOTA_DESCRIPTORS] = QUOTA_DESCRIPTORS_CONN,
 			[QUOTA_CONNECTIONS] = 1,
+			[QUOTA_BUFFER_BYTES] = QUOTA_BUFFER_BYTES_CONN,
 		},
 		.spawns = { QUOTA_SPAWNS_PER_SECOND, QUOTA_SPAWNS_BURST },
 	},

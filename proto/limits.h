@@ -51,6 +51,7 @@
 #define CONN_FRAMES_A_TURN  64u
 #define CONN_TIME_A_TURN_NS 1000000u /* and no frame is begun after so long: some cost much */
 #define CONN_CONTROL_BOUND  MIB(1)   /* replies that wait; above it no further request is read */
+#define CONN_MEMORY_FREE    KIB(128) /* of half a frame, and of answers, before it is charged */
 #define CONN_BULK_A_TURN    KIB(512) /* one connection's share of sending */
 #define CONN_SNDBUF	    KIB(64)  /* start small: a client that never reads pins this much */
 #define CONN_SNDBUF_GROWN   MIB(1)   /* for a reader that keeps up: 1.4 times the throughput */
@@ -122,13 +123,17 @@
 #define QUOTA_INPUT_BYTES_SERVICE MIB(512)
 #define QUOTA_INPUT_BYTES_UID	  MIB(256)
 #define QUOTA_INPUT_BYTES_CONN	  MIB(128)
-#define QUOTA_SUBSCRIPTIONS_MAX	  65536u /* of the service, and of a uid */
-#define QUOTA_DESCRIPTORS_SERVICE 16384u
-#define QUOTA_DESCRIPTORS_UID	  8192u
-#define QUOTA_DESCRIPTORS_CONN	  4096u
-#define QUOTA_SPAWNS_PER_SECOND	  20000u /* more than any machine this was measured on can do */
-#define QUOTA_SPAWNS_BURST	  20000u
-#define QUOTA_IDLE_UIDS_MAX	  1024u /* uids without connections whose spawn rate is remembered */
+/* Of all connections together, beyond CONN_MEMORY_FREE of each. One may have its largest frame. */
+#define QUOTA_BUFFER_BYTES_SERVICE MIB(512)
+#define QUOTA_BUFFER_BYTES_UID	   MIB(256)
+#define QUOTA_BUFFER_BYTES_CONN	   (2 * FRAME_MAX_HIGHEST)
+#define QUOTA_SUBSCRIPTIONS_MAX	   65536u /* of the service, and of a uid */
+#define QUOTA_DESCRIPTORS_SERVICE  16384u
+#define QUOTA_DESCRIPTORS_UID	   8192u
+#define QUOTA_DESCRIPTORS_CONN	   4096u
+#define QUOTA_SPAWNS_PER_SECOND	   20000u /* more than any machine this was measured on can do */
+#define QUOTA_SPAWNS_BURST	   20000u
+#define QUOTA_IDLE_UIDS_MAX	   1024u /* uids without connections whose spawn rate is remembered */
 
 /* --- helper ---------------------------------------------------------------------------------- */
 

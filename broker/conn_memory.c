@@ -1,0 +1,42 @@
+/* What a connection makes the broker keep: bytes of a frame that is not whole yet, and answers that
+ * its client does not read. CONN_MEMORY_FREE of each comes with the connection; more is charged, so
+ * that all connections of a user together stay within what it may take.
+ *
+ * Without quota for bytes that come, the connection ends with the reason. Without quota for answers
+ * it is only not read on until some have gone, as at CONN_CONTROL_BOUND.
+ */
+#include "broker/conn.h"
+
+#include "broker/reply.h"
+
+/* Both charges follow what is held; getting smaller never fails. */
+static int charge_follow(struct conn *c, struct quota_charge *charge, size_t held,
+			 const char **ret_reason)
+{
+	if (held <= CONN_MEMORY_FREE) {
+		quota_charge_return(charge);
+		return 0;
+	}
+	if (!charge->account)
+		return quota_charge_take(charge, c->account, QUOTA_BUFFER_BYTES, held, ret_reason);
+	return quota_charge_resize(charge, held, ret_reason);
+}
+
+bool conn_charge_in(struct conn *c, size_t more)
+{
+	const char *reason;
+
+	if (!charge_follow(c, &c->in_charge, buf_size(&c->in) + more, &reason))
+		return true;
+	conn_leave(c, REPLY_RESOURCE_EXHAUSTED, reason);
+	return false;
+}
+
+void conn_weigh_answers(struct conn *c)
+{
+	size_t held = buf_size(&c->control);
+	const char *reason;
+
+	c->is_full =
+		held >= CONN_CONTROL_BOUND || charge_follow(c, &c->control_charge, held, &reason);
+}
