@@ -110,8 +110,10 @@ static void run_out(void)
 
 Test(alarm, rings_once_and_not_before_its_time)
 {
-	uint64_t begin = uv_hrtime();
+	uint64_t begin;
 
+	uv_update_time(&loop);
+	begin = uv_hrtime();
 	set(&bells[0], 30);
 	run_out();
 	cr_assert_eq(bells[0].n_rung, 1);
@@ -167,8 +169,12 @@ Test(alarm, one_that_sets_itself_for_now_rings_once_a_turn_and_starves_nobody)
 	uv_run(&loop, UV_RUN_NOWAIT);
 	cr_assert_str_eq(order, "abcde");
 	check();
-	uv_run(&loop, UV_RUN_ONCE);
-	cr_assert_str_eq(order, "abcdea");
+	while (bells[0].n_rung < 5) {
+		unsigned before = bells[0].n_rung;
+
+		uv_run(&loop, UV_RUN_NOWAIT);
+		cr_assert_leq(bells[0].n_rung, before + 1);
+	}
 	bells[0].again = 0;
 	stop(&bells[0]);
 }
