@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -108,6 +109,8 @@ static void child_exec(const struct service *s, const struct service_options *o,
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (o && o->nofile)
+		setrlimit(RLIMIT_NOFILE, &(struct rlimit){ o->nofile, o->nofile });
 	if (o && o->quiet) {
 		snprintf(log, sizeof(log), "%s/log", s->directory);
 		dup2(open(log, O_WRONLY | O_CREAT | O_APPEND, 0600), STDERR_FILENO);

@@ -35,6 +35,7 @@ struct service_options {
 	const char *const *environment; /* NULL: ours */
 	bool shared_clone;		/* clone with shared memory even where it is not usual */
 	bool quiet;			/* its log goes to DIRECTORY/log, not to our stderr */
+	unsigned nofile;		/* its limit of open files, soft and hard; 0: ours */
 };
 
 /* Starts redd-broker, waits until it answers, and takes the first census. options may be NULL. 0 or
