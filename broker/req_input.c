@@ -342,6 +342,9 @@ static void answer_closed(struct pending *p, struct stream *s, int error)
 			    "the terminal is in raw mode and has no end of file; write what its "
 			    "program "
 			    "takes for the end, or signal it");
+	} else if (error < 0) {
+		reply_error(p->conn, p->request, REPLY_FAILED_PRECONDITION, -error,
+			    "the input cannot be closed: %s", err_name(error));
 	} else if (p->tells_written) {
 		answer_written(p->conn, p->request, p->offset, p->size, p->exact);
 	} else {

@@ -102,34 +102,48 @@ static void close_socket(struct stream *s, struct input_item *item)
 	s->port->events->stream.in_closed(s, item, r);
 }
 
-static void close_terminal(struct stream *s, struct input_item *item)
+/* Writes what ends the input of a terminal: 0; -EAGAIN: not all of it yet; another negative errno.
+ */
+static int terminal_send_end(struct stream *s)
 {
 	char eof[2];
 	size_t size = s->in.last_byte == '\n' || input_offset(&s->in.queue) == 0 ? 1 : 2;
-	ssize_t n = -1;
+	int r = stream_poll(s); /* so that it does not block */
+	ssize_t n;
 
-	errno = ENOTTY;
-	if (pty_is_canonical(s->fd, &eof[0])) {
-		eof[1] = eof[0];
-		n = write(s->fd, eof, size);
-	}
-	s->in.queue.is_closed = false; /* the terminal is still there */
-	s->in.last_byte = '\n';
-	s->port->events->stream.in_closed(s, item, n < 0 ? -errno : 0);
+	if (r < 0)
+		return err_pass(r);
+	if (!pty_is_canonical(s->fd, &eof[0]))
+		return -ENOTTY;
+	eof[1] = eof[0];
+	n = write(s->fd, eof, size);
+	if (n < 0)
+		return errno == EINTR ? -EAGAIN : -errno;
+	s->in.last_byte = '\n'; /* the line that was begun is delivered */
+	return (size_t)n < size ? -EAGAIN : 0;
+}
+
+/* The terminal is still there afterwards, and takes more. */
+static void close_terminal(struct stream *s, int error)
+{
+	struct input_item *item = input_take_close(&s->in.queue);
+
+	s->in.queue.is_closed = false;
+	s->port->events->stream.in_closed(s, item, error);
 }
 
 static void stream_close_due(struct stream *s)
 {
-	struct input_item *item = input_take_close(&s->in.queue);
+	int r = s->kind == STREAM_IS_TERMINAL ? terminal_send_end(s) : 0;
 
-	if (!item)
-		return;
-	if (s->kind == STREAM_IS_PIPE)
-		close_pipe(s, item);
-	else if (s->kind == STREAM_IS_SOCKET)
-		close_socket(s, item);
+	if (r == -EAGAIN)
+		return; /* when it takes bytes again */
+	if (s->kind == STREAM_IS_TERMINAL)
+		close_terminal(s, r);
+	else if (s->kind == STREAM_IS_PIPE)
+		close_pipe(s, input_take_close(&s->in.queue));
 	else
-		close_terminal(s, item);
+		close_socket(s, input_take_close(&s->in.queue));
 }
 
 void stream_write(struct stream *s)

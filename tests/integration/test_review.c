@@ -179,6 +179,79 @@ Test(review, P5_closed_names_who_held_the_last_stream)
 	ask_end(&peer, port);
 }
 
+Test(review, P1_an_output_without_room_for_its_log_is_told_byte_by_byte)
+{
+	static const char *const little[] = { "--log-bytes-per-uid", "65536", NULL };
+	struct service small;
+	struct peer other;
+	Redd__V1__Message *m;
+	uint64_t first;
+
+	cr_assert_eq(service_start(&small, &(struct service_options){ .args = little }), 0);
+	cr_assert_eq(peer_open(&other, small.socket), 0);
+	cr_assert_eq(peer_hello(&other), 0);
+	first = ask_spawn(&other, "hang", "log_size: 65536 subscribe { }");
+	cr_assert_not_null(ask_event(&other, REDD__V1__MESSAGE__BODY_OUTPUT));
+	/* It is told that nobody reads, by SIGPIPE, instead of being left to wait. */
+	ask_spawn(&other, "zeros",
+		  "args: \"1000000\" log_size: 65536 retention_ms: 0 subscribe { }");
+	m = ask_event(&other, REDD__V1__MESSAGE__BODY_GAP);
+	cr_assert_not_null(m);
+	cr_expect_eq(m->gap->cause, REDD__V1__GAP__CAUSE__ABANDONED);
+	cr_expect_gt(m->gap->end, 4095);
+	cr_assert_not_null(ask_event(&other, REDD__V1__MESSAGE__BODY_EXITED));
+	ask_end(&other, first);
+	peer_close(&other);
+	cr_assert_eq(service_finish(&small), 0);
+}
+
+/* The subscription of that id in what Inspect says of the port. */
+static const Redd__V1__SubscriptionInfo *inspect(uint64_t port, uint64_t subscription)
+{
+	Redd__V1__Message *m = ask(&peer, "inspect { port { id: %llu } }", ID(port));
+
+	for (size_t i = 0; i < m->port_info->n_subscriptions; i++)
+		if (m->port_info->subscriptions[i]->subscription == subscription)
+			return m->port_info->subscriptions[i];
+	cr_assert(false, "subscription %llu has gone", ID(subscription));
+	return NULL;
+}
+
+Test(review, P7_who_has_caught_up_is_not_stalled_by_who_has_not)
+{
+	uint64_t port = ask_spawn(&peer, "zeros",
+				  "args: \"1000000\" log_size: 65536 subscribe { credit: 0 "
+				  "overflow: OVERFLOW_BLOCK }");
+	Redd__V1__Message *m =
+		ask(&peer, "subscribe { port { id: %llu } overflow: OVERFLOW_BLOCK stall_ms: 100 }",
+		    ID(port));
+	uint64_t quick = m->subscribed->subscription;
+	const Redd__V1__SubscriptionInfo *info;
+
+	ask(&peer, "wait { port { id: %llu } timeout_ms: 500 }", ID(port));
+	info = inspect(port, quick);
+	cr_expect_eq(info->overflow, REDD__V1__OVERFLOW__OVERFLOW_BLOCK);
+	cr_expect_not(info->blocking);
+	expect_done(ask(&peer, "unsubscribe { subscription: 1 }"));
+	ask_end(&peer, port);
+}
+
+Test(review, P7_who_asks_for_no_more_holds_nobody_back)
+{
+	uint64_t port = ask_spawn(&peer, "zeros",
+				  "args: \"1000000\" log_size: 65536 subscribe { credit: 0 "
+				  "overflow: OVERFLOW_BLOCK }");
+	Redd__V1__Message *m;
+
+	do
+		m = ask(&peer, "inspect { port { id: %llu } }", ID(port));
+	while (!m->port_info->streams[0]->held);
+	expect_done(ask(&peer, "unsubscribe { subscription: 1 }"));
+	m = ask(&peer, "wait { port { id: %llu } until: CLOSED timeout_ms: 10000 }", ID(port));
+	cr_expect_eq(m->body_case, REDD__V1__MESSAGE__BODY_WAITED, "%s", ask_text(m));
+	ask_end(&peer, port);
+}
+
 Test(review, an_offset_that_a_spawn_cannot_have_is_out_of_range)
 {
 	Redd__V1__Message *m = ask(&peer,
@@ -187,6 +260,36 @@ Test(review, an_offset_that_a_spawn_cannot_have_is_out_of_range)
 				   place_prog("exit"));
 
 	cr_expect(ask_is_error(m, REDD__V1__CODE__OUT_OF_RANGE), "%s", ask_text(m));
+}
+
+/* --- time limits ----------------------------------------------------------------------------- */
+
+Test(review, the_grace_is_that_of_the_tree_not_of_the_leader)
+{
+	Redd__V1__Message *m =
+		ask(&peer,
+		    "spawn { shell: \"%s 15 & wait\" timeout_ms: 200 timeout_grace_ms: 300 "
+		    "drain_ms: 4294967295 }",
+		    place_prog("hang"));
+	uint64_t port = m->started->port;
+
+	m = ask(&peer, "wait { port { id: %llu } until: CLOSED timeout_ms: 10000 }", ID(port));
+	cr_expect_eq(m->body_case, REDD__V1__MESSAGE__BODY_WAITED, "%s", ask_text(m));
+	ask_end(&peer, port);
+}
+
+Test(review, a_time_limit_signals_once)
+{
+	Redd__V1__Message *m =
+		ask(&peer, "spawn { shell: \"trap 'echo signalled' TERM; while :; do sleep 0.1; "
+			   "done\" timeout_ms: 300 timeout_grace_ms: 1000 }");
+	uint64_t port = m->started->port;
+
+	m = ask(&peer, "wait { port { id: %llu } until: CLOSED }", ID(port));
+	for (size_t i = 0; i < m->waited->n_streams; i++)
+		if (m->waited->streams[i]->stream == 1)
+			cr_expect_eq(m->waited->streams[i]->total, strlen("signalled\n"));
+	ask_end(&peer, port);
 }
 
 /* --- connections ----------------------------------------------------------------------------- */
@@ -255,5 +358,28 @@ Test(review, P3_a_shutdown_ends_what_still_flows_and_says_so)
 		n_ends += m->body_case == REDD__V1__MESSAGE__BODY_STREAM_END;
 	cr_expect_eq(n_ends, 2);
 	peer_close(&other);
+	cr_assert_eq(service_ended(&doomed), 0);
+}
+
+Test(review, P11_a_shutdown_leaves_nothing_of_what_is_being_started)
+{
+	struct service doomed;
+	struct buf out;
+
+	buf_init(&out, 1u << 20);
+	cr_assert_eq(service_start(&doomed, NULL), 0);
+	ask_pack(&out, 1, "hello { }");
+	for (uint64_t i = 0; i < place_rounds(100); i++) {
+		char text[4200];
+
+		snprintf(text, sizeof(text), "spawn { program: \"%s\" orphan: ORPHAN_KEEP }",
+			 place_prog("hang"));
+		ask_pack(&out, 2 + i, text);
+	}
+	ask_pack(&out, 1000, "shutdown { drain_ms: 0 }");
+	peer_close(&peer);
+	cr_assert_eq(peer_open(&peer, doomed.socket), 0);
+	cr_assert_eq(peer_send(&peer, buf_head(&out), buf_size(&out)), 0);
+	buf_deinit(&out);
 	cr_assert_eq(service_ended(&doomed), 0);
 }
