@@ -283,6 +283,9 @@ int hold_deposit(struct hold *h, const struct link_deposit *m, const int *take_f
 	slot_take(h, s, m, take_fds);
 	if (is_birth) {
 		s->id.attempt = m->id.attempt;
+		/* The end of the birth socket before may be announced once more: a process that we
+		 * have just forked has it open until its exec, and so has epoll. */
+		s->generation++;
 		s->pid = 0;
 		s->is_cancelled = false;
 		hold_told(s); /* what was to be said of the attempt before */

@@ -45,7 +45,7 @@ enum hold_state {
 
 struct hold_slot {
 	enum hold_state state;
-	uint32_t generation; /* changes with each use of the slot: tells stale events */
+	uint32_t generation; /* changes with each birth socket: tells stale events */
 	struct link_spawn_id id;
 	struct list awaiting; /* on struct hold's list while its birth socket is open */
 	struct list telling;

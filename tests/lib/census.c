@@ -105,22 +105,6 @@ static int has_argument(pid_t pid, const char *word)
 	return 0;
 }
 
-pid_t census_child(pid_t parent, const char *word)
-{
-	char path[64];
-	pid_t pid, found = 0;
-	FILE *list;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)parent, (int)parent);
-	list = fopen(path, "re");
-	while (list && !found && fscanf(list, "%d", &pid) == 1)
-		if (has_argument(pid, word))
-			found = pid;
-	if (list)
-		fclose(list);
-	return found;
-}
-
 /* Field `number` of /proc/PID/stat, from 3 on. */
 static unsigned long long stat_field(pid_t pid, int number)
 {
@@ -132,6 +116,28 @@ static unsigned long long stat_field(pid_t pid, int number)
 	for (int field = 2; p && field < number; field++)
 		p = strchr(p + 1, ' ');
 	return p ? strtoull(p, NULL, 10) : 0;
+}
+
+/* True between clone and exec (PF_FORKNOEXEC): such a child still looks like who cloned it. */
+static int has_not_executed(pid_t pid)
+{
+	return (stat_field(pid, 9) & 0x40) != 0;
+}
+
+pid_t census_child(pid_t parent, const char *word)
+{
+	char path[64];
+	pid_t pid, found = 0;
+	FILE *list;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)parent, (int)parent);
+	list = fopen(path, "re");
+	while (list && !found && fscanf(list, "%d", &pid) == 1)
+		if (!has_not_executed(pid) && has_argument(pid, word)) /* in this order */
+			found = pid;
+	if (list)
+		fclose(list);
+	return found;
 }
 
 unsigned long long census_start(pid_t pid)
@@ -180,6 +186,8 @@ static void census_add(struct census *c, pid_t pid)
 		return;
 	if (state == 'Z') {
 		c->zombies++;
+	} else if (has_not_executed(pid)) {
+		c->processes++;
 	} else if (has_argument(pid, "redd-broker")) {
 		c->broker = pid;
 		c->broker_fds = census_fds(pid);

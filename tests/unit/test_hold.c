@@ -257,6 +257,20 @@ Test(hold, a_slot_used_again_has_another_generation)
 	cr_assert_eq(h->slots[5].pid, 0);
 }
 
+Test(hold, the_next_attempt_has_another_generation)
+{
+	struct hold_slot *s = a_spawn(5, 77);
+	struct link_deposit m = deposit_of(5, 77, 2);
+	uint32_t generation = s->generation;
+
+	hold_drop(h, s, BIRTH);
+	hold_set_state(h, s, HOLD_STATE_UNBORN);
+	m.n_holds = 1;
+	m.holds[0] = BIRTH;
+	cr_assert_eq(deposit(m, &s), 0);
+	cr_assert_neq(s->generation, generation);
+}
+
 Test(hold, rings_and_records_are_kept_replaced_and_dropped)
 {
 	int n = fd_count();
