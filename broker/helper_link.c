@@ -113,6 +113,33 @@ bool helper_link_is_congested(const struct helper_link *h)
 	return !list_is_empty(&h->outbox);
 }
 
+static void on_forker_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+static void forker_close(struct forker *f)
+{
+	if (!f)
+		return;
+	uv_close((uv_handle_t *)&f->poll, on_forker_closed);
+	f->fd = fd_close(f->fd);
+}
+
+static void forker_wait(struct forker *f)
+{
+	if (f->is_watched)
+		return;
+	f->is_watched = true;
+	uv_poll_start(&f->poll, UV_WRITABLE, on_forker);
+}
+
+static bool is_gone(ssize_t error)
+{
+	return error == -EPIPE || error == -ECONNRESET || error == -ECONNREFUSED ||
+	       error == -ENOTCONN;
+}
+
 int helper_link_spawn(struct helper_link *h, const void *record, size_t size, const int *fds,
 		      size_t n_fds)
 {
@@ -122,9 +149,11 @@ int helper_link_spawn(struct helper_link *h, const void *record, size_t size, co
 	if (!h->forker)
 		return -EAGAIN;
 	n = fdpass_send(h->forker->fd, &iov, 1, fds, n_fds, MSG_DONTWAIT);
-	if (n == -EAGAIN && !h->forker->is_watched) {
-		h->forker->is_watched = true;
-		uv_poll_start(&h->forker->poll, UV_WRITABLE, on_forker);
+	if (n == -EAGAIN)
+		forker_wait(h->forker);
+	if (is_gone(n)) {
+		forker_close(TAKE(h->forker)); /* nothing was sent; all wait for the next one */
+		return -EAGAIN;
 	}
 	return n < 0 ? (int)n : 0;
 }
@@ -139,9 +168,8 @@ static void on_hand_over(struct job *job)
 	while ((p = list_first(&h->waiting, struct process, link))) {
 		if (!h->forker || h->in_flight >= SPAWNS_IN_FLIGHT || helper_link_is_congested(h))
 			return;
-		process_hand_over(p);
-		if (p == list_first(&h->waiting, struct process, link))
-			return; /* the keeper's or the forker's socket is full */
+		if (!process_hand_over(p))
+			return;
 	}
 }
 
@@ -207,19 +235,6 @@ static struct process *process_of(struct helper_link *h, const struct link_spawn
 	struct process *p = id->slot < PORTS_MAX ? h->slots[id->slot] : NULL;
 
 	return p && p->id == id->port ? p : NULL;
-}
-
-static void on_forker_closed(uv_handle_t *handle)
-{
-	free(handle->data);
-}
-
-static void forker_close(struct forker *f)
-{
-	if (!f)
-		return;
-	uv_close((uv_handle_t *)&f->poll, on_forker_closed);
-	f->fd = fd_close(f->fd);
 }
 
 /* The next forker takes the old one's place. */

@@ -67,7 +67,8 @@ void helper_link_enqueue(struct helper_link *h, struct process *p);
 void helper_link_dequeue(struct helper_link *h, struct process *p);
 void helper_link_answered(struct helper_link *h);
 void helper_link_forget(struct helper_link *h, struct process *p);
-/* To the forker. 0; -EAGAIN (full, or there is none now); another errno: it was not sent. */
+/* To the forker. 0; -EAGAIN (full, or there is none now); another errno. It was sent only with 0.
+ */
 int helper_link_spawn(struct helper_link *h, const void *record, size_t size, const int *fds,
 		      size_t n_fds);
 

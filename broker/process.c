@@ -3,8 +3,8 @@
  *
  * The order on the way out is what makes a death harmless: first the keeper gets the birth socket
  * and our ends (LINK_DEPOSIT, on a socket that keeps it even if we die), then the forker gets the
- * spawn. What cannot be sent to the forker is simply let go: closing the birth socket's write end
- * makes the keeper say "unborn", and then it is handed over again.
+ * spawn. What a forker had and did not do closes the birth socket's write end: the keeper says
+ * "unborn", and it is handed over again.
  */
 #include "broker/process.h"
 
@@ -188,27 +188,24 @@ static int process_spawn(struct process *p)
 	return helper_link_spawn(p->helper, p->record, p->record_size, fds, n);
 }
 
-/* Called when keeper and forker can take more. Leaves the process WAITING when the keeper has not
- * taken its deposit yet, or the forker's socket is full (-EAGAIN); everything else is decided by
- * the keeper's answer. */
-void process_hand_over(struct process *p)
+bool process_hand_over(struct process *p)
 {
 	int r = p->birth_fd < 0 ? process_deposit(p) : 0;
 
+	if (!r && helper_link_is_congested(p->helper))
+		return false;
+	if (!r)
+		r = process_spawn(p);
+	if (r == -EAGAIN)
+		return false;
 	if (r < 0) {
 		process_on_failed(p, LINK_STAGE_REQUEST, -r);
-		return;
+		return true;
 	}
-	if (helper_link_is_congested(p->helper))
-		return;
-	r = process_spawn(p);
-	if (r == -EAGAIN)
-		return;
 	p->birth_fd = fd_close(p->birth_fd);
 	process_set_state(p, PROCESS_HANDED);
 	helper_link_dequeue(p->helper, p);
-	if (r < 0 && r != -EPIPE && r != -ECONNRESET && r != -ECONNREFUSED && r != -ENOTCONN)
-		process_on_failed(p, LINK_STAGE_REQUEST, -r);
+	return true;
 }
 
 void process_on_started(struct process *p, const struct link_started *m, int take_pidfd)

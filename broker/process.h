@@ -103,8 +103,9 @@ int process_signal_group(struct process *p, int signal);
 /* Asks the keeper to close its duplicate; `released` follows. 0 or a negative errno. */
 int process_release(struct process *p, uint32_t hold);
 
-/* For the helper link. */
-void process_hand_over(struct process *p);
+/* For the helper link. False: it is still WAITING, because the keeper has not taken its deposit
+ * yet, or the forker is full or gone. True: it was handed over, or has failed, and may be freed. */
+bool process_hand_over(struct process *p);
 void process_on_started(struct process *p, const struct link_started *m, int take_pidfd);
 void process_on_failed(struct process *p, uint32_t stage, int error);
 void process_on_unborn(struct process *p);
