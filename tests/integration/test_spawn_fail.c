@@ -322,8 +322,8 @@ Test(spawn_fail, P6_what_fails_in_the_child_is_told_with_its_stage, .timeout = 1
 		fault_try(&faults[i], &o);
 }
 
-/* Whether it was killed before its exec or right behind it cannot always be told; that it was killed
- * can. */
+/* Whether it was killed before its exec or right behind it cannot always be told; that it was
+ * killed can. */
 Test(spawn_fail, P6_a_child_that_is_killed_at_its_exec_is_never_told_an_exit_code)
 {
 	struct redd_spawn_options o = { .size = sizeof(o), .argv = true_argv };
