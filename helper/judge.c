@@ -53,7 +53,9 @@ static void failed(struct keeper *k, struct hold_slot *s, uint32_t stage, int er
 
 void judge_watch_birth(struct keeper *k, struct hold_slot *s)
 {
-	int r = keeper_watch(k, hold_get(s, BIRTH), EPOLLRDHUP, event_of(k, KEEPER_EVENT_BIRTH, s));
+	/* EPOLLHUP alone, which needs no asking: all write ends are closed. EPOLLRDHUP would also
+	 * tell that we shut it ourselves (birth_cancel), when the child is not at its end yet. */
+	int r = keeper_watch(k, hold_get(s, BIRTH), 0, event_of(k, KEEPER_EVENT_BIRTH, s));
 
 	if (r == 0 || r == -EEXIST)
 		return;
@@ -199,7 +201,8 @@ void judge_birth(struct keeper *k, struct hold_slot *s)
 	struct birth_verdict v;
 
 	birth_peek(hold_get(s, BIRTH), &v);
-	hold_drop(k->hold, s, BIRTH); /* which makes room for the pidfd */
+	keeper_unwatch(k, hold_get(s, BIRTH)); /* somebody else may have it open */
+	hold_drop(k->hold, s, BIRTH);	       /* which makes room for the pidfd */
 	list_remove(&s->troubled);
 	switch (v.kind) {
 	case BIRTH_VERDICT_EXECUTING:

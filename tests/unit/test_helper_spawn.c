@@ -706,6 +706,48 @@ BOTH_MODES(nothing_is_left_of_spawns_that_ran_or_failed, 120)
 	cr_assert_eq(census_fds(p->forker), forker_fds);
 }
 
+/* How many descriptors a process's epoll watches, of closed ones that others have open too. */
+static int n_watched(pid_t pid)
+{
+	char path[64], text[8192];
+	int n = 0;
+
+	for (int fd = 0; fd < 32; fd++) {
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)pid, fd);
+		f = fopen(path, "re");
+		while (f && fgets(text, sizeof(text), f))
+			n += strncmp(text, "tfd:", 4) == 0;
+		if (f)
+			fclose(f);
+	}
+	return n;
+}
+
+/* Closing does not end a watch while somebody else has the same file open: the keeper would be told
+ * of it for ever. */
+BOTH_MODES(what_the_broker_keeps_open_does_not_keep_the_keeper_busy, 30)
+{
+	const char *const argv[] = { "/bin/sleep", "1000", NULL };
+	struct play_message started = { 0 }, m = { 0 };
+	struct play_spawn s;
+	int before;
+
+	settle(p);
+	before = n_watched(p->keeper);
+	play_spawn_init(p, &s, 1, argv);
+	s.keep_birth = true;
+	cr_assert_eq(play_spawn_wait(p, &s, &started), 0);
+	cr_assert_eq(started.n_fds, 1, "and the pidfd stays open here");
+	cr_assert_eq(kill(started.started.pid, SIGKILL), 0);
+	cr_assert_eq(play_wait_exit(p, &s.id, &m), 0);
+	cr_assert_eq(n_watched(p->keeper), before);
+	cr_assert_eq(play_forget(p, &s.id), 0);
+	play_message_close(&started);
+	close(s.birth_fd);
+}
+
 /* Daemons that came to the keeper when their parents ended: killed, they must not stay as zombies.
  */
 BOTH_MODES(orphans_are_reaped_and_named_to_nobody, 60)
