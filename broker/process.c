@@ -260,14 +260,27 @@ static int pidfd_signal(int pidfd, int signal, unsigned flags)
 	return syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, flags) < 0 ? -errno : 0;
 }
 
+/* By the keeper, which reaps and so knows whom a pid means; the answer is not waited for. */
+static int keeper_signal(struct process *p, int signal)
+{
+	struct link_group_signal m = { .head = { LINK_SIGNAL, sizeof(m) }, .signal = signal };
+
+	m.id = (struct link_spawn_id){ p->id, p->slot, p->attempt };
+	return helper_link_send(p->helper, &m, sizeof(m), NULL, 0);
+}
+
 int process_signal(struct process *p, int signal)
 {
-	return pidfd_signal(p->pidfd, signal, 0);
+	int r = pidfd_signal(p->pidfd, signal, 0);
+
+	return r == -ENOSYS ? keeper_signal(p, signal) : r;
 }
 
 int process_signal_group(struct process *p, int signal)
 {
-	return pidfd_signal(p->pidfd, signal, PIDFD_SIGNAL_PROCESS_GROUP);
+	int r = pidfd_signal(p->pidfd, signal, PIDFD_SIGNAL_PROCESS_GROUP);
+
+	return r == -ENOSYS ? -EINVAL : r; /* the keeper can do either */
 }
 
 int process_release(struct process *p, uint32_t hold)
