@@ -4,16 +4,14 @@
  * One epoll loop, nothing blocks. After the start no memory is allocated. Signals are all blocked;
  * those that end a service are passed on to the broker, which drains and says LINK_BYE.
  *
- * The end: LINK_BYE; the forker is killed, both are reaped, socket and lock files that are still
- * ours removed, and the status is what the broker said. When a broker cannot be had (it dies again
- * and again) and somebody asks for the end, the keeper kills the processes itself and leaves
- * with 1.
+ * The end: LINK_BYE; the forker is killed, both are reaped, then every child that is left, socket
+ * and lock files that are still ours are removed, and the status is what the broker said. When no
+ * broker can be had that would say it, the keeper leaves in the same way with 1 (ending.c).
  */
 #include "helper/keeper.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -23,7 +21,6 @@
 #include <unistd.h>
 
 #include "helper/raw.h"
-#include "helper/reap.h"
 #include "helper/signals.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
@@ -31,7 +28,6 @@
 
 #define EVENTS_A_TURN 64
 #define SWEEP_MS      50
-#define PARTING_MS    200
 #define FDS_RESERVE   (64u + 2u * LINK_FDS_MAX) /* our own, and room for messages that come */
 #define FDS_MAX	      (1u << 20)
 
@@ -64,41 +60,6 @@ void keeper_unwatch(struct keeper *k, int fd)
 /* --- signals -----------------------------------------------------------------------------------
  */
 
-static void kill_processes(struct keeper *k)
-{
-	for (uint32_t i = 0; i < k->hold->n_slots; i++) {
-		const struct hold_slot *s = &k->hold->slots[i];
-
-		if (s->state == HOLD_STATE_RUNNING && s->pid > 1)
-			kill(s->pid, SIGKILL);
-	}
-}
-
-static void end_without_broker(struct keeper *k)
-{
-	log_error("ended without a broker: what still runs is killed");
-	kill_processes(k);
-	k->is_ending = true;
-	k->status = 1;
-	k->end_at_ms = keeper_now_ms();
-	launch_kill(&k->forker);
-}
-
-/* A broker takes signals from its first beat on. */
-static void pass_signal(struct keeper *k)
-{
-	if (!k->pending_signal || k->is_ending)
-		return;
-	if (k->broker.pid && k->has_beaten) {
-		kill(k->broker.pid, k->pending_signal);
-		k->pending_signal = 0;
-	} else if (k->broker.backoff.is_degraded ||
-		   keeper_now_ms() - k->signal_at_ms >= WATCHDOG_MS) {
-		launch_kill(&k->broker);
-		end_without_broker(k);
-	}
-}
-
 static void on_signal(struct keeper *k)
 {
 	struct signalfd_siginfo info;
@@ -108,9 +69,7 @@ static void on_signal(struct keeper *k)
 			k->sweep_at_ms = MIN(k->sweep_at_ms, keeper_now_ms() + SWEEP_MS);
 			continue;
 		}
-		if (!k->pending_signal)
-			k->signal_at_ms = keeper_now_ms();
-		k->pending_signal = (int)info.ssi_signo;
+		ending_ask(k, (int)info.ssi_signo);
 	}
 }
 
@@ -227,6 +186,7 @@ static int timeout(const struct keeper *k)
 	int64_t next = MIN(MIN(k->watch_at_ms, k->sweep_at_ms), MIN(k->retry_at_ms, k->end_at_ms));
 	int64_t now = keeper_now_ms();
 
+	next = MIN(next, ending_due_ms(k));
 	if (!k->is_ending)
 		next = MIN(next, MIN(k->broker.start_at_ms, k->forker.start_at_ms));
 	if (next == KEEPER_NEVER)
@@ -249,26 +209,8 @@ static void turn(struct keeper *k)
 	for (int i = 0; i < n; i++)
 		on_event(k, &events[i]);
 	on_time(k);
-	pass_signal(k);
+	ending_pass(k);
 	tell_pump(k);
-}
-
-/* What was signalled last may still be on its way out, or lie dead for the next sweep: it ends with
- * us, not in somebody else's care. */
-static void wait_for_the_dying(struct keeper *k)
-{
-	int64_t until = keeper_now_ms() + PARTING_MS;
-	struct pollfd signals = { .fd = k->signal_fd, .events = POLLIN };
-	pid_t pid;
-	int r;
-
-	while ((r = reap_look_any(&pid)) != REAP_E_NONE && keeper_now_ms() < until) {
-		on_signal(k); /* what comes from here on is news */
-		if (r == 0)
-			reap_release(pid);
-		else if (reap_look_any(&pid) == REAP_E_ALIVE)
-			poll(&signals, 1, (int)MAX(until - keeper_now_ms(), (int64_t)0));
-	}
 }
 
 /* --- start -------------------------------------------------------------------------------------
@@ -368,7 +310,7 @@ int keeper_main(int config_fd)
 	tell_pump(&k);
 	while (!is_over(&k))
 		turn(&k);
-	wait_for_the_dying(&k);
+	ending_finish();
 	keeper_config_unlink(&k.config);
 	keeper_deinit(&k);
 	return k.status;

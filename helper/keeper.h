@@ -71,8 +71,10 @@ struct keeper {
 	bool has_beaten;    /* this broker, at least once: it takes signals now */
 	bool is_notified;
 	/* things to come */
-	int pending_signal; /* for a broker that is not there yet; 0: none */
-	int64_t signal_at_ms;
+	int stop_signal;     /* somebody wants the service to end; 0: nobody */
+	bool stop_is_passed; /* the broker that runs was told */
+	int64_t stop_at_ms;  /* since when a broker is waited for that can be told */
+	unsigned n_stops_lost;
 	int64_t watch_at_ms, sweep_at_ms, retry_at_ms, end_at_ms;
 	bool is_ending;
 	int status;
@@ -140,6 +142,24 @@ void judge_sweep(struct keeper *k);
 
 /* Tries again what could not be watched. */
 void judge_retry(struct keeper *k);
+
+/* --- ending.c ----------------------------------------------------------------------------------
+ */
+
+/* A signal that ends a service has come. */
+void ending_ask(struct keeper *k, int signal);
+
+/* Passes it on, or ends the service without a broker. */
+void ending_pass(struct keeper *k);
+
+/* When ending_pass() is to be called again at the latest. */
+int64_t ending_due_ms(const struct keeper *k);
+
+/* The broker is dead; if it had been told, the next one will be. */
+void ending_broker_died(struct keeper *k);
+
+/* Kills and reaps all children that are left. Blocks for 2 s at most. */
+void ending_finish(void);
 
 /* --- keeper.c ----------------------------------------------------------------------------------
  */

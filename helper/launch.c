@@ -267,6 +267,7 @@ static void broker_buried(struct keeper *k)
 	k->watch_at_ms = KEEPER_NEVER;
 	k->forker_end_fd = fd_close(k->forker_end_fd);
 	heed_link(k, true);
+	ending_broker_died(k);
 }
 
 bool launch_look(struct keeper *k, pid_t pid)

@@ -64,6 +64,9 @@ int service_finish(struct service *s);
 /* Waits until the service has ended by itself, then as service_stop(). */
 int service_ended(struct service *s);
 
+/* The same for a service that had to give up: its status is 1. */
+int service_failed(struct service *s);
+
 /* SIGKILL to all of it, and cleans up. For a test that has failed already, or wants just that. */
 void service_kill(struct service *s);
 

@@ -1,0 +1,375 @@
+/* P13, the structure: the broker may be killed at any moment; the socket stays, connects queue, and
+ * the next broker answers them. And whatever crashes, a service that is asked to end does. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/lib/census.h"
+#include "tests/lib/measure.h"
+#include "tests/lib/outcome.h"
+#include "tests/lib/places.h"
+#include "tests/lib/scene.h"
+
+/* Its log would be one line a death. */
+static void begin(void)
+{
+	const struct service_options o = { .quiet = true };
+
+	cr_assert_eq(service_start(&scene.service, &o), 0);
+	scene.r = service_connect(&scene.service);
+	cr_assert_not_null(scene.r);
+	collect_init(&scene.c);
+}
+
+static void end(void)
+{
+	collect_deinit(&scene.c);
+	redd_free(scene.r);
+}
+
+static void end_and_finish(void)
+{
+	end();
+	cr_assert_eq(service_finish(&scene.service), 0);
+}
+
+TestSuite(restart, .init = begin, .fini = end_and_finish, .timeout = 120);
+TestSuite(restart_end, .init = begin, .fini = end, .timeout = 120);
+
+/* --- tools ----------------------------------------------------------------------------------- */
+
+static pid_t broker_pid(void)
+{
+	return census_child(scene.service.pid, "redd-broker");
+}
+
+/* Kills the broker that is there; connections to it are lost. */
+static void broker_kill(void)
+{
+	pid_t pid;
+
+	while (!(pid = broker_pid()))
+		; /* it is just being started */
+	cr_assert_eq(kill(pid, SIGKILL), 0);
+}
+
+static void reconnect(void)
+{
+	redd_free(scene.r);
+	scene.r = service_connect(&scene.service);
+	cr_assert_not_null(scene.r);
+}
+
+static void runs(void)
+{
+	struct collect c;
+
+	collect_init(&c);
+	cr_assert_eq(collect_prog(&c, scene.r, "exit", "5", NULL), 0, "%s",
+		     redd_last_error(scene.r)->message);
+	cr_expect_str_eq(c.wrong, "");
+	cr_expect_eq(redd_exit_status(&c.exit), 5);
+	collect_deinit(&c);
+}
+
+static const char *here(const char *name)
+{
+	static char paths[4][PATH_MAX + 64];
+	static unsigned next;
+	char *path = paths[next++ % 4];
+
+	snprintf(path, sizeof(paths[0]), "%s/%s", scene.service.directory, name);
+	return path;
+}
+
+/* --- the broker is killed -------------------------------------------------------------------- */
+
+Test(restart, P13_the_service_comes_back_on_the_same_socket_every_time)
+{
+	enum { MOST = 64 };
+	unsigned rounds = place_rounds(60);
+	double times[MOST];
+
+	for (unsigned i = 0; i < rounds && i < MOST; i++) {
+		double begin_s = measure_now();
+
+		broker_kill();
+		reconnect(); /* no connect is ever refused */
+		cr_assert_eq(redd_ping(scene.r), 0);
+		times[i] = measure_now() - begin_s;
+		runs();
+	}
+	cr_expect_lt(measure_part(times, rounds, 0.5), place_patience_ms(500) / 1e3, "%.3f s",
+		     measure_part(times, rounds, 0.5));
+}
+
+Test(restart, P13_connects_queue_while_no_broker_is_there)
+{
+	enum { N = 30 };
+	struct redd_connect_options o = { .size = sizeof(o),
+					  .socket = scene.service.socket,
+					  .no_start = true,
+					  .connect_timeout_ms =
+						  (uint32_t)place_patience_ms(20000) };
+	struct redd *clients[N];
+	struct outcome outcomes[N];
+
+	for (unsigned round = 0; round < place_rounds(10); round++) {
+		broker_kill();
+		for (int i = 0; i < N; i++) {
+			clients[i] = redd_new();
+			cr_assert_eq(redd_connect_start(clients[i], &o, outcome_call(&outcomes[i])),
+				     0, "%s", redd_last_error(clients[i])->message);
+		}
+		for (int i = 0; i < N; i++) {
+			cr_assert_eq(outcome_wait(&outcomes[i], clients[i], 20000), 0);
+			cr_expect_eq(outcomes[i].result, 0, "%s",
+				     redd_last_error(clients[i])->message);
+			redd_free(clients[i]);
+		}
+	}
+	reconnect();
+	runs();
+}
+
+/* Ports stay, or the instance says that they are gone: never a stranger's under an old id. */
+Test(restart, P13_a_client_that_comes_back_finds_its_port)
+{
+	const struct redd_descriptor in = { .fd = 0 };
+	const char *argv[] = { place_prog("cat"), NULL };
+	const struct redd_spawn_options o = { .size = sizeof(o),
+					      .argv = argv,
+					      .descriptors = &in,
+					      .n_descriptors = 1,
+					      .orphan = REDD_ORPHAN_KEEP };
+	struct redd_port *port = scene_spawn(&o, NULL);
+	uint64_t id = redd_port_id(port);
+	uint8_t instance[16];
+
+	memcpy(instance, redd_welcome(scene.r)->instance, sizeof(instance));
+	cr_assert_eq(redd_write(port, "before ", 7, NULL, NULL), 0);
+	broker_kill();
+	reconnect();
+	cr_expect_eq(memcmp(instance, redd_welcome(scene.r)->instance, sizeof(instance)), 0);
+	cr_assert_eq(redd_port_by_id(scene.r, id, &port), 0);
+	scene_subscribe(port, &scene.c);
+	cr_assert_eq(redd_write(port, "after", 5, NULL, NULL), 0, "%s",
+		     redd_last_error(scene.r)->message);
+	cr_assert_eq(redd_close(port, 0, NULL), 0);
+	cr_assert_eq(collect_wait(&scene.c, scene.r, 20000), 0);
+	cr_expect_str_eq(scene.c.wrong, "");
+	cr_expect_str_eq(collect_text(&scene.c, 1), "before after");
+	cr_expect_eq(redd_exit_status(&scene.c.exit), 0);
+	scene_forget(port);
+}
+
+Test(restart, P13_an_exit_that_nobody_saw_is_told_by_the_next_broker)
+{
+	const struct redd_spawn_options o = { .size = sizeof(o),
+					      .shell = "read line < \"$FIFO\"; exit 9",
+					      .orphan = REDD_ORPHAN_KEEP };
+	struct redd_port *port;
+	uint64_t id;
+	int fd;
+
+	cr_assert_eq(mkfifo(here("fifo"), 0600), 0);
+	cr_assert_eq(setenv("FIFO", here("fifo"), 1), 0);
+	port = scene_spawn(&o, NULL);
+	id = redd_port_id(port);
+	fd = open(here("fifo"), O_WRONLY | O_CLOEXEC);
+	cr_assert_geq(fd, 0);
+	broker_kill();
+	cr_assert_eq(write(fd, "go\n", 3), 3);
+	close(fd);
+	reconnect();
+	cr_assert_eq(redd_port_by_id(scene.r, id, &port), 0);
+	scene_subscribe(port, &scene.c);
+	cr_assert_eq(collect_wait(&scene.c, scene.r, 20000), 0);
+	cr_expect_eq(redd_exit_status(&scene.c.exit), 9);
+	scene_forget(port);
+}
+
+Test(restart, P13_broker_and_forker_may_be_killed_together)
+{
+	for (unsigned i = 0; i < place_rounds(20); i++) {
+		pid_t forker = census_child(scene.service.pid, "forker");
+
+		broker_kill();
+		if (forker)
+			kill(forker, SIGKILL);
+		reconnect();
+		runs();
+	}
+}
+
+/* A broker whose loop does not turn is as good as dead. */
+Test(restart, P13_a_broker_that_stands_still_is_replaced)
+{
+	pid_t pid = broker_pid();
+
+	if (place_valgrind())
+		cr_skip_test("what is slow anyway is not what stands still");
+	cr_assert_gt(pid, 0);
+	cr_assert_eq(kill(pid, SIGSTOP), 0);
+	reconnect();
+	cr_expect_neq(broker_pid(), pid);
+	runs();
+}
+
+/* --- the end --------------------------------------------------------------------------------- */
+
+/* All that does not want to go: deaf to SIGTERM, out of session and group, without parents, with a
+ * terminal, and one before its exec. */
+static void crowd(void)
+{
+	static const struct redd_terminal terminal = { .rows = 24, .columns = 80 };
+	const struct redd_descriptor fifo = {
+		.fd = 7, .kind = REDD_FILE, .path = here("hang"), .open_flags = O_WRONLY
+	};
+	const struct redd_spawn_options deaf = { .size = sizeof(deaf),
+						 .shell = "trap '' TERM; sleep 1000; sleep 1000" };
+	const struct redd_spawn_options tty = { .size = sizeof(tty),
+						.shell = "sleep 1000",
+						.terminal = &terminal };
+	const struct redd_spawn_options hang = {
+		.size = sizeof(hang), .shell = "exit", .descriptors = &fifo, .n_descriptors = 1
+	};
+	struct redd_port *port;
+
+	cr_assert_eq(mkfifo(here("hang"), 0600), 0);
+	scene_prog(NULL, "stray", "3", NULL);
+	scene_prog(NULL, "hang", "15", "1", "2", NULL);
+	scene_spawn(&deaf, NULL);
+	scene_spawn(&tty, NULL);
+	scene_shell("env -i setsid sh -c 'trap \"\" TERM; sleep 1000 & sleep 1000' & wait", NULL);
+	cr_assert_eq(redd_spawn_start(scene.r, &hang, &port, NULL), 0);
+	runs();
+}
+
+Test(restart_end, P11_a_shutdown_leaves_nothing)
+{
+	crowd();
+	cr_assert_eq(redd_shutdown(scene.r, 300), 0, "%s", redd_last_error(scene.r)->message);
+	cr_assert_eq(service_ended(&scene.service), 0);
+}
+
+Test(restart_end, P11_a_shutdown_at_once_leaves_nothing)
+{
+	crowd();
+	cr_assert_eq(redd_shutdown(scene.r, 0), 0);
+	cr_assert_eq(service_ended(&scene.service), 0);
+}
+
+Test(restart_end, P11_a_signal_leaves_nothing)
+{
+	crowd();
+	cr_assert_eq(service_stop(&scene.service), 0);
+}
+
+Test(restart_end, P11_a_shutdown_under_load_leaves_nothing)
+{
+	enum { N = 200 };
+	static struct outcome outcomes[N];
+	const char *argv[] = { place_prog("hang"), NULL };
+	const struct redd_spawn_options o = { .size = sizeof(o), .argv = argv };
+	struct redd_port *port;
+	struct outcome shutdown;
+
+	for (int i = 0; i < N; i++) {
+		cr_assert_eq(redd_spawn_start(scene.r, &o, &port, outcome_call(&outcomes[i])), 0);
+		if (i == N / 2)
+			cr_assert_eq(redd_shutdown_start(scene.r, 1000, outcome_call(&shutdown)),
+				     0);
+	}
+	cr_assert_eq(outcome_wait(&shutdown, scene.r, 20000), 0);
+	cr_expect_eq(shutdown.result, 0);
+	for (int i = 0; i < N; i++) {
+		outcome_wait(&outcomes[i], scene.r, 20000);
+		cr_expect_eq(outcomes[i].n, 1, "every request is answered: %d", i);
+		cr_expect(i <= N / 2 || outcomes[i].result != 0, "started behind the end: %d", i);
+	}
+	cr_assert_eq(service_ended(&scene.service), 0);
+}
+
+/* The broker dies over the request, once: the next one is asked again. */
+Test(restart_end, P13_a_requested_end_survives_its_broker)
+{
+	struct redd_port *port;
+
+	port = scene_shell("trap 'echo told' TERM; echo ready; while :; do sleep 0.1; done",
+			   &scene.c);
+	cr_assert_eq(collect_wait_bytes(&scene.c, scene.r, 1, 6, 20000), 0);
+	cr_assert_not_null(port);
+	cr_assert_eq(kill(scene.service.pid, SIGTERM), 0);
+	cr_assert_eq(collect_wait_bytes(&scene.c, scene.r, 1, 11, 20000), 0);
+	broker_kill(); /* while it drains */
+	cr_assert_eq(service_ended(&scene.service), 0);
+}
+
+/* Kills every broker as soon as it is there, until the service has ended. */
+static void kill_until_the_end(void)
+{
+	struct pollfd fd = { scene.service.pidfd, POLLIN, 0 };
+	double deadline = measure_now() + place_patience_ms(40000) / 1e3;
+
+	while (poll(&fd, 1, 0) == 0 && measure_now() < deadline) {
+		pid_t pid = broker_pid();
+
+		if (pid)
+			kill(pid, SIGKILL);
+	}
+}
+
+Test(restart_end, P13_a_service_whose_brokers_die_again_and_again_still_ends)
+{
+	crowd();
+	broker_kill();
+	cr_assert_eq(kill(scene.service.pid, SIGTERM), 0);
+	kill_until_the_end();
+	cr_assert_eq(service_failed(&scene.service), 0);
+}
+
+/* Each broker lives just long enough to be told. */
+Test(restart_end, P13_a_service_whose_brokers_die_of_the_request_still_ends)
+{
+	unsigned deaths = 0;
+	struct pollfd fd = { scene.service.pidfd, POLLIN, 0 };
+
+	scene_prog(NULL, "hang", "15", NULL);
+	cr_assert_eq(kill(scene.service.pid, SIGTERM), 0);
+	while (poll(&fd, 1, 50) == 0 && deaths < 20) {
+		pid_t pid = broker_pid();
+
+		deaths += pid && kill(pid, SIGKILL) == 0;
+	}
+	cr_expect_leq(deaths, 19, "the keeper never gave up");
+	cr_assert_eq(service_failed(&scene.service), 0);
+}
+
+/* Broker and forker live from the keeper; without it they leave. */
+Test(restart_end, P13_without_a_keeper_nobody_stays_on_the_socket)
+{
+	struct census c = scene.service.start;
+	const pid_t pids[] = { c.broker, c.forker };
+	struct pollfd fd = { redd_fd(scene.r), POLLIN, 0 };
+
+	cr_assert_eq(kill(scene.service.pid, SIGKILL), 0);
+	cr_expect_eq(poll(&fd, 1, place_patience_ms(10000)), 1, "the connection ends");
+	for (int i = 0; i < 2; i++) {
+		char state = 'R';
+
+		for (int tries = 0; tries < 2000 && census_parent(pids[i], &state) && state != 'Z';
+		     tries++)
+			poll(NULL, 0, place_patience_ms(5));
+		cr_expect(!census_parent(pids[i], &state) || state == 'Z', "%d stays",
+			  (int)pids[i]);
+	}
+	service_kill(&scene.service);
+}
