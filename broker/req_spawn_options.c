@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -181,6 +182,28 @@ static int groups_of_request(struct spawn_plan *plan)
 	return 0;
 }
 
+/* The client's groups are those of the service. The kernel keeps both in one order. */
+static bool has_service_groups(const struct conn *c)
+{
+	int n = getgroups(0, NULL);
+	socklen_t size = (socklen_t)MAX(n, 0) * (socklen_t)sizeof(gid_t);
+	_cleanup_(freep) gid_t *ours = malloc(size + 1), *theirs = malloc(size + 1);
+	socklen_t theirs_size = size;
+
+	return n >= 0 && ours && theirs && getgroups(n, ours) == n &&
+	       getsockopt(c->fd, SOL_SOCKET, SO_PEERGROUPS, theirs, &theirs_size) == 0 &&
+	       theirs_size == size && !memcmp(ours, theirs, size);
+}
+
+/* Children of such a client need nothing but what the service has itself. */
+static bool is_like_service(const struct spawn_plan *plan)
+{
+	const struct principal *who = &plan->conn->who;
+
+	return who->uid == plan->broker->policy.service_uid && who->gid == getegid() &&
+	       has_service_groups(plan->conn);
+}
+
 int plan_read_identity(struct spawn_plan *plan)
 {
 	const Redd__V1__Spawn *m = plan->m;
@@ -192,7 +215,7 @@ int plan_read_identity(struct spawn_plan *plan)
 
 	o->uid = m->has_uid ? m->uid : who->uid;
 	o->gid = m->has_gid ? m->gid : who->gid;
-	o->is_other_identity = asks || who->uid != plan->broker->policy.service_uid;
+	o->is_other_identity = asks || !is_like_service(plan);
 	if (!o->is_other_identity)
 		return 0;
 	if (asks && !policy_may(&plan->broker->policy, who, POLICY_CHANGE_IDENTITY, NULL))

@@ -220,6 +220,44 @@ Test(rights, P14_another_user_is_refused_by_the_file_system_and_by_the_broker)
 	cr_expect_eq(r, 0, "it was not told why: %d", r);
 }
 
+/* Same uid, other groups, as behind newgrp(1): what its child prints goes to ret. */
+static void spawn_with_groups(gid_t gid, gid_t group, char *ret, size_t size)
+{
+	int fds[2], status;
+	ssize_t n;
+	pid_t pid;
+
+	cr_assert_eq(pipe(fds), 0);
+	pid = fork();
+	if (pid == 0) {
+		Redd__V1__Message *m;
+		struct peer p;
+
+		if (setgroups(1, &group) || setresgid(gid, gid, gid) ||
+		    peer_open(&p, service.socket) || peer_hello(&p))
+			_exit(3);
+		ask(&p, "spawn { shell: \"echo `id -g` `id -G`\" subscribe { } retention_ms: 0 }");
+		m = ask_event(&p, REDD__V1__MESSAGE__BODY_OUTPUT);
+		_exit(!m || write(fds[1], m->output->data.data, m->output->data.len) < 0);
+	}
+	close(fds[1]);
+	n = read(fds[0], ret, size - 1);
+	ret[n > 0 ? n : 0] = '\0';
+	close(fds[0]);
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert_eq(status, 0);
+}
+
+Test(rights, P14_a_child_has_its_clients_groups_not_the_services)
+{
+	char text[128];
+
+	if (geteuid())
+		cr_skip_test("other groups need root");
+	spawn_with_groups(12345, 54321, text, sizeof(text));
+	cr_expect_str_eq(text, "12345 12345 54321\n");
+}
+
 /* --- sockets --------------------------------------------------------------------------------- */
 
 static mode_t mode_of(const char *path)
