@@ -68,13 +68,13 @@ static void memory_is_flat(const struct figures *a, const struct figures *b)
 	is_flat("forker rss", a->forker_rss, b->forker_rss, 128 << 10);
 }
 
-/* But for a pool of logs that fills, 64 of them with 3 mappings each, and the forker's 64 places for
- * children, each of which is split by a guard page when it is first used. */
+/* But for a pool of logs that fills, 64 of them with 3 mappings each, and the forker's 272 places
+ * for children, each of which is split by a guard page when it is first used. */
 static void mappings_are_flat(const struct figures *a, const struct figures *b)
 {
 	is_flat("broker mappings", a->broker_maps, b->broker_maps, 64 * 3);
 	is_flat("keeper mappings", a->keeper_maps, b->keeper_maps, 0);
-	is_flat("forker mappings", a->forker_maps, b->forker_maps, 64 * 2);
+	is_flat("forker mappings", a->forker_maps, b->forker_maps, 272 * 2);
 }
 
 /* The first ones fill what is kept: life events, pools, and the tables of ports, of which each

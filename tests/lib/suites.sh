@@ -41,7 +41,7 @@ command_of()
 	if [[ $flavour == valgrind && $suite == */unit/* ]]; then
 		command=(valgrind -q --trace-children=yes "--trace-children-skip=$SKIP"
 			--leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite
-			--num-callers=30 "--log-file=$logs/found/$name.%p" "${command[@]}")
+			--sim-hints=lax-ioctls --num-callers=30 "--log-file=$logs/found/$name.%p" "${command[@]}")
 	fi
 }
 
@@ -83,8 +83,10 @@ run_one()
 	command_of
 	local limit=$((${SUITE_SECONDS:-240} * (flavour_slow + 1)))
 	local begin=$SECONDS
-	# A suite that is stopped leaves files behind; they go with this directory.
+	# A suite that is stopped leaves files behind; they go with this directory. Open as /tmp is,
+	# for tests that go on as another user.
 	TMPDIR=$(mktemp -d /tmp/redd-suite-XXXXXX)
+	chmod 1777 "$TMPDIR"
 	export TMPDIR
 	timeout -k 10 "$limit" "${command[@]}" >"$log" 2>&1 </dev/null
 	status=$?

@@ -20,7 +20,8 @@
 #include "tests/lib/random.h"
 #include "tests/lib/reader.h"
 
-#define LOG RING_LOWEST
+#define LOG	 RING_LOWEST
+#define STALL_MS ((uint32_t)place_patience_ms(100)) /* longer than it takes to fill a log */
 
 static struct core *core;
 static struct reader_client reader;
@@ -379,7 +380,7 @@ Test(conn_send, one_who_makes_no_progress_for_its_stall_time_is_moved_to_drop)
 	struct subscription *s;
 
 	open_port(1);
-	s = subscribe(CURSOR_MAY_BLOCK, (struct credit){ 0 }, 50);
+	s = subscribe(CURSOR_MAY_BLOCK, (struct credit){ 0 }, STALL_MS);
 	for (int i = 0; i < 40; i++) {
 		child_write(1, KIB(64));
 		core_turns(core, 2);
@@ -399,7 +400,7 @@ Test(conn_send, a_stall_is_not_forgotten_for_another_streams_progress)
 	struct subscription *s;
 
 	open_port(2);
-	s = subscribe(CURSOR_MAY_BLOCK, (struct credit){ true, 0 }, 50);
+	s = subscribe(CURSOR_MAY_BLOCK, (struct credit){ true, 0 }, STALL_MS);
 	for (int i = 0; i < 40; i++) {
 		child_write(1, KIB(64));
 		core_turns(core, 2);
@@ -423,7 +424,7 @@ Test(conn_send, one_who_has_read_everything_is_not_stalled_for_another)
 
 	open_port(1);
 	slow = subscribe(CURSOR_MAY_BLOCK, (struct credit){ true, 0 }, 0);
-	quick = subscribe(CURSOR_MAY_BLOCK, (struct credit){ 0 }, 50);
+	quick = subscribe(CURSOR_MAY_BLOCK, (struct credit){ 0 }, STALL_MS);
 	for (int i = 0; i < 40; i++) {
 		child_write(1, KIB(64));
 		core_turns(core, 2);
@@ -446,7 +447,7 @@ Test(conn_send, one_who_comes_to_a_held_stream_and_holds_it_too_is_stalled_too)
 		child_write(1, KIB(64));
 		core_turns(core, 2);
 	}
-	second = subscribe(CURSOR_MAY_BLOCK, (struct credit){ true, 0 }, 50);
+	second = subscribe(CURSOR_MAY_BLOCK, (struct credit){ true, 0 }, STALL_MS);
 	core_turn(core);
 	subscription_free(first);
 	cr_assert(port_stream(port, 1)->out.is_held);
