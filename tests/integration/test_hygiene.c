@@ -162,7 +162,7 @@ Test(hygiene, P11_nothing_is_left_of_ports_of_every_sort)
 	run(&warm);
 	settles();
 	before = figures_take();
-	b.total = place_rounds(3000);
+	b.total = place_rounds(3000) / 8 * 8; /* two of each eight are refused */
 	run(&b);
 	cr_expect_eq(b.n_failed, b.total / 4, "%u of %u", b.n_failed, b.total);
 	cr_expect_eq(b.n_good, b.total - b.n_failed);
