@@ -227,12 +227,12 @@ Test(spawn_token, P12_a_failed_spawn_leaves_its_token_and_name_free)
 
 Test(spawn_token, P12_the_longest_token_is_taken_and_one_byte_more_refused)
 {
-	static const char longest[64] = { 0, 1, 2 }; /* any bytes */
+	static const char token[65] = { 0, 1, 2 }; /* any bytes */
 	struct redd_spawn_options o = mark_options("once", NULL);
 	struct redd_port *port, *again;
 
-	o.token = longest;
-	o.token_size = sizeof(longest);
+	o.token = token;
+	o.token_size = 64;
 	cr_assert_eq(redd_spawn(r, &o, &port), 0, "%s", redd_last_error(r)->message);
 	cr_assert_eq(redd_spawn(r, &o, &again), 0);
 	cr_expect_eq(redd_port_id(again), redd_port_id(port));

@@ -204,11 +204,13 @@ int census_take(pid_t keeper, struct census *ret)
 {
 	enum { MOST = 32768 };
 	pid_t *pids = calloc(MOST, sizeof(*pids));
-	int n = pids ? census_children(keeper, pids, MOST) : -1;
 	char state;
+	bool is_asleep = census_parent(keeper, &state) && state == 'S';
+	int n = pids ? census_children(keeper, pids, MOST) : -1;
 
 	*ret = (struct census){
 		.keeper = keeper,
+		.is_settled = is_asleep,
 		.broker_fds = -1,
 		.forker_fds = -1,
 		.ports = -1,

@@ -3,6 +3,7 @@
 #ifndef TESTS_LIB_CENSUS_H
 #define TESTS_LIB_CENSUS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -11,6 +12,8 @@ struct census {
 	pid_t keeper, broker, forker; /* 0: not there just now */
 	int processes;		      /* below the keeper, without broker and forker */
 	int zombies;		      /* below the keeper, all of them */
+	/* The keeper slept before anything was counted: what it had been told by then is done. */
+	bool is_settled;
 	/* Logs' memory is not among them: it is pooled, and told by log_bytes. */
 	int keeper_fds, broker_fds, forker_fds;
 	long broker_rss; /* bytes; told, not compared */

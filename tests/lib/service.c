@@ -210,7 +210,8 @@ static void service_warm(struct redd *r)
 		redd_port_free(port);
 }
 
-/* Taken until two agree, so that what comes up behind the first answer is there. */
+/* Taken until two agree, the second one of a keeper at rest: then what comes up behind the first
+ * answer is there, and what the spawn left is gone. */
 static int service_first_census(struct service *s)
 {
 	int64_t deadline = now_ms() + place_patience_ms(START_MS);
@@ -222,8 +223,8 @@ static int service_first_census(struct service *s)
 	service_warm(r);
 	while (!result && now_ms() < deadline) {
 		result = census_with_client(s, r, &s->start);
-		if (!result && s->start.broker && s->start.forker && !s->start.processes &&
-		    !s->start.zombies && before.broker == s->start.broker &&
+		if (!result && s->start.is_settled && s->start.broker && s->start.forker &&
+		    !s->start.processes && !s->start.zombies && before.broker == s->start.broker &&
 		    !*census_compare(&before, &s->start, text, sizeof(text)))
 			break;
 		before = s->start;
