@@ -169,7 +169,7 @@ Test(command, options_shape_environment_directory_and_limits)
 	       "echo ${COMMAND_TEST-unset}");
 	EXPECT(0, "/\n", "run", "-w", "/", "pwd");
 	EXPECT(0, "0027\n", "run", "--umask", "027", "--shell", "umask");
-	EXPECT(0, "77\n", "run", "--limit", "nofile=77", "--shell", "ulimit -n");
+	EXPECT(0, "77\n", "run", "--limit", "cpu=77", "--shell", "ulimit -t");
 	EXPECT(0, "sh x\n", "run", "--shell", "echo $0 x");
 }
 
