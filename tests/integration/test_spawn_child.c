@@ -18,6 +18,8 @@
 #include "tests/lib/service.h"
 
 #define NOBODY 65534
+#define OWN_NOFILE \
+	"valgrind keeps the limit of open files to itself: who runs in it cannot set that"
 
 static struct service service;
 static struct redd *r;
@@ -140,6 +142,8 @@ Test(spawn_child_dirty, P11_nothing_of_a_careless_start_reaches_a_child)
 	const struct redd_spawn_options o = { .size = sizeof(o), .client_directory = "/" };
 	struct rlimit nofile, stack;
 
+	if (place_valgrind())
+		cr_skip_test(OWN_NOFILE);
 	getrlimit(RLIMIT_NOFILE, &nofile);
 	getrlimit(RLIMIT_STACK, &stack);
 	look_golden(&o);
@@ -212,17 +216,17 @@ Test(spawn_child, P6_limits_are_what_was_asked_for)
 		{ "memlock", RLIMIT_MEMLOCK, 4096, 8192 },
 		{ "msgqueue", RLIMIT_MSGQUEUE, 1000, 2000 },
 		{ "nice", RLIMIT_NICE, 0, 0 },
-		{ "nofile", RLIMIT_NOFILE, 32, 64 },
 		{ "nproc", RLIMIT_NPROC, 5000, 6000 },
 		{ "rss", RLIMIT_RSS, 1 << 20, 1 << 21 },
 		{ "rtprio", RLIMIT_RTPRIO, 0, 0 },
 		{ "rttime", RLIMIT_RTTIME, 100000, 200000 },
 		{ "sigpending", RLIMIT_SIGPENDING, 100, 200 },
 		{ "stack", RLIMIT_STACK, 1 << 20, 2 << 20 },
+		{ "nofile", RLIMIT_NOFILE, 32, 64 },
 	};
 	enum { N = sizeof(all) / sizeof(all[0]) };
 	struct redd_limit limits[N];
-	const struct redd_spawn_options o = { .size = sizeof(o), .limits = limits, .n_limits = N };
+	struct redd_spawn_options o = { .size = sizeof(o), .limits = limits, .n_limits = N };
 
 	for (int i = 0; i < N; i++)
 		limits[i] = (struct redd_limit){ .name = all[i].name,
@@ -230,20 +234,22 @@ Test(spawn_child, P6_limits_are_what_was_asked_for)
 						 .has_hard = true,
 						 .soft = all[i].soft,
 						 .hard = all[i].hard };
+	if (place_valgrind()) /* the last one: see OWN_NOFILE */
+		o.n_limits--;
 	look(&o);
-	for (int i = 0; i < N; i++)
+	for (size_t i = 0; i < o.n_limits; i++)
 		limit_is(all[i].resource, all[i].soft, all[i].hard);
 }
 
 Test(spawn_child, P6_half_a_limit_leaves_the_other_half)
 {
-	struct redd_limit limit = { .name = "nofile", .has_soft = true, .soft = 77 };
+	struct redd_limit limit = { .name = "stack", .has_soft = true, .soft = 777216 };
 	const struct redd_spawn_options o = { .size = sizeof(o), .limits = &limit, .n_limits = 1 };
 	struct rlimit now;
 
-	getrlimit(RLIMIT_NOFILE, &now);
+	getrlimit(RLIMIT_STACK, &now);
 	look(&o);
-	limit_is(RLIMIT_NOFILE, 77, now.rlim_max);
+	limit_is(RLIMIT_STACK, 777216, now.rlim_max);
 	limit = (struct redd_limit){ .name = "fsize", .has_soft = true, .soft = REDD_UNLIMITED };
 	look(&o);
 	limit_is(RLIMIT_FSIZE, RLIM_INFINITY, RLIM_INFINITY);
@@ -262,6 +268,8 @@ Test(spawn_child, P6_descriptors_are_placed_before_their_number_is_limited)
 					      .descriptors = d,
 					      .n_descriptors = 2 };
 
+	if (place_valgrind())
+		cr_skip_test(OWN_NOFILE);
 	look(&o);
 	limit_is(RLIMIT_NOFILE, 8, 8);
 }
