@@ -78,9 +78,9 @@ static void on_ring(void *context, const struct link_ring *m, int take_fd)
 	resume_ring(context, m, take_fd);
 }
 
-static void on_records(void *context, int take_fd)
+static void on_records(void *context, int *take_fds, size_t n_fds)
 {
-	resume_records(context, take_fd);
+	resume_records(context, take_fds, n_fds);
 }
 
 static void on_beat(struct alarm *a)
@@ -246,6 +246,7 @@ static void broker_deinit(struct broker *b)
 	while ((p = port_table_after(&b->ports, 0)))
 		port_free(p);
 	resume_free(b);
+	transit_close(&b->transit);
 	records_free(TAKE(b->records));
 	inherit_free(b);
 	errands_free(b);

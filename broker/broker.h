@@ -21,6 +21,7 @@
 #include "broker/ring_pool.h"
 #include "broker/settings.h"
 #include "broker/stop.h"
+#include "broker/transit.h"
 #include "broker/turn.h"
 #include "proto/base/buf.h"
 #include "proto/base/list.h"
@@ -49,6 +50,7 @@ struct broker {
 	struct policy policy;
 	struct quota *quota;
 	struct ring_pool *rings;
+	struct transit transit;
 	struct events *events;
 	struct port_table ports;
 	struct records *records;

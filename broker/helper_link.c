@@ -327,8 +327,8 @@ static int message_handle(struct helper_link *h, const void *data, size_t size, 
 		h->events->ring(h->context, data, n_fds ? TAKE_FD(fds[0]) : -1);
 		return 0;
 	case LINK_RECORDS:
-		h->events->records(h->context, n_fds ? TAKE_FD(fds[0]) : -1);
-		return 0;
+		h->events->records(h->context, fds, n_fds);
+		break;
 	case LINK_READY:
 		h->events->ready(h->context);
 		return 0;
@@ -339,7 +339,7 @@ static int message_handle(struct helper_link *h, const void *data, size_t size, 
 		return message_of_process(h, data, fds, n_fds);
 	}
 	for (size_t i = 0; i < n_fds; i++)
-		fds[i] = -1; /* setup and held took them all */
+		fds[i] = -1; /* they took them all */
 	return 0;
 }
 

@@ -17,7 +17,7 @@ struct helper_events {
 	/* What the last broker left: one call a slot, then `ready`. */
 	void (*held)(void *context, const struct link_held *m, const int *take_fds, size_t n_fds);
 	void (*ring)(void *context, const struct link_ring *m, int take_fd);
-	void (*records)(void *context, int take_fd);
+	void (*records)(void *context, int *take_fds, size_t n_fds);
 	void (*ready)(void *context);
 	/* The keeper is gone, or speaks nonsense: nothing can go on. error: negative errno. */
 	void (*lost)(void *context, int error);

@@ -151,9 +151,10 @@ static void on_ring_dropped(void *userdata, uint32_t number)
 int inherit_keep_records(struct broker *b)
 {
 	struct link_records m = { .head = { LINK_RECORDS, sizeof(m) } };
-	int fd = records_fd(b->records);
+	const int fds[LINK_RECORDS_FDS] = { records_fd(b->records), b->transit.fds[0],
+					    b->transit.fds[1] };
 
-	return helper_link_send(&b->helper, &m, sizeof(m), &fd, 1);
+	return helper_link_send(&b->helper, &m, sizeof(m), fds, LINK_RECORDS_FDS);
 }
 
 void inherit_observe_rings(struct broker *b)

@@ -18,7 +18,7 @@ void inherit_observe_rings(struct broker *b);
 /* ... or gives it back. */
 void inherit_drop_ring(struct broker *b, uint32_t number);
 
-/* The keeper gets a duplicate of the records. 0 or a negative errno. */
+/* The keeper gets duplicates of the records and of the transit's pipe. 0 or a negative errno. */
 int inherit_keep_records(struct broker *b);
 
 void inherit_free(struct broker *b);

@@ -1,6 +1,6 @@
-/* Two copies a place, 2 KiB; the memfd is sparse, so a place that was never used costs nothing. The
- * sequence says which copy is newer, the checksum whether it is whole; writing goes to the other
- * one, body first, then the head.
+/* Head with the note of the transit, two copies a place (2 KiB); the memfd is sparse, so a place
+ * that was never used costs nothing. The sequence says which copy is newer, the checksum whether it
+ * is whole; writing goes to the other one, body first, then the head.
  */
 #include "broker/record.h"
 
@@ -21,7 +21,7 @@
 #include "proto/base/fd.h"
 
 #define RECORD_MAGIC  0x7265636f72647331ull
-#define RECORD_LAYOUT 1u
+#define RECORD_LAYOUT 2u
 #define COPY_SIZE     1024u
 
 struct record_copy {
@@ -42,6 +42,7 @@ struct record_head {
 };
 
 #define HEAD_SIZE  4096u
+#define NOTE_AT	   1024u /* in the head */
 #define TABLE_SIZE (HEAD_SIZE + (size_t)PORTS_MAX * 2 * COPY_SIZE)
 
 struct records {
@@ -228,6 +229,11 @@ void records_save(struct records *r, uint32_t place, const struct port *p)
 	to->sum = XXH3_64bits_withSeed(&to->body, sizeof(to->body), sequence);
 	atomic_signal_fence(memory_order_seq_cst);
 	to->sequence = sequence;
+}
+
+struct transit_note *records_transit(const struct records *r)
+{
+	return (struct transit_note *)(r->memory + NOTE_AT);
 }
 
 static bool body_is_sane(const struct record *b)

@@ -2,7 +2,7 @@
  * too: one memfd of fixed records. Numbers, and bytes of fixed size;
  * nothing in it is parsed as text. A record is written twice over in turn (struct record_copy),
  * each copy with its sequence and checksum, so that a death in the middle of writing leaves the one
- * before.
+ * before. Beside them stands what is on its way into a log.
  */
 #ifndef REDD_BROKER_RECORD_H
 #define REDD_BROKER_RECORD_H
@@ -16,6 +16,7 @@
 
 struct port;
 struct records;
+struct transit_note;
 
 #define RECORD_NO_RING UINT16_MAX
 
@@ -84,6 +85,9 @@ void records_give(struct records *r, uint32_t place);
 
 /* Writes what there is to know of the port now; what has no field in it is not needed. */
 void records_save(struct records *r, uint32_t place, const struct port *p);
+
+/* Where transit.h notes what it does. */
+struct transit_note *records_transit(const struct records *r);
 
 /* For a successor: the newest whole copy, place by place, from 0. 0: the place stays taken, for the
  * port that is made of it, or until it is given back; RECORD_E_NONE: it is empty or broken;

@@ -77,12 +77,19 @@ void resume_ring(struct broker *b, const struct link_ring *m, int take_fd)
 		i->rings[m->number] = take_fd + 1;
 }
 
-void resume_records(struct broker *b, int take_fd)
+void resume_records(struct broker *b, int *take_fds, size_t n_fds)
 {
-	int r = records_adopt(&b->records, take_fd);
+	int r = RECORD_E_BAD;
 
-	if (r)
+	if (n_fds == LINK_RECORDS_FDS && !b->records)
+		r = records_adopt(&b->records, TAKE_FD(take_fds[0]));
+	if (r) {
 		log_error("the records of the broker before cannot be read: its ports are lost");
+		fd_close_many(take_fds, n_fds);
+		return;
+	}
+	transit_adopt(&b->transit, take_fds + 1);
+	transit_note_at(&b->transit, records_transit(b->records));
 }
 
 /* --- one port -------------------------------------------------------------------------------- */
@@ -235,6 +242,27 @@ static int restore_port(struct broker *b, const struct record *rec, struct held 
 
 /* --- all of them ----------------------------------------------------------------------------- */
 
+/* A broker that died while bytes were between a descriptor and a log. */
+static void finish_transit(struct broker *b)
+{
+	struct transit_note note;
+	struct port *p;
+	struct stream *s;
+	int r = 0;
+
+	if (!transit_is_left(&b->transit, &note))
+		return;
+	p = port_table_by_id(&b->ports, note.port);
+	s = p ? port_stream(p, note.stream) : NULL;
+	if (s)
+		r = stream_finish_transit(s, &note);
+	else
+		transit_drop(&b->transit);
+	if (r < 0)
+		log_error("port %llu stream %u: bytes are lost: %s", (unsigned long long)note.port,
+			  note.stream, err_string(r));
+}
+
 /* Nobody can reach it any more: it ends, and nothing of it is held. */
 static void give_up(struct broker *b, struct held *h)
 {
@@ -273,6 +301,19 @@ static void resume_one(struct broker *b, const struct record *rec, uint32_t plac
 		held_free(h);
 }
 
+/* The first broker's, or those of one that could not read what was there. */
+static int begin_records(struct broker *b)
+{
+	int r = records_new(&b->records);
+
+	if (!r)
+		r = transit_open(&b->transit);
+	if (r < 0)
+		return err_pass(r);
+	transit_note_at(&b->transit, records_transit(b->records));
+	return inherit_keep_records(b);
+}
+
 int resume_ports(struct broker *b)
 {
 	struct record rec;
@@ -280,11 +321,8 @@ int resume_ports(struct broker *b)
 	struct held *h;
 	int r = inheritance_of(b) ? 0 : err_begin(-ENOMEM);
 
-	if (!r && !b->records) {
-		r = records_new(&b->records);
-		if (!r)
-			r = inherit_keep_records(b);
-	}
+	if (!r && !b->records)
+		r = begin_records(b);
 	if (r < 0)
 		return err_pass(r);
 	for (uint32_t place = 0; (r = records_load(b->records, place, &rec)) != RECORD_E_END;
@@ -294,6 +332,7 @@ int resume_ports(struct broker *b)
 			resume_one(b, &rec, place);
 		}
 	}
+	finish_transit(b);
 	list_for_each (h, &b->inheritance->held, link) {
 		/* Ids are never used again: not across brokers either. */
 		if (!(h->message.id.port >> 63))

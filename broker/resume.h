@@ -17,7 +17,7 @@ struct inheritance;
 /* Each notes what came. Descriptors are consumed in every case. */
 void resume_held(struct broker *b, const struct link_held *m, const int *take_fds, size_t n_fds);
 void resume_ring(struct broker *b, const struct link_ring *m, int take_fd);
-void resume_records(struct broker *b, int take_fd);
+void resume_records(struct broker *b, int *take_fds, size_t n_fds);
 
 /* All has come: makes the ports. 0 or a negative errno. */
 int resume_ports(struct broker *b);

@@ -19,6 +19,7 @@
 #include "broker/input.h"
 #include "broker/quota.h"
 #include "broker/ring.h"
+#include "broker/transit.h"
 
 struct broker;
 struct port;
@@ -121,6 +122,10 @@ void stream_close_unused(struct stream *s);
 
 /* One bounded read. */
 void stream_read(struct stream *s);
+
+/* What an earlier broker had taken from the descriptor when it died goes into the log. 0 or a
+ * negative errno: it is lost, and a gap at the end. */
+int stream_finish_transit(struct stream *s, const struct transit_note *note);
 
 /* Ends the output now. With the causes IDLE and LIMIT what is left in the pipe is counted. */
 void stream_end_output(struct stream *s, enum stream_cause cause, int sys_errno);

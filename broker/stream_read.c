@@ -1,7 +1,8 @@
-/* One read a turn, straight into the ring: one copy in. How much is asked for is bounded by what is
- * there (FIONREAD) once the log is full, because asking for more would give old bytes up for
- * nothing; by half of the log, so that readers can follow; and by the room that blocking readers
- * leave. Without room the pipe is not read at all ("held") and the kernel blocks the child.
+/* One read a turn: out of the descriptor into a pipe that survives us (transit.h), and from there
+ * into the ring, the one copy in. Only what came makes room in the log, so nothing old is given up
+ * for nothing; and only when something came a log is made. How much is taken is bounded by half of
+ * the log, so that readers can follow, and by the room that blocking readers leave. Without room
+ * the descriptor is not read at all ("held") and the kernel blocks the child.
  *
  * An output ends once: at end of file, by an error, or by its port (drain, shutdown). What cannot
  * be read any more is a gap, not silence.
@@ -20,8 +21,6 @@
 #include "broker/subscription.h"
 #include "proto/base/err.h"
 #include "proto/base/log.h"
-
-#define PROBE_SIZE 4096u
 
 uint64_t stream_total(const struct stream *s)
 {
@@ -109,52 +108,65 @@ static void stream_grow_pipe(struct stream *s, size_t size)
 	(void)fcntl(s->fd, F_SETPIPE_SZ, (int)PIPE_GROWN); /* refused: then it stays as it is */
 }
 
-/* What fits without giving old bytes up. */
-static size_t stream_spare(const struct stream *s)
-{
-	return s->out.log_size - (size_t)(stream_total(s) - stream_oldest(s));
-}
-
-/* The first bytes, for which there may never have to be a log; or nothing is announced: end of
- * file, or bytes that came just now. */
-static ssize_t stream_probe(struct stream *s)
-{
-	uint8_t probe[PROBE_SIZE];
-	ssize_t n = read(s->fd, probe, MIN(sizeof(probe), (size_t)stream_room(s)));
-	int r;
-
-	if (n <= 0)
-		return n < 0 ? -errno : 0;
-	r = s->out.ring ? 0 : stream_make_ring(s);
-	if (r < 0) {
-		s->out.is_abandoned = true;
-		s->out.abandoned = (uint64_t)n;
-		return r;
-	}
-	ring_write(s->out.ring, probe, (size_t)n);
-	return n;
-}
-
-static ssize_t stream_fill(struct stream *s, size_t size)
-{
-	uint8_t *place;
-	ssize_t n;
-	int r = s->out.ring ? 0 : stream_make_ring(s);
-
-	if (r < 0)
-		return r;
-	place = ring_write_begin(s->out.ring, size);
-	n = read(s->fd, place, size);
-	r = -errno;
-	ring_write_end(s->out.ring, n > 0 ? (size_t)n : 0);
-	return n < 0 ? r : n;
-}
-
 static size_t stream_share(const struct stream *s, uint64_t room)
 {
 	uint64_t share = MIN(STREAM_READ_SIZE, ring_round_size(s->out.log_size) / 2);
 
 	return (size_t)MIN(share, room);
+}
+
+/* What was taken cannot be kept: it is told as a gap. */
+static void stream_lose(struct stream *s, size_t size)
+{
+	transit_drop(&s->broker->transit);
+	s->out.is_abandoned = true;
+	s->out.abandoned = size;
+}
+
+/* Bytes that came into the log, 0 at end of file, or a negative errno. */
+static ssize_t stream_fill(struct stream *s, size_t size)
+{
+	struct transit *t = &s->broker->transit;
+	struct transit_note note = { .port = s->port->id,
+				     .stream = s->number,
+				     .head = stream_total(s) };
+	ssize_t n = transit_take(t, &note, s->fd, size);
+	int r;
+
+	if (n <= 0)
+		return n;
+	r = s->out.ring ? 0 : stream_make_ring(s);
+	if (r < 0) {
+		stream_lose(s, (size_t)n);
+		return err_pass(r);
+	}
+	transit_put(t, ring_write_begin(s->out.ring, (size_t)n));
+	ring_write_end(s->out.ring, (size_t)n);
+	transit_done(t);
+	return n;
+}
+
+int stream_finish_transit(struct stream *s, const struct transit_note *note)
+{
+	struct transit *t = &s->broker->transit;
+	int r = 0;
+
+	if (!s->out.is_there || stream_total(s) != note->head) {
+		transit_drop(t); /* it is in the log already */
+		return 0;
+	}
+	if (!s->out.ring)
+		r = stream_make_ring(s);
+	if (r < 0) {
+		stream_lose(s, note->size);
+		return err_pass(r);
+	}
+	if (note->size > ring_size(s->out.ring))
+		return err_begin(-EBADMSG);
+	transit_finish(t, ring_write_begin(s->out.ring, note->size));
+	ring_write_end(s->out.ring, note->size);
+	transit_done(t);
+	return 0;
 }
 
 /* EIO: the last process left a terminal (pty(7)). ECONNRESET: the child's end of a socket was
@@ -176,21 +188,13 @@ static void stream_hold(struct stream *s)
 void stream_read(struct stream *s)
 {
 	uint64_t room = stream_room(s);
-	int waiting = 0;
 	ssize_t n;
 
 	if (room == 0) {
 		stream_hold(s);
 		return;
 	}
-	if (!s->out.ring)
-		n = stream_probe(s);
-	else if (stream_spare(s) >= PROBE_SIZE)
-		n = stream_fill(s, MIN(stream_spare(s), stream_share(s, room)));
-	else if (ioctl(s->fd, FIONREAD, &waiting) < 0 || waiting <= 0)
-		n = stream_probe(s);
-	else
-		n = stream_fill(s, MIN((size_t)waiting, stream_share(s, room)));
+	n = stream_fill(s, stream_share(s, room));
 	if (n > 0) {
 		stream_grow_pipe(s, (size_t)n);
 		stream_took(s, (size_t)n);

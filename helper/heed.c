@@ -156,12 +156,12 @@ static void heed_ring(struct keeper *k, struct heard *m)
 
 static void heed_records(struct keeper *k, struct heard *m)
 {
-	if (!m->n_fds) {
+	if (m->n_fds != LINK_RECORDS_FDS) {
 		complain(m, "has no records");
 		return;
 	}
-	hold_set_records(k->hold, m->fds[0]);
-	m->fds[0] = -1;
+	hold_set_records(k->hold, m->fds);
+	m->n_fds = 0; /* they are held now */
 }
 
 /* Neither the leader's number nor the group's can be somebody else's while it is not reaped. */
@@ -223,7 +223,7 @@ static const struct {
 	[LINK_RELEASE] = { sizeof(struct link_release), 0, heed_release },
 	[LINK_FORGET] = { sizeof(struct link_forget), 0, heed_forget },
 	[LINK_RING] = { sizeof(struct link_ring), 1, heed_ring },
-	[LINK_RECORDS] = { sizeof(struct link_records), 1, heed_records },
+	[LINK_RECORDS] = { sizeof(struct link_records), LINK_RECORDS_FDS, heed_records },
 	[LINK_SIGNAL_GROUP] = { sizeof(struct link_group_signal), 0, heed_signal },
 	[LINK_SIGNAL] = { sizeof(struct link_group_signal), 0, heed_signal },
 	[LINK_BEAT] = { sizeof(struct link_beat), 0, heed_beat },

@@ -41,7 +41,8 @@ int hold_new(struct hold **ret, uint32_t fds_max)
 	if (h == MAP_FAILED)
 		return err_errno();
 	h->fds_max = fds_max;
-	h->records_fd = -1;
+	for (uint32_t i = 0; i < LINK_RECORDS_FDS; i++)
+		h->records_fds[i] = -1;
 	list_init(&h->awaiting);
 	list_init(&h->telling);
 	list_init(&h->troubled);
@@ -58,7 +59,7 @@ void hold_free(struct hold *h)
 			hold_forget(h, &h->slots[i]);
 	for (uint32_t i = 0; i < h->n_rings; i++)
 		hold_set_ring(h, i, 0, -1);
-	hold_set_records(h, -1);
+	hold_set_records(h, NULL);
 	munmap(h, sizeof(*h));
 }
 
@@ -311,8 +312,10 @@ int hold_set_ring(struct hold *h, uint32_t number, uint32_t size, int take_fd)
 	return 0;
 }
 
-void hold_set_records(struct hold *h, int take_fd)
+void hold_set_records(struct hold *h, const int *take_fds)
 {
-	fd_close(h->records_fd);
-	h->records_fd = take_fd;
+	for (uint32_t i = 0; i < LINK_RECORDS_FDS; i++) {
+		fd_close(h->records_fds[i]);
+		h->records_fds[i] = take_fds ? take_fds[i] : -1;
+	}
 }

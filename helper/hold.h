@@ -70,12 +70,12 @@ struct hold_ring {
 
 struct hold {
 	struct list awaiting, telling, troubled;
-	uint32_t n_slots; /* one more than the highest that was ever used */
-	uint32_t n_rings; /* likewise */
-	uint32_t n_fds;	  /* held now */
-	uint32_t fds_max; /* bound of n_fds */
-	int records_fd;
-	struct pidmap pids; /* processes that live or are not reaped, by slot */
+	uint32_t n_slots;		   /* one more than the highest that was ever used */
+	uint32_t n_rings;		   /* likewise */
+	uint32_t n_fds;			   /* held now */
+	uint32_t fds_max;		   /* bound of n_fds */
+	int records_fds[LINK_RECORDS_FDS]; /* -1: none yet */
+	struct pidmap pids;		   /* processes that live or are not reaped, by slot */
 	struct hold_slot slots[PORTS_MAX];
 	struct hold_ring rings[LINK_RINGS_MAX];
 };
@@ -132,8 +132,9 @@ void hold_told(struct hold_slot *s);
  * HOLD_E_FULL (it was not taken then). */
 int hold_set_ring(struct hold *h, uint32_t number, uint32_t size, int take_fd);
 
-/* The records' memfd: takes it, replacing another. */
-void hold_set_records(struct hold *h, int take_fd);
+/* What comes with the records: takes LINK_RECORDS_FDS descriptors, replacing others; NULL drops
+ * them. */
+void hold_set_records(struct hold *h, const int *take_fds);
 
 const char *hold_state_name(enum hold_state state);
 

@@ -141,7 +141,9 @@ struct link_ring {
 	uint32_t size;
 };
 
-/* LINK_RECORDS: with the memfd of the broker's port records, once. */
+/* LINK_RECORDS: with the memfd of the broker's port records, and read and write end of the pipe
+ * that bytes take on their way from a descriptor into a log; once. */
+#define LINK_RECORDS_FDS 3u
 struct link_records {
 	struct link_head head;
 };

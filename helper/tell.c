@@ -113,7 +113,8 @@ static bool tell_records(struct keeper *k)
 {
 	struct link_records m = { HEAD(LINK_RECORDS, m) };
 
-	return k->hold->records_fd < 0 || send_message(k, &m, sizeof(m), &k->hold->records_fd, 1);
+	return k->hold->records_fds[0] < 0 ||
+	       send_message(k, &m, sizeof(m), k->hold->records_fds, LINK_RECORDS_FDS);
 }
 
 static bool tell_ready(struct keeper *k)

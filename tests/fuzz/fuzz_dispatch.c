@@ -383,6 +383,7 @@ static void broker_make(struct broker *b)
 	FUZZ_CHECK(uv_loop_init(&b->loop) == 0 && turn_init(&b->turn, &b->loop) == 0);
 	FUZZ_CHECK(alarms_init(&b->alarms, &b->loop) == 0 && port_table_init(&b->ports) == 0);
 	FUZZ_CHECK(ring_pool_new(&b->rings) == 0 && events_new(0, &b->events) == 0);
+	FUZZ_CHECK(transit_open(&b->transit) == 0);
 	FUZZ_CHECK(quota_new(limits, &b->quota) == 0);
 	policy_init(&b->policy, geteuid());
 	FUZZ_CHECK(policy_add_listener(&b->policy, &narrow) == 1);

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,12 +11,33 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
+#include "proto/base/cleanup.h"
 #include "tests/lib/census.h"
 #include "tests/lib/measure.h"
 #include "tests/lib/outcome.h"
+#include "tests/lib/pattern.h"
 #include "tests/lib/places.h"
+#include "tests/lib/random.h"
 #include "tests/lib/scene.h"
+
+/* XXH3 of the first bytes of a pattern. */
+static uint64_t pattern_sum(uint64_t size)
+{
+	uint8_t piece[65536];
+	XXH3_state_t *state = XXH3_createState();
+	uint64_t sum;
+
+	XXH3_64bits_reset(state);
+	for (uint64_t at = 0; at < size; at += sizeof(piece)) {
+		pattern_fill(piece, sizeof(piece), at);
+		XXH3_64bits_update(state, piece, MIN(sizeof(piece), size - at));
+	}
+	sum = XXH3_64bits_digest(state);
+	XXH3_freeState(state);
+	return sum;
+}
 
 /* Its log would be one line a death. */
 static void begin(void)
@@ -167,6 +189,73 @@ Test(restart, P13_a_client_that_comes_back_finds_its_port)
 	cr_expect_str_eq(scene.c.wrong, "");
 	cr_expect_str_eq(collect_text(&scene.c, 1), "before after");
 	cr_expect_eq(redd_exit_status(&scene.c.exit), 0);
+	scene_forget(port);
+}
+
+/* Follows the port from `offset` on until at least `size` bytes came, or its end: the offset behind
+ * what came. */
+static uint64_t follow(uint64_t id, uint64_t offset, uint64_t size, struct collect *ret)
+{
+	const struct redd_stream_offset at = { 1, offset };
+	struct redd_port *port;
+	struct redd_subscription *s;
+
+	collect_init(ret);
+	ret->patterned = ret->drop_data = ret->starts_anywhere = true;
+	ret->watch.from = REDD_FROM_OFFSET;
+	ret->watch.offsets = &at;
+	ret->watch.n_offsets = 1;
+	ret->watch.overflow = REDD_BLOCK;
+	ret->watch.window = 32768; /* less than the socket takes: no frame is cut by the death */
+	cr_assert_eq(redd_port_by_id(scene.r, id, &port), 0);
+	cr_assert_eq(redd_subscribe(port, &ret->watch, &s), 0, "%s",
+		     redd_last_error(scene.r)->message);
+	cr_assert_eq(collect_wait_bytes(ret, scene.r, 1, offset + size, 30000), 0);
+	if (!ret->n_closed) {
+		broker_kill();
+		collect_wait(ret, scene.r, 30000); /* what was on its way, until it is lost */
+		cr_assert_eq(ret->n_closed, 1);
+		reconnect();
+	}
+	cr_assert_str_eq(ret->wrong, "");
+	cr_assert_eq(collect_stream(ret, 1)->gaps, 0);
+	return MAX(offset, collect_stream(ret, 1)->next);
+}
+
+/* The log is checked by its checksum as well, which is kept over all deaths. */
+Test(restart, P13_no_byte_is_lost_or_doubled_on_its_way_into_the_log)
+{
+	const uint64_t size = (uint64_t)place_rounds(100) << 19;
+	char text[24];
+	const char *argv[] = { place_prog("pattern"), text, "5000", NULL };
+	const struct redd_spawn_options o = { .size = sizeof(o),
+					      .argv = argv,
+					      .checksum = true,
+					      .hold_unread = true,
+					      .orphan = REDD_ORPHAN_KEEP };
+	struct random random = { 13 };
+	struct redd_port *port;
+	struct collect c;
+	uint64_t id, next = 0;
+	bool is_over = false;
+
+	snprintf(text, sizeof(text), "%" PRIu64, size);
+	id = redd_port_id(scene_spawn(&o, NULL));
+	for (unsigned round = 0; !is_over; round++) {
+		bool is_last = round == place_rounds(60);
+
+		next = follow(id, next, is_last ? size : random_below(&random, 300000), &c);
+		is_over = c.n_closed && c.closed.cause == REDD_PORT_CLOSED;
+		cr_assert(is_over || !is_last || next == size);
+		if (is_over) {
+			cr_expect_eq(collect_stream(&c, 1)->end.total, size);
+			cr_expect_eq(redd_exit_status(&c.exit), 0);
+			cr_expect_eq(collect_stream(&c, 1)->end.xxh3, pattern_sum(size));
+		}
+		collect_deinit(&c);
+	}
+	cr_expect_eq(next, size);
+	cr_assert_eq(redd_port_by_id(scene.r, id, &port), 0);
 	scene_forget(port);
 }
 

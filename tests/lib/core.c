@@ -58,10 +58,10 @@ static void on_ring(void *context, const struct link_ring *m, int fd)
 	take(core_of(context), &fd, fd >= 0);
 }
 
-static void on_records(void *context, int fd)
+static void on_records(void *context, int *fds, size_t n_fds)
 {
 	core_of(context)->n_records++;
-	take(core_of(context), &fd, fd >= 0);
+	take(core_of(context), fds, n_fds);
 }
 
 static void on_ready(void *context)
@@ -120,6 +120,7 @@ static void broker_parts(struct broker *b)
 	cr_assert_eq(alarms_init(&b->alarms, &b->loop), 0);
 	cr_assert_eq(port_table_init(&b->ports), 0);
 	cr_assert_eq(ring_pool_new(&b->rings), 0);
+	cr_assert_eq(transit_open(&b->transit), 0);
 	cr_assert_eq(events_new(0, &b->events), 0);
 }
 
@@ -173,6 +174,7 @@ void core_close(struct core *core)
 	turn_close(&b->turn);
 	alarms_close(&b->alarms);
 	uv_run(&b->loop, UV_RUN_DEFAULT);
+	transit_close(&b->transit);
 	ring_pool_free(b->rings);
 	events_free(b->events);
 	quota_free(b->quota);

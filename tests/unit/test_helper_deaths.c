@@ -230,7 +230,7 @@ static void hear(struct play_message *m, void *context)
 		h->n_rings += m->n_fds == 1;
 		break;
 	case LINK_RECORDS:
-		h->n_records += m->n_fds == 1;
+		h->n_records += m->n_fds == LINK_RECORDS_FDS;
 		break;
 	case LINK_READY:
 		h->n_ready++;
@@ -285,11 +285,12 @@ static void leave_broker(struct play *p, struct heard *h)
 	cr_assert_eq(play_greet(p, hear, h), 0);
 }
 
-static void send_memfd(struct play *p, const void *message, size_t size)
+static void send_memfd(struct play *p, const void *message, size_t size, size_t n)
 {
 	int fd = memfd_create("test", MFD_CLOEXEC);
+	const int fds[LINK_RECORDS_FDS] = { fd, fd, fd };
 
-	cr_assert_eq(play_send(p->link_fd, message, size, &fd, 1), 0);
+	cr_assert_eq(play_send(p->link_fd, message, size, fds, n), 0);
 	close(fd);
 }
 
@@ -315,8 +316,8 @@ DEATHS(a_new_broker_is_given_all_that_is_held_and_told_all_that_happened, 30)
 	for (int i = 0; i < 3; i++)
 		cr_assert_eq(play_spawn_wait(p, &s[i], &m), 0);
 	cr_assert_eq(play_wait_exit(p, &s[2].id, &m), 0);
-	send_memfd(p, &ring, sizeof(ring));
-	send_memfd(p, &records, sizeof(records));
+	send_memfd(p, &ring, sizeof(ring), 1);
+	send_memfd(p, &records, sizeof(records), LINK_RECORDS_FDS);
 	cr_assert_eq(p->setup.incarnation, 1);
 	cr_assert_eq(p->setup.n_listeners, 1);
 	cr_assert_eq(p->setup.n_locks, 1);

@@ -883,13 +883,13 @@ Test(helper_link, what_belongs_to_no_process_is_handed_on)
 	core_say(core, &held, sizeof(held), fds, 4);
 	core_say(core, &ring, sizeof(ring), fds, 1);
 	core_say(core, &ring, sizeof(ring), NULL, 0);
-	core_say(core, &records, sizeof(records), fds, 1);
+	core_say(core, &records, sizeof(records), fds, LINK_RECORDS_FDS);
 	core_say_id(core, LINK_UNBORN, (struct link_spawn_id){ 1, 1, 1 });
 	cr_assert_eq(core->n_setup, 1);
 	cr_assert_eq(core->n_held, 1);
 	cr_assert_eq(core->n_rings, 2);
 	cr_assert_eq(core->n_records, 1);
-	cr_assert_eq(core->n_fds, 3 + 4 + 1 + 1);
+	cr_assert_eq(core->n_fds, 3 + 4 + 1 + LINK_RECORDS_FDS);
 }
 
 Test(helper_link, many_lives_leave_nothing)

@@ -283,9 +283,13 @@ Test(hold, rings_and_records_are_kept_replaced_and_dropped)
 	cr_assert_eq(hold_set_ring(h, LINK_RINGS_MAX, 1, -1), HOLD_E_UNKNOWN);
 	cr_assert_eq(hold_set_ring(h, 3, 0, -1), 0);
 	cr_assert_eq(h->n_fds, 0);
-	hold_set_records(h, a_descriptor());
-	hold_set_records(h, a_descriptor());
-	cr_assert_eq(fd_count(), n + 1);
+	for (int i = 0; i < 2; i++) {
+		const int fds[LINK_RECORDS_FDS] = { a_descriptor(), a_descriptor(),
+						    a_descriptor() };
+
+		hold_set_records(h, fds);
+	}
+	cr_assert_eq(fd_count(), n + (int)LINK_RECORDS_FDS);
 }
 
 Test(hold, an_illegal_move_of_the_state_is_stopped, .signal = SIGABRT)
