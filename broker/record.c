@@ -21,7 +21,7 @@
 #include "proto/base/fd.h"
 
 #define RECORD_MAGIC  0x7265636f72647331ull
-#define RECORD_LAYOUT 1u
+#define RECORD_LAYOUT 2u
 #define COPY_SIZE     1024u
 
 struct record_copy {
@@ -173,6 +173,8 @@ static void fill_options(struct record *ret, const struct port_options *o)
 	ret->retention_ms = o->retention_ms;
 	ret->orphan = (uint32_t)o->orphan;
 	ret->orphan_ms = o->orphan_ms;
+	ret->framing = (uint32_t)o->framing.cut | o->framing.header << 8;
+	ret->framing_maximum = o->framing.maximum;
 	ret->token_size = (uint32_t)o->token_size;
 	memcpy(ret->token, o->token, o->token_size);
 	memcpy(ret->name, o->name, sizeof(o->name));
