@@ -188,13 +188,11 @@ static enum framing_found last_line(const struct framing *f, const struct framin
 				    uint64_t *ret)
 {
 	/* The start of a line that is longer than that is where none of its records begins. */
-	uint64_t back = MIN(log->head - log->tail, (uint64_t)f->maximum + 1);
-	const uint8_t *end = log->data + (log->head - log->tail);
-	const uint8_t *newline = back ? memrchr(end - back, '\n', back) : NULL;
+	uint64_t size = log->head - log->tail, back = MIN(size, (uint64_t)f->maximum + 1);
+	const uint8_t *from = log->data + (size - back), *newline = memrchr(from, '\n', back);
 
 	*ret = newline ? log->tail + (uint64_t)(newline - log->data) + 1 : 0;
-	return newline || log->head == 0 || (back == log->head && log->tail == 0) ? FRAMING_FOUND
-										  : FRAMING_NOT_YET;
+	return newline || back == log->head ? FRAMING_FOUND : FRAMING_NOT_YET;
 }
 
 static enum framing_found last_packet(const struct framing *f, const struct framing_log *log,
@@ -202,9 +200,6 @@ static enum framing_found last_packet(const struct framing *f, const struct fram
 {
 	const struct record_index *ix = index_for(f, log);
 
-	*ret = 0;
-	if (log->head == 0)
-		return FRAMING_FOUND;
 	if (!ix)
 		return FRAMING_NEVER;
 	*ret = ix->next;
@@ -218,6 +213,9 @@ static enum framing_found last_packet(const struct framing *f, const struct fram
 enum framing_found framing_find_last(const struct framing *f, const struct framing_log *log,
 				     uint64_t *ret)
 {
+	*ret = 0;
+	if (log->head == 0)
+		return FRAMING_FOUND;
 	return f->cut == FRAMING_LINES ? last_line(f, log, ret) : last_packet(f, log, ret);
 }
 

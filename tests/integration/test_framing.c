@@ -30,7 +30,7 @@ static void expect_data(const struct collect *c, const void *data, size_t size)
 
 	cr_assert_str_eq(c->wrong, "");
 	cr_assert_eq(s->size, size, "%zu bytes, not %zu", s->size, size);
-	cr_assert_arr_eq(s->data, data, size);
+	cr_assert_arr_eq(collect_text(c, 1), data, size);
 }
 
 /* A command of the shell, read in one go. */
