@@ -113,7 +113,7 @@ static int leftover_keep(struct leftover *l, const struct batch_frame *f, size_t
 		return 0;
 	l->ring = f->bulk.reader->stream->out.ring;
 	l->left = logged;
-	l->pin.offset = f->bulk.step.offset + f->size - logged;
+	l->pin.offset = f->bulk.step.offset + f->bulk.step.before + f->size - logged;
 	ring_pin(l->ring, &l->pin);
 	return 0;
 }
@@ -135,13 +135,13 @@ static void batch_add_data(struct batch_frame *f)
 				  .port = f->subscription->port_id,
 				  .stream = f->bulk.reader->stream->number,
 				  .offset = step->offset,
-				  .consumed = step->size,
-				  .record = CODEC_RECORD_NONE,
+				  .consumed = (uint64_t)step->before + step->size + step->after,
+				  .record = (int)step->record,
 				  .size = step->size };
 
 	f->prefix = f->room;
 	f->prefix_size = codec_output_prefix(f->room, &o);
-	f->data = ring_at(f->bulk.reader->stream->out.ring, step->offset);
+	f->data = ring_at(f->bulk.reader->stream->out.ring, step->offset + step->before);
 	f->size = step->size;
 }
 
@@ -327,7 +327,8 @@ static int conn_send(struct conn *c, struct batch *b)
 			return err_pass(r);
 		if (!b->n_iov)
 			return 0;
-		sent += b->size;
+		sent += b->size +
+			b->n * EVENT_WORK; /* many small ones cost more than their bytes */
 		r = batch_send(c, b);
 		if (r)
 			return r;

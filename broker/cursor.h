@@ -5,8 +5,9 @@
  *	...                                       the event goes into the connection's bulk lane
  *	cursor_sent(&c, &step, &credit)           it did
  *
- * Promise: every offset from the start on is told exactly once, in order, either as data or in a
- * gap; then the end, once.
+ * Promise: every offset from the start on is told exactly once, in order, either as data (with what
+ * framing takes out of it) or in a gap; then the end, once. A framed cursor tells records whole, in
+ * parts, or aborted by a gap, and goes on behind a gap where a record begins.
  */
 #ifndef REDD_CURSOR_H
 #define REDD_CURSOR_H
@@ -14,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "broker/framing.h"
 #include "proto/limits.h"
 
 struct ring;
@@ -27,10 +29,12 @@ enum cursor_overflow {
 
 /* Numbers as in Gap.cause of redd.proto. */
 enum cursor_gap {
-	CURSOR_GAP_BEFORE_LOG = 1, /* older than what the log had when the subscription started */
-	CURSOR_GAP_SLOW = 2,	   /* overtaken */
-	CURSOR_GAP_STALLED = 3,	   /* overtaken after cursor_stall() */
-	CURSOR_GAP_ABANDONED = 4,  /* left in the pipe at the end */
+	/* Older than what the log had when the subscription started, or the rest of a record that
+	 * had begun before its start. */
+	CURSOR_GAP_BEFORE_LOG = 1,
+	CURSOR_GAP_SLOW = 2,	  /* overtaken */
+	CURSOR_GAP_STALLED = 3,	  /* overtaken after cursor_stall() */
+	CURSOR_GAP_ABANDONED = 4, /* left in the pipe at the end */
 };
 
 struct cursor {
@@ -38,9 +42,12 @@ struct cursor {
 	uint64_t skipped;    /* bytes told as gaps */
 	uint64_t first_tail; /* the log's tail when the cursor was made */
 	enum cursor_overflow overflow;
-	bool is_stalled;     /* moved from BLOCK to DROP, and no gap has said so yet */
-	bool told_abandoned; /* the gap at the end was told */
-	bool is_ended;	     /* the end was told: nothing follows */
+	bool is_stalled;	 /* moved from BLOCK to DROP, and no gap has said so yet */
+	bool told_abandoned;	 /* the gap at the end was told */
+	bool is_ended;		 /* the end was told: nothing follows */
+	enum cursor_gap lost_by; /* place.is_lost: why */
+	struct framing framing;
+	struct framing_place place; /* not with FRAMING_RAW */
 };
 
 /* Bytes that a subscription, all its streams together, may still be sent. */
@@ -56,6 +63,10 @@ struct cursor_view {
 	bool is_abandoned;  /* ended with bytes left in the pipe ... */
 	uint64_t abandoned; /* ... so many; 0: nobody can say */
 	uint32_t data_max;  /* most data of one event; 0: OUTPUT_MAX, which it never passes */
+	/* For who frames: */
+	uint32_t size;			  /* of the log */
+	const uint8_t *data;		  /* the byte at tail; contiguous up to head */
+	const struct record_index *index; /* NULL: none is kept */
 };
 
 enum cursor_what {
@@ -64,15 +75,23 @@ enum cursor_what {
 	CURSOR_GAP,	  /* bytes offset .. end will not come, for `cause` */
 	CURSOR_END,	  /* offset is the total */
 	CURSOR_NO_CREDIT, /* there is something, but no credit for it */
-	CURSOR_CANCEL,	  /* overtaken under CURSOR_MAY_CANCEL: end the subscription */
+	CURSOR_CANCEL,	  /* overtaken under CURSOR_MAY_CANCEL, or where no record's start can be
+			   * found again: end the subscription */
+	CURSOR_BAD,	  /* at `end` stands no packet: end the subscription */
 };
 
 struct cursor_step {
 	enum cursor_what what;
 	uint64_t offset;
-	uint32_t size;	       /* DATA: 1 to OUTPUT_MAX */
+	/* DATA: `before` bytes are left out, `size` (to OUTPUT_MAX; 0 only of a record) are told,
+	 * `after` are left out. */
+	uint32_t before, size, after;
+	enum framing_record record;
 	uint64_t end;	       /* GAP: one past the last; ABANDONED: equal to offset if unknown */
 	enum cursor_gap cause; /* GAP */
+	bool aborts;	       /* GAP: a record was begun, and its end will not come */
+	bool is_lost;	       /* GAP of who frames: no record is known to begin at its end */
+	uint64_t next;	       /* where the next record begins, if that is known; else 0 */
 	uint64_t cost;	       /* what cursor_sent() takes from the credit: data + EVENT_CREDIT */
 };
 
@@ -85,7 +104,8 @@ enum cursor_from {
 	CURSOR_FROM_LAST_LINES = 4,
 };
 
-#define CURSOR_E_AHEAD 1 /* an offset that the stream has not reached */
+#define CURSOR_E_AHEAD	1 /* an offset that the stream has not reached */
+#define CURSOR_E_RECORD 2 /* nobody knows where a packet begins there */
 
 /* The offset to start at; `value` is the offset or the count. `ring` is NULL while the stream has
  * none (nothing was written). It may be before the log's tail: then the first event is a gap. 0 or
@@ -96,12 +116,19 @@ int cursor_find_start(const struct ring *ring, enum cursor_from from, uint64_t v
 /* `tail` is that of the log now (0 without one). */
 void cursor_init(struct cursor *c, uint64_t offset, enum cursor_overflow overflow, uint64_t tail);
 
-/* What to send next. `credit` is not changed; NULL: no limit. */
-void cursor_next(const struct cursor *c, const struct cursor_view *view,
-		 const struct credit *credit, struct cursor_step *ret_step);
+/* Makes it one that frames: moves the offset that cursor_find_start() gave for `from` to where a
+ * record begins, if one is known; else the cursor looks for it. An offset that was stated, and the
+ * beginning, stay. 0 or CURSOR_E_RECORD. */
+int cursor_frame(struct cursor *c, const struct framing *f, const struct cursor_view *view,
+		 enum cursor_from from);
 
-/* The step (DATA, GAP or END, as cursor_next() gave it, DATA perhaps with a smaller size) was sent:
- * moves on and takes its cost. */
+/* What to send next. `credit` is not changed; NULL: no limit. Of the cursor nothing changes but how
+ * far it has looked for a newline. */
+void cursor_next(struct cursor *c, const struct cursor_view *view, const struct credit *credit,
+		 struct cursor_step *ret_step);
+
+/* The step (DATA, GAP or END, as cursor_next() gave it, raw DATA perhaps with a smaller size) was
+ * sent: moves on and takes its cost. */
 void cursor_sent(struct cursor *c, const struct cursor_step *step, struct credit *credit);
 
 /* Bytes that may be written into a log of `size` bytes whose head is `head` before this cursor

@@ -109,17 +109,25 @@ uint32_t input_window(const struct input *in)
 
 /* --- taking ---------------------------------------------------------------------------------- */
 
-static struct input_item *item_new(const void *data, size_t size, void *cookie)
+static struct input_item *item_new(const void *header, size_t header_size, const void *data,
+				   size_t size, void *cookie)
 {
-	struct input_item *item = malloc(sizeof(*item) + size);
+	struct input_item *item = malloc(sizeof(*item) + header_size + size);
 
 	if (!item)
 		return NULL;
-	*item = (struct input_item){ .size = size, .cookie = cookie };
+	*item = (struct input_item){ .size = header_size + size, .cookie = cookie };
 	list_init(&item->link);
+	if (header_size)
+		memcpy(item->data, header, header_size);
 	if (size)
-		memcpy(item->data, data, size);
+		memcpy(item->data + header_size, data, size);
 	return item;
+}
+
+static struct input_item *item_empty(void *cookie)
+{
+	return item_new(NULL, 0, NULL, 0, cookie);
 }
 
 static bool has_room(const struct input *in, size_t size)
@@ -131,8 +139,8 @@ static bool has_room(const struct input *in, size_t size)
 	return in->queued < in->bound && size <= in->bound - in->queued;
 }
 
-int input_push(struct input *in, const void *data, size_t size, unsigned int flags, void *cookie,
-	       struct input_item **ret_item)
+int input_push_packet(struct input *in, const void *header, size_t header_size, const void *data,
+		      size_t size, unsigned int flags, void *cookie, struct input_item **ret_item)
 {
 	struct input_item *item;
 
@@ -140,19 +148,25 @@ int input_push(struct input *in, const void *data, size_t size, unsigned int fla
 		return INPUT_E_CLOSED;
 	if (in->is_busy && (flags & INPUT_NO_WAIT) && !(flags & INPUT_FORCE))
 		return INPUT_E_BUSY;
-	if (!has_room(in, size))
+	if (!has_room(in, header_size + size))
 		return INPUT_E_FULL;
-	item = item_new(data, size, cookie);
+	item = item_new(header, header_size, data, size, cookie);
 	if (!item)
 		return err_begin(-ENOMEM);
 	item->offset = input_accepted(in);
 	item->is_pinned = flags & INPUT_PINNED;
 	list_append(&in->items, &item->link);
 	in->n_items++;
-	count_queued(in, in->queued + size);
+	count_queued(in, in->queued + item->size);
 	if (ret_item)
 		*ret_item = item;
 	return 0;
+}
+
+int input_push(struct input *in, const void *data, size_t size, unsigned int flags, void *cookie,
+	       struct input_item **ret_item)
+{
+	return input_push_packet(in, NULL, 0, data, size, flags, cookie, ret_item);
 }
 
 int input_push_close(struct input *in, void *cookie, struct input_item **ret_item)
@@ -161,7 +175,7 @@ int input_push_close(struct input *in, void *cookie, struct input_item **ret_ite
 
 	if (in->is_closed)
 		return INPUT_E_CLOSED;
-	item = item_new(NULL, 0, cookie);
+	item = item_empty(cookie);
 	if (!item)
 		return err_begin(-ENOMEM);
 	item->offset = input_accepted(in);
@@ -211,7 +225,7 @@ int input_push_echo(struct input *in, uint64_t offset, size_t size, void *cookie
 	assert(behind);
 	if (!has_room(in, 0))
 		return INPUT_E_FULL;
-	echo = item_new(NULL, 0, cookie);
+	echo = item_empty(cookie);
 	if (!echo)
 		return err_begin(-ENOMEM);
 	echo->offset = behind->offset + behind->size;

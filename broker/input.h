@@ -72,6 +72,12 @@ void input_deinit(struct input *in, void (*on_drop)(struct input_item *item, voi
 int input_push(struct input *in, const void *data, size_t size, unsigned int flags, void *cookie,
 	       struct input_item **ret_item);
 
+/* The same for a packet: header_size bytes (up to INPUT_HEADER_MAX) go in front of the data, and
+ * both are one item. */
+#define INPUT_HEADER_MAX 4u
+int input_push_packet(struct input *in, const void *header, size_t header_size, const void *data,
+		      size_t size, unsigned int flags, void *cookie, struct input_item **ret_item);
+
 /* Queues the end. 0, INPUT_E_CLOSED or -ENOMEM. */
 int input_push_close(struct input *in, void *cookie, struct input_item **ret_item);
 

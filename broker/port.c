@@ -179,6 +179,11 @@ struct stream *port_stream(const struct port *p, uint32_t number)
 	return NULL;
 }
 
+struct framing port_framing(const struct port *p, uint32_t number)
+{
+	return number == STDERR_FILENO ? (struct framing){ 0 } : p->options.framing;
+}
+
 bool port_has_terminal(const struct port *p)
 {
 	return port_stream(p, STREAM_TERMINAL) != NULL;

@@ -58,7 +58,8 @@ struct port_options {
 	gid_t gid;
 	uint32_t groups[64];
 	unsigned n_groups;
-	bool has_session; /* the leader has a session of its own */
+	bool has_session;	/* the leader has a session of its own */
+	struct framing framing; /* the default of outputs, and of writes */
 };
 
 /* What the port tells the requests' side. */
@@ -130,6 +131,10 @@ int port_add_stream(struct port *p, uint32_t number, enum stream_kind kind, int 
 		    struct stream **ret);
 
 struct stream *port_stream(const struct port *p, uint32_t number);
+
+/* How an output of that number is framed unless a subscription says otherwise: as the port's
+ * options have it, but for standard error, where programs write text whatever they speak. */
+struct framing port_framing(const struct port *p, uint32_t number);
 
 /* The input that a request means that names none: the terminal's, else descriptor 0's. */
 struct stream *port_default_input(const struct port *p);

@@ -174,6 +174,8 @@ static void fill_options(struct record *ret, const struct port_options *o)
 	ret->retention_ms = o->retention_ms;
 	ret->orphan = (uint32_t)o->orphan;
 	ret->orphan_ms = o->orphan_ms;
+	ret->framing = (uint32_t)o->framing.cut | o->framing.header << 8;
+	ret->framing_maximum = o->framing.maximum;
 	ret->token_size = (uint32_t)o->token_size;
 	memcpy(ret->token, o->token, o->token_size);
 	memcpy(ret->name, o->name, sizeof(o->name));

@@ -54,6 +54,7 @@ struct record {
 	uint32_t timeout_ms, timeout_signal, timeout_grace_ms, timed_out;
 	uint32_t drain_ms, drain_limit_ms, retention_ms;
 	uint32_t orphan, orphan_ms;
+	uint32_t framing, framing_maximum; /* enum framing_cut | header << 8 */
 	uint32_t has_exited, n_streams, token_size;
 	uint8_t session[SESSION_ID_SIZE];
 	uint8_t token[TOKEN_MAX];

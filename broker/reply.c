@@ -186,6 +186,8 @@ static int pack_gap(struct buf *out, const struct subscription *s, const struct 
 	SET(gap, offset, step->offset);
 	SET(gap, end, step->end);
 	SET(gap, cause, (Redd__V1__Gap__Cause)step->cause);
+	if (step->aborts)
+		SET(gap, aborts_record, true);
 	s->conn->broker->counters.gaps++;
 	s->conn->broker->counters.gap_bytes += step->end - step->offset;
 	m.body_case = REDD__V1__MESSAGE__BODY_GAP;
@@ -234,6 +236,10 @@ int reply_pack_closed(struct buf *out, const struct subscription *s)
 		closed.exit = &exit;
 		closed.n_holders = s->port->n_holders;
 		closed.holders = s->port->holders;
+	}
+	if (s->cause == SUBSCRIPTION_BAD_RECORD) {
+		SET(closed, stream, s->bad_stream);
+		SET(closed, offset, s->bad_offset);
 	}
 	m.body_case = REDD__V1__MESSAGE__BODY_CLOSED;
 	m.closed = &closed;

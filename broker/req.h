@@ -51,6 +51,12 @@ struct pending *req_pending(struct conn *c, struct port *p, enum pending_kind ki
 void reply_fill_exit(Redd__V1__Exit *ret, const struct exit_record *e);
 
 /* Reads a Subscribe: 0, or a sentence that says what is wrong with it and the code for it. */
+/* NULL, or what is wrong with it; m may be NULL, which is raw. */
+const char *req_read_framing(const Redd__V1__Framing *m, struct framing *ret);
+
+/* Nothing for raw: NULL. Else *ret, filled. */
+Redd__V1__Framing *req_fill_framing(Redd__V1__Framing *ret, const struct framing *f);
+
 const char *req_read_subscribe(const Redd__V1__Subscribe *s, const struct port *p,
 			       const struct conn *c, struct subscription_options *ret,
 			       enum reply_code *ret_code);

@@ -102,6 +102,43 @@ const char *req_read_terminal(const Redd__V1__Terminal *t, struct pty_size *ret)
 	return NULL;
 }
 
+static uint32_t maximum_default(const struct framing *f)
+{
+	if (f->cut == FRAMING_LINES)
+		return LINE_MAX_DEFAULT;
+	if (f->cut == FRAMING_PACKETS && f->header < 4)
+		return (1u << 8 * (f->header & 3)) - 1;
+	return f->cut == FRAMING_PACKETS ? PACKET_MAX_DEFAULT : 0;
+}
+
+/* What is stated must make sense even where it says what is meant anyway: a 0 is not a default. */
+const char *req_read_framing(const Redd__V1__Framing *m, struct framing *ret)
+{
+	*ret = (struct framing){ 0 };
+	if (!m)
+		return NULL;
+	ret->cut = (enum framing_cut)m->cut;
+	ret->header = m->header;
+	ret->maximum = m->has_maximum ? m->maximum : maximum_default(ret);
+	if (m->has_header && ret->cut != FRAMING_PACKETS)
+		return "framing.header goes with PACKETS; LINES and RAW have none";
+	if (m->has_maximum && ret->cut == FRAMING_RAW)
+		return "framing.maximum goes with LINES and PACKETS; RAW has none";
+	return framing_check(ret);
+}
+
+Redd__V1__Framing *req_fill_framing(Redd__V1__Framing *ret, const struct framing *f)
+{
+	if (f->cut == FRAMING_RAW)
+		return NULL;
+	redd__v1__framing__init(ret);
+	SET(*ret, cut, (Redd__V1__Framing__Cut)f->cut);
+	SET(*ret, maximum, f->maximum);
+	if (f->cut == FRAMING_PACKETS)
+		SET(*ret, header, f->header);
+	return ret;
+}
+
 uint32_t req_input_window(const struct port *p)
 {
 	struct stream *s = port_default_input(p);

@@ -14,9 +14,11 @@ struct write_wish {
 	struct port *port;
 	struct stream *stream;
 	const void *data;
-	size_t size;
-	bool has_offset, no_wait, close;
+	size_t size; /* of the data; from frame_packet() on of the stream's bytes */
+	bool has_offset, no_wait, close, has_header;
 	uint64_t offset;
+	uint32_t header_size; /* if has_header; from frame_packet() on in any case */
+	uint8_t header[INPUT_HEADER_MAX];
 };
 
 /* --- which input ----------------------------------------------------------------------------- */
@@ -103,7 +105,8 @@ static int queue_data(const struct write_wish *w, void *cookie, struct input_ite
 			break;
 		}
 	}
-	return input_push(in, w->data, w->size, flags, cookie, ret_item);
+	return input_push_packet(in, w->header, w->header_size, w->data, w->size - w->header_size,
+				 flags, cookie, ret_item);
 }
 
 /* Over its quota: out again, as if it had never come. */
@@ -135,6 +138,33 @@ static void queue_close(struct write_wish *w, struct pending *pending)
 	pending->data = pending->item;
 	pending->item = item;
 	pending->tells_written = true;
+}
+
+/* Makes the packet that is asked for, or that the port speaks. False: the request was refused. */
+static bool frame_packet(struct conn *c, struct write_wish *w)
+{
+	const struct framing *own = &w->port->options.framing;
+
+	if (!w->has_header)
+		w->header_size = own->cut == FRAMING_PACKETS ? own->header : 0;
+	if (w->header_size && !framing_is_header(w->header_size)) {
+		reply_error(c, w->request, REPLY_INVALID_ARGUMENT, 0,
+			    "header is %u: a packet's has 1, 2 or 4 bytes; 0 writes the data alone",
+			    w->header_size);
+		return false;
+	}
+	if (w->header_size && (uint64_t)w->size >> 8 * w->header_size) {
+		reply_error(
+			c, w->request, REPLY_INVALID_ARGUMENT, EMSGSIZE,
+			"the data has %zu bytes, more than a header of %u can say; use a larger "
+			"header, or smaller packets",
+			w->size, w->header_size);
+		return false;
+	}
+	for (uint32_t i = 0; i < w->header_size; i++)
+		w->header[i] = (uint8_t)((uint64_t)w->size >> 8 * (w->header_size - 1 - i));
+	w->size += w->header_size;
+	return true;
 }
 
 static int write_now(struct conn *c, struct write_wish *w)
@@ -182,12 +212,14 @@ int req_write(struct conn *c, const Redd__V1__Request *request)
 				.has_offset = m->has_offset,
 				.offset = m->offset,
 				.no_wait = m->no_wait,
-				.close = m->close };
+				.close = m->close,
+				.has_header = m->has_header,
+				.header_size = m->header };
 
 	w.port = req_port(c, request->id, m->port, POLICY_WRITE);
 	if (w.port)
 		w.stream = input_of(c, request->id, w.port, m->has_stream, m->stream);
-	return w.stream ? write_now(c, &w) : 0;
+	return w.stream && frame_packet(c, &w) ? write_now(c, &w) : 0;
 }
 
 int req_write_view(struct conn *c, const struct codec_write *v)
@@ -199,7 +231,9 @@ int req_write_view(struct conn *c, const struct codec_write *v)
 				.has_offset = v->has_offset,
 				.offset = v->offset,
 				.no_wait = v->no_wait,
-				.close = v->close };
+				.close = v->close,
+				.has_header = v->has_header,
+				.header_size = v->header };
 
 	if (v->by == CODEC_BY_NAME) {
 		ref.by_case = REDD__V1__PORT_REF__BY_NAME;
@@ -214,7 +248,7 @@ int req_write_view(struct conn *c, const struct codec_write *v)
 	w.port = req_port(c, v->id, &ref, POLICY_WRITE);
 	if (w.port)
 		w.stream = input_of(c, v->id, w.port, v->has_stream, v->stream);
-	return w.stream ? write_now(c, &w) : 0;
+	return w.stream && frame_packet(c, &w) ? write_now(c, &w) : 0;
 }
 
 /* --- Close ----------------------------------------------------------------------------------- */

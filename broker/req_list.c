@@ -18,6 +18,7 @@
 struct port_message {
 	Redd__V1__PortInfo info;
 	Redd__V1__Exit exit;
+	Redd__V1__Framing framing;
 	struct stream_infos streams;
 	Redd__V1__Label labels[LABELS_MAX];
 	Redd__V1__Label *label_pointers[LABELS_MAX];
@@ -146,6 +147,7 @@ static void fill_state(struct port_message *m, struct port *p)
 	SET(m->info, orphaned, p->is_orphaned);
 	SET(m->info, timeout_ms, p->options.timeout_ms);
 	SET(m->info, retention_ms, p->options.retention_ms);
+	m->info.framing = req_fill_framing(&m->framing, &p->options.framing);
 	if (*p->options.name)
 		SET(m->info, name, bytes(p->options.name));
 	if (p->has_exited) {

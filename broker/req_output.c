@@ -40,6 +40,7 @@ const char *req_read_subscribe(const Redd__V1__Subscribe *s, const struct port *
 	/* Whoever spawns is the owner; so is one that asks as the same principal. Blocking is the
 	 * right of the one whose session the port belongs to, unless asked for by name. */
 	bool is_owner = !p || p->session == c->session;
+	const char *wrong;
 
 	*ret = (struct subscription_options){ 0 };
 	*ret_code = REPLY_INVALID_ARGUMENT;
@@ -47,12 +48,10 @@ const char *req_read_subscribe(const Redd__V1__Subscribe *s, const struct port *
 		return "more streams than a port can have";
 	if ((unsigned)s->overflow > CURSOR_MAY_CANCEL)
 		return "overflow has a value that this broker does not know";
-	if (s->framing && (unsigned)s->framing->cut > REDD__V1__FRAMING__CUT__PACKETS)
-		return "framing.cut has a value that this broker does not know";
-	if (s->framing && s->framing->cut != REDD__V1__FRAMING__CUT__RAW) {
-		*ret_code = REPLY_UNIMPLEMENTED;
-		return "this broker frames streams RAW only; cut records in the client";
-	}
+	wrong = req_read_framing(s->framing, &ret->framing);
+	if (wrong)
+		return wrong;
+	ret->has_framing = s->framing != NULL;
 	if (s->n_streams)
 		memcpy(ret->streams, s->streams, s->n_streams * sizeof(ret->streams[0]));
 	ret->n_streams = (unsigned)s->n_streams;
@@ -89,6 +88,8 @@ enum reply_code req_subscription_code(int subscription_error)
 		return REPLY_INVALID_ARGUMENT;
 	case SUBSCRIPTION_E_OFFSET:
 		return REPLY_OUT_OF_RANGE;
+	case SUBSCRIPTION_E_RECORD:
+		return REPLY_FAILED_PRECONDITION;
 	default:
 		return REPLY_RESOURCE_EXHAUSTED;
 	}

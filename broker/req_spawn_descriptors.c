@@ -221,6 +221,7 @@ static void output_make(struct spawn_plan *plan, struct stream *s)
 	s->out.log_size = plan->log_size;
 	s->out.wants_checksum = plan->m->checksum;
 	s->out.hold_unread = plan->m->hold_unread;
+	s->out.framing = port_framing(plan->port, s->number);
 }
 
 /* Gives the child's end to the process, and our end to a stream. Both are consumed. */

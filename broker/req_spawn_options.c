@@ -117,6 +117,13 @@ static int read_attributes(struct spawn_plan *plan)
 	return 0;
 }
 
+static int read_framing(struct spawn_plan *plan)
+{
+	const char *wrong = req_read_framing(plan->m->framing, &plan->options.framing);
+
+	return wrong ? plan_refuse(plan, REPLY_INVALID_ARGUMENT, EINVAL, "%s", wrong) : 0;
+}
+
 static int read_subscription(struct spawn_plan *plan)
 {
 	enum reply_code code;
@@ -141,6 +148,8 @@ int plan_read_options(struct spawn_plan *plan)
 		r = read_sizes(plan);
 	if (!r)
 		r = read_attributes(plan);
+	if (!r)
+		r = read_framing(plan);
 	if (!r)
 		r = read_subscription(plan);
 	return err_pass(r);

@@ -142,6 +142,7 @@ static void restore_output(struct stream *s, const struct record_stream *rs)
 	s->out.cause = (enum stream_cause)rs->cause;
 	s->out.is_abandoned = rs->flags & RECORD_ABANDONED;
 	s->out.abandoned = rs->abandoned;
+	s->out.framing = port_framing(s->port, s->number);
 }
 
 static void restore_input(struct stream *s, const struct record_stream *rs)
@@ -185,6 +186,9 @@ static void restore_options(struct port_options *o, const struct record *rec)
 				    .retention_ms = rec->retention_ms,
 				    .orphan = (enum port_orphan)rec->orphan,
 				    .orphan_ms = rec->orphan_ms,
+				    .framing = { .cut = rec->framing & 0xff,
+						 .header = rec->framing >> 8,
+						 .maximum = rec->framing_maximum },
 				    .is_other_identity = rec->has_other_identity,
 				    .uid = rec->child_uid,
 				    .gid = rec->child_gid };

@@ -86,11 +86,17 @@ static uint64_t tail_for_head(const struct ring *r, uint64_t head, uint64_t tail
 	return MAX(tail, oldest);
 }
 
+/* At once. */
+static size_t ring_write_most(const struct ring *r)
+{
+	return ring_index(r) ? r->memory.size / 2 : r->memory.size;
+}
+
 uint8_t *ring_write_begin(struct ring *r, size_t size)
 {
 	uint64_t tail;
 
-	assert(size <= r->memory.size);
+	assert(size <= ring_write_most(r));
 	tail = tail_for_head(r, r->head + size, r->tail);
 	r->tail_before = r->tail;
 	r->begun = size;
@@ -117,6 +123,14 @@ static void sum_up(struct ring *r, size_t written)
 	publish(&slot->total, state.total);
 }
 
+static void index_feed(struct ring *r)
+{
+	struct record_index *ix = &r->memory.header->index;
+
+	if (ix->header)
+		record_index_feed(ix, place_of(r, ix->next), r->head);
+}
+
 void ring_write_end(struct ring *r, size_t written)
 {
 	assert(written <= r->begun);
@@ -125,6 +139,7 @@ void ring_write_end(struct ring *r, size_t written)
 			sum_up(r, written);
 		r->head += written;
 		publish(&r->memory.header->head, r->head);
+		index_feed(r);
 	}
 	set_tail(r, tail_for_head(r, r->head, r->tail_before));
 	r->begun = 0;
@@ -135,13 +150,28 @@ void ring_write(struct ring *r, const void *data, size_t size)
 	const uint8_t *from = data;
 
 	while (size) {
-		size_t piece = MIN(size, (size_t)r->memory.size);
+		size_t piece = MIN(size, ring_write_most(r));
 
 		memcpy(ring_write_begin(r, piece), from, piece);
 		ring_write_end(r, piece);
 		from += piece;
 		size -= piece;
 	}
+}
+
+/* --- record starts --------------------------------------------------------------------------- */
+
+void ring_keep_index(struct ring *r, uint32_t header, uint32_t maximum)
+{
+	assert(r->head == 0);
+	record_index_init(&r->memory.header->index, r->memory.size, header, maximum);
+}
+
+const struct record_index *ring_index(const struct ring *r)
+{
+	const struct record_index *ix = &r->memory.header->index;
+
+	return ix->header ? ix : NULL;
 }
 
 /* --- reading --------------------------------------------------------------------------------- */
@@ -243,5 +273,8 @@ int ring_resume(struct ring *r)
 	r->tail_before = r->tail;
 	if (r->tail > r->head || r->head - r->tail > r->memory.size)
 		return RING_E_BAD;
+	if (!record_index_is_sound(&r->memory.header->index, r->memory.size, r->tail))
+		return RING_E_BAD;
+	index_feed(r);
 	return resume_checksum(r);
 }

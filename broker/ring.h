@@ -17,6 +17,7 @@
 
 #include "proto/base/list.h"
 
+struct record_index;
 struct ring;
 struct ring_pool;
 
@@ -50,11 +51,19 @@ uint32_t ring_size(const struct ring *r);
 /* The memfd was handed to a client: the ring will not be reused. */
 void ring_set_shared(struct ring *r);
 
-/* Where the next `size` bytes go: one contiguous place; size is at most ring_size(). What the bytes
- * will overwrite is given up *first*: pins there are rescued, then the new tail is published. So
- * ask for as many bytes as are known to come (FIONREAD, ioctl_pipe(2)), not for more: what is asked
- * for and not written is kept after all, but only from ring_write_end() on. Always followed by
- * ring_write_end(). May call rescue(). */
+/* Keeps an index of packets with such headers (record_index.h) from now on. Before the first byte.
+ */
+void ring_keep_index(struct ring *r, uint32_t header, uint32_t maximum);
+
+/* NULL: none is kept. Valid as long as the ring. */
+const struct record_index *ring_index(const struct ring *r);
+
+/* Where the next `size` bytes go: one contiguous place; size is at most ring_size(), and half of
+ * that where an index is kept: the start of a header that was split must still be there. What the
+ * bytes will overwrite is given up *first*: pins there are rescued, then the new tail is published.
+ * So ask for as many bytes as are known to come (FIONREAD, ioctl_pipe(2)), not for more: what is
+ * asked for and not written is kept after all, but only from ring_write_end() on. Always followed
+ * by ring_write_end(). May call rescue(). */
 uint8_t *ring_write_begin(struct ring *r, size_t size);
 
 /* Says that the first `written` of those bytes are there (0 when the read failed): checksum, then

@@ -9,9 +9,10 @@
 #include <stdint.h>
 
 #include "broker/checksum.h"
+#include "broker/record_index.h"
 
 #define RING_MAGIC   0x72696e67u
-#define RING_VERSION 1u
+#define RING_VERSION 2u
 
 /* At offset 0 of the memfd; the data begin at header_size, a whole number of pages. All is written
  * by the broker alone. head and tail are published with release stores, tail *before* the bytes
@@ -31,6 +32,9 @@ struct ring_header {
 
 	/* The one whose `total` is head counts; the other is being written, or older. */
 	struct checksum_state checksum[2];
+
+	/* Fed after head is published, so it may be behind that by one write. */
+	struct record_index index;
 };
 
 struct ring_memory {

@@ -49,6 +49,7 @@ struct stream_output {
 	struct ring *ring; /* NULL until the first byte */
 	uint32_t log_size;
 	bool wants_checksum, hold_unread;
+	struct framing framing; /* what its port declared for it: kept with its log's index */
 	struct quota_charge charge;
 	struct list readers;
 	bool is_ended, is_held;

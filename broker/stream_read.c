@@ -43,7 +43,12 @@ void stream_view(const struct stream *s, struct cursor_view *ret)
 				     .head = stream_total(s),
 				     .is_ended = s->out.is_ended,
 				     .is_abandoned = s->out.is_abandoned,
-				     .abandoned = s->out.abandoned };
+				     .abandoned = s->out.abandoned,
+				     .size = s->out.log_size };
+	if (s->out.ring) {
+		ret->data = ring_at(s->out.ring, ret->tail);
+		ret->index = ring_index(s->out.ring);
+	}
 }
 
 /* Bytes that may be read without overtaking anybody who may not be overtaken. */
@@ -81,6 +86,8 @@ static int stream_make_ring(struct stream *s)
 		return r == RING_E_QUOTA ? err_begin(-ENOBUFS) : err_pass(r);
 	}
 	o->log_size = ring_size(o->ring);
+	if (o->framing.cut == FRAMING_PACKETS)
+		ring_keep_index(o->ring, o->framing.header, o->framing.maximum);
 	port_save(s->port);
 	return 0;
 }

@@ -7,6 +7,7 @@
 #include "broker/conn.h"
 #include "broker/port.h"
 #include "proto/base/err.h"
+#include "proto/codec.h"
 
 /* --- making one ------------------------------------------------------------------------------ */
 
@@ -69,17 +70,31 @@ static uint64_t start_value(const struct subscription_options *o, uint32_t strea
 static int reader_init(struct reader *r, struct subscription *s, struct stream *stream,
 		       const struct subscription_options *o)
 {
+	struct framing framing = o->has_framing ? o->framing : stream->out.framing;
+	struct cursor_view view;
 	uint64_t offset;
 	int e = cursor_find_start(stream->out.ring, o->from, start_value(o, stream->number),
 				  &offset);
 
 	if (e)
 		return e;
+	stream_view(stream, &view);
 	r->stream = stream;
 	r->subscription = s;
 	list_init(&r->link);
-	cursor_init(&r->cursor, offset, s->overflow, stream_oldest(stream));
-	return 0;
+	cursor_init(&r->cursor, offset, s->overflow, view.tail);
+	return cursor_frame(&r->cursor, &framing, &view, o->from);
+}
+
+static int start_refused(int e, const char **ret_reason)
+{
+	*ret_reason =
+		e == CURSOR_E_AHEAD
+			? "the stream has not reached that offset yet; Inspect tells its total"
+			: "nobody has noted where packets with such a header begin in that "
+			  "stream; start at its beginning while the log has that, or at an "
+			  "OFFSET where one begins, or spawn the port with this framing";
+	return e == CURSOR_E_AHEAD ? SUBSCRIPTION_E_OFFSET : SUBSCRIPTION_E_RECORD;
 }
 
 /* Starts its stall time when it begins to hold a stream back, and stops it when it does not any
@@ -158,6 +173,7 @@ int subscription_new(struct subscription **ret, struct conn *conn, struct port *
 	struct stream *streams[PORT_STREAMS_MAX];
 	unsigned n = outputs_of(port, options, streams, ret_reason);
 	struct subscription *s;
+	int e = 0;
 
 	if (!*ret_reason)
 		*ret_reason = offsets_check(options, streams, n);
@@ -166,13 +182,12 @@ int subscription_new(struct subscription **ret, struct conn *conn, struct port *
 	s = subscription_blank(conn, port, options, n);
 	if (!s)
 		return err_begin(-ENOMEM);
-	for (; s->n_readers < n; s->n_readers++)
-		if (reader_init(&s->readers[s->n_readers], s, streams[s->n_readers], options)) {
-			free(s);
-			*ret_reason = "the stream has not reached that offset yet; Inspect tells "
-				      "its total";
-			return SUBSCRIPTION_E_OFFSET;
-		}
+	for (; s->n_readers < n && !e; s->n_readers++)
+		e = reader_init(&s->readers[s->n_readers], s, streams[s->n_readers], options);
+	if (e) {
+		free(s);
+		return start_refused(e, ret_reason);
+	}
 	if (quota_charge_take(&s->charge, conn->account, QUOTA_SUBSCRIPTIONS, 1, ret_reason)) {
 		free(s);
 		return SUBSCRIPTION_E_QUOTA;
@@ -249,8 +264,19 @@ static bool reader_next(struct reader *r, const struct credit *credit, struct cu
 	if (r->cursor.is_ended)
 		return false;
 	stream_view(r->stream, &view);
+	view.data_max = r->subscription->conn->frame_max - CODEC_OUTPUT_PREFIX_MAX;
 	cursor_next(&r->cursor, &view, credit, ret_step);
 	return ret_step->what != CURSOR_NOTHING && ret_step->what != CURSOR_NO_CREDIT;
+}
+
+/* It cannot go on, and so neither can its subscription. */
+static void reader_fails(struct reader *r, const struct cursor_step *step)
+{
+	struct subscription *s = r->subscription;
+
+	s->cause = step->what == CURSOR_BAD ? SUBSCRIPTION_BAD_RECORD : SUBSCRIPTION_TOO_SLOW;
+	s->bad_stream = r->stream->number;
+	s->bad_offset = step->end;
 }
 
 static bool all_is_told(const struct subscription *s)
@@ -263,7 +289,7 @@ static bool all_is_told(const struct subscription *s)
 
 void subscription_next(struct subscription *s, struct bulk *ret)
 {
-	bool is_over;
+	bool is_over = false;
 
 	*ret = (struct bulk){ .what = BULK_NOTHING };
 	for (unsigned i = 0; s->state == SUBSCRIPTION_OPEN && i < s->n_readers; i++) {
@@ -271,8 +297,9 @@ void subscription_next(struct subscription *s, struct bulk *ret)
 
 		if (!reader_next(r, &s->credit, &ret->step))
 			continue;
-		if (ret->step.what == CURSOR_CANCEL) {
-			subscription_stop(s, SUBSCRIPTION_TOO_SLOW);
+		if (ret->step.what == CURSOR_CANCEL || ret->step.what == CURSOR_BAD) {
+			reader_fails(r, &ret->step);
+			is_over = true;
 			break;
 		}
 		ret->what = BULK_STEP;
@@ -280,9 +307,11 @@ void subscription_next(struct subscription *s, struct bulk *ret)
 		return;
 	}
 	/* The state stays: what was told may be undone, and then this was not the end. */
-	is_over = s->state == SUBSCRIPTION_OPEN && s->port->state == PORT_ENDED && all_is_told(s);
-	if (is_over)
+	if (!is_over && s->state == SUBSCRIPTION_OPEN && s->port->state == PORT_ENDED &&
+	    all_is_told(s)) {
 		s->cause = SUBSCRIPTION_PORT_CLOSED;
+		is_over = true;
+	}
 	/* Exited comes before Closed: while it waits for room on its lane, so does the end. */
 	if ((is_over || s->state == SUBSCRIPTION_ENDING) && !list_is_linked(&s->exit_link))
 		ret->what = BULK_CLOSED;

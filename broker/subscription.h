@@ -26,6 +26,7 @@ enum subscription_cause {
 	SUBSCRIPTION_UNSUBSCRIBED = 1,
 	SUBSCRIPTION_TOO_SLOW = 2,
 	SUBSCRIPTION_FORGOTTEN = 3,
+	SUBSCRIPTION_BAD_RECORD = 4, /* bad_stream, bad_offset */
 };
 
 /* What is wanted. Zeroed: every output from the beginning, the owner's default, no limit of credit.
@@ -41,12 +42,16 @@ struct subscription_options {
 	enum cursor_overflow overflow;
 	struct credit credit;
 	uint32_t stall_ms; /* 0: never */
+	bool has_framing;  /* else each output's own */
+	struct framing framing;
 };
 
 struct subscription {
 	uint64_t id; /* unique on the connection */
 	enum subscription_state state;
 	enum subscription_cause cause; /* ENDING */
+	uint32_t bad_stream;	       /* BAD_RECORD: where no packet stands ... */
+	uint64_t bad_offset;
 	struct conn *conn;
 	struct port *port; /* NULL once that is gone */
 	uint64_t port_id;
@@ -74,6 +79,7 @@ struct bulk {
 #define SUBSCRIPTION_E_STREAM 1 /* *ret_reason */
 #define SUBSCRIPTION_E_OFFSET 2
 #define SUBSCRIPTION_E_QUOTA  3
+#define SUBSCRIPTION_E_RECORD 4
 
 /* Subscribes; *ret belongs to its connection. 0, SUBSCRIPTION_E_*, -ENOMEM. */
 int subscription_new(struct subscription **ret, struct conn *conn, struct port *port,
@@ -88,7 +94,7 @@ void subscription_end(struct subscription *s, enum subscription_cause cause);
 /* There may be something to send. */
 void subscription_wake(struct subscription *s);
 
-/* The next event; changes nothing but BULK_CLOSED for one that is cancelled. */
+/* The next event; changes nothing but what BULK_CLOSED says. */
 void subscription_next(struct subscription *s, struct bulk *ret);
 
 /* The step was put on the lane; and, when it was cut off there again, back. */

@@ -53,6 +53,8 @@ static void write_build(struct codec_write *w, const struct redd_port *port,
 	w->offset = o->offset;
 	w->no_wait = o->no_wait;
 	w->close = o->close;
+	w->has_header = o->header != 0;
+	w->header = o->header == REDD_HEADER_NONE ? 0 : o->header;
 }
 
 /* One try to queue it: an OUTGOING_E_* or a negative errno. */
@@ -214,6 +216,10 @@ int redd_write_all(struct redd_port *port, const void *data, size_t size,
 	int e;
 
 	OPTIONS_COPY(t.options, options);
+	if (t.options.header && t.options.header != REDD_HEADER_NONE)
+		return client_fail(port->r, -EINVAL,
+				   "a packet goes in one write; redd_write() makes it");
+	t.options.header = REDD_HEADER_NONE;
 	e = train_run(&t);
 	if (e < 0) {
 		failure_copy(&why, &port->r->failure);

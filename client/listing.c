@@ -109,6 +109,15 @@ static const int32_t *take_holders(struct block *b, const int32_t *wire, size_t 
 	return list;
 }
 
+static struct redd_framing framing_of(const Redd__V1__Framing *w)
+{
+	if (!w)
+		return (struct redd_framing){ .cut = REDD_RAW };
+	return (struct redd_framing){ .cut = (enum redd_cut)(w->cut + REDD_RAW),
+				      .maximum = w->maximum,
+				      .header = w->header };
+}
+
 static struct redd_port_info take_port(struct block *b, const Redd__V1__PortInfo *w)
 {
 	return (struct redd_port_info){
@@ -138,6 +147,7 @@ static struct redd_port_info take_port(struct block *b, const Redd__V1__PortInfo
 		.holders = take_holders(b, w->holders, w->n_holders),
 		.timeout_ms = w->timeout_ms,
 		.retention_ms = w->retention_ms,
+		.framing = framing_of(w->framing),
 	};
 }
 

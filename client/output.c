@@ -118,16 +118,35 @@ int subscription_begin(struct redd_subscription *s, const Redd__V1__Subscribed *
 	return 0;
 }
 
-uint64_t redd_subscription_offset(const struct redd_subscription *s, uint32_t stream)
+static const struct track *track_find(const struct redd_subscription *s, uint32_t stream)
 {
 	for (size_t i = 0; i < s->n_tracks; i++) {
 		if (s->tracks[i].stream == stream)
-			return s->tracks[i].next;
+			return &s->tracks[i];
 	}
-	return 0;
+	return NULL;
+}
+
+uint64_t redd_subscription_offset(const struct redd_subscription *s, uint32_t stream)
+{
+	const struct track *t = track_find(s, stream);
+
+	return t ? t->next : 0;
+}
+
+uint64_t redd_subscription_record(const struct redd_subscription *s, uint32_t stream)
+{
+	const struct track *t = track_find(s, stream);
+
+	return t ? t->record : 0;
 }
 
 /* --- events ---------------------------------------------------------------------------------- */
+
+static enum redd_record record_of(int wire)
+{
+	return wire == CODEC_RECORD_NONE ? REDD_RECORD_NONE : (enum redd_record)(wire + 1);
+}
 
 void subscription_output(struct redd *r, const struct codec_output *o, const uint8_t *data)
 {
@@ -138,6 +157,15 @@ void subscription_output(struct redd *r, const struct codec_output *o, const uin
 		.consumed = o->consumed,
 		.data = data,
 		.size = o->size,
+		.record = record_of(o->record),
+	};
+	const struct track_output tracked = {
+		.offset = o->offset,
+		.consumed = o->consumed,
+		.data = data,
+		.size = o->size,
+		.is_framed = output.record != REDD_RECORD_NONE,
+		.ends_record = output.record != REDD_RECORD_PART,
 	};
 	struct track *t;
 
@@ -146,7 +174,7 @@ void subscription_output(struct redd *r, const struct codec_output *o, const uin
 	subscription_ref(s);
 	t = track_used(s, o->stream);
 	if (t)
-		track_output(t, o->offset, o->consumed, data, o->size);
+		track_output(t, &tracked);
 	if (s->handler.on_output)
 		s->handler.on_output(s, &output, s->handler.user);
 	subscription_spend(s, o->size + EVENT_CREDIT);
@@ -162,6 +190,7 @@ static void on_output(struct redd_subscription *s, const Redd__V1__Message *m)
 		.stream = w->stream,
 		.offset = w->offset,
 		.consumed = w->consumed,
+		.record = w->has_record ? (int)w->record : CODEC_RECORD_NONE,
 		.size = w->data.len,
 	};
 
@@ -176,6 +205,7 @@ static void on_gap(struct redd_subscription *s, const Redd__V1__Message *m)
 		.offset = w->offset,
 		.end = w->end,
 		.cause = (enum redd_gap_cause)w->cause,
+		.aborts_record = w->aborts_record,
 	};
 	struct track *t = track_used(s, w->stream);
 
@@ -262,7 +292,11 @@ static bool all_ended(const struct redd_subscription *s)
 static void on_closed(struct redd_subscription *s, const Redd__V1__Message *m)
 {
 	const Redd__V1__Closed *w = m->closed;
-	struct redd_closed closed = { .cause = (enum redd_closed_cause)w->cause };
+	struct redd_closed closed = {
+		.cause = (enum redd_closed_cause)w->cause,
+		.bad_stream = w->stream,
+		.bad_offset = w->offset,
+	};
 
 	if (closed.cause == REDD_PORT_CLOSED && !all_ended(s) && !s->result)
 		s->result = client_fail(s->r, -EBADMSG,

@@ -323,6 +323,23 @@ struct redd_stream_offset {
 	uint64_t offset;
 };
 
+/* How a stream is cut into records. */
+enum redd_cut {
+	REDD_CUT_DEFAULT = 0, /* subscriptions: as the port was spawned; a port: RAW */
+	REDD_RAW = 1,	      /* not at all */
+	REDD_LINES = 2,	      /* at newlines, which are removed; all other bytes are data */
+	REDD_PACKETS = 3,     /* a big-endian length in front, which is removed */
+};
+
+struct redd_framing {
+	enum redd_cut cut;
+	/* LINES: longer ones are cut into records of so many bytes; default 64 KiB. PACKETS: a
+	 * longer one ends the subscription (REDD_BAD_RECORD); default what the header can say, at
+	 * most 16 MiB. Highest: 1 GiB. 0: the default. */
+	uint32_t maximum;
+	uint32_t header; /* PACKETS: bytes of the length: 1, 2 or 4 */
+};
+
 struct redd_subscription_info {
 	uint64_t subscription;
 	const char *client;
@@ -364,6 +381,8 @@ struct redd_port_info {
 	size_t n_holders;
 	const int32_t *holders;
 	uint32_t timeout_ms, retention_ms;
+	struct redd_framing
+		framing; /* as it was spawned; RAW unless something else was asked for */
 };
 
 /* One block of memory with all it points to. */
@@ -424,12 +443,23 @@ int redd_connect_start(struct redd *r, const struct redd_connect_options *option
 
 /* --- output ---------------------------------------------------------------------------------- */
 
+/* What an output is of its record. A record comes as any number of parts, of any size, and then one
+ * of the others (which may have no data), or a gap with aborts_record. */
+enum redd_record {
+	REDD_RECORD_NONE = 0, /* RAW: there are no records */
+	REDD_RECORD_PART = 1, /* more of it follows */
+	REDD_RECORD_END = 2,  /* the end of a line or packet */
+	REDD_RECORD_CUT = 3,  /* LINES: at the maximum; the line goes on in the next record */
+	REDD_RECORD_UNTERMINATED = 4, /* the stream ended inside of it */
+};
+
 struct redd_output {
 	uint32_t stream;   /* 1 stdout, 2 stderr, N descriptor N, REDD_TERMINAL */
-	uint64_t offset;   /* of data[0] in the stream */
+	uint64_t offset;   /* of the first byte that this took: data[0], or its packet's header */
 	uint64_t consumed; /* bytes of the stream that this took; the next is offset + consumed */
 	const void *data;
-	size_t size;
+	size_t size; /* less than consumed where a newline or header was removed; may be 0 */
+	enum redd_record record;
 };
 
 enum redd_gap_cause {
@@ -444,13 +474,14 @@ struct redd_gap {
 	uint32_t stream;
 	uint64_t offset, end; /* these bytes will not come; equal: nobody knows how many */
 	enum redd_gap_cause cause;
+	bool aborts_record; /* parts of a record came, and its end will not: drop them */
 };
 
 /* Nothing of this stream follows. */
 struct redd_stream_end {
 	uint32_t stream;
 	uint64_t total;	  /* bytes of the stream from offset 0 on, as the broker says */
-	uint64_t seen;	  /* of these we got so many */
+	uint64_t seen;	  /* of these we got so many, with what framing removed */
 	uint64_t gaps;	  /* and so many were told as gaps */
 	uint64_t skipped; /* and so many lie before our start */
 	enum redd_end_cause cause;
@@ -468,6 +499,7 @@ enum redd_closed_cause {
 	REDD_UNSUBSCRIBED = 1,
 	REDD_TOO_SLOW = 2,
 	REDD_FORGOTTEN = 3,
+	REDD_BAD_RECORD = 4,	   /* PACKETS: at bad_offset of bad_stream stands none */
 	REDD_CLOSED_LOST = 100,	   /* this side: the connection was lost before the end came */
 	REDD_CLOSED_REFUSED = 101, /* this side: the spawn or subscribe failed; no event came */
 };
@@ -481,6 +513,8 @@ struct redd_closed {
 	/* 0, or the first of: -EBADMSG (a stream's end did not add up, or PORT_CLOSED came before
 	 * an end), -ENOTCONN (LOST), what the request failed with (REFUSED). */
 	int result;
+	uint32_t bad_stream; /* BAD_RECORD */
+	uint64_t bad_offset;
 };
 
 /* Any of them may be NULL. Order: on_exited when the leader is gone, ahead of output that is still
@@ -524,8 +558,11 @@ struct redd_subscribe_options {
 	uint64_t window;
 	uint32_t stall_ms; /* BLOCK: moved to drop after so long without progress; 0: never */
 	/* Compute XXH3 over what comes and compare at the end, where the port keeps a checksum and
-	 * nothing is missing. */
+	 * nothing is missing or was removed by framing. */
 	bool verify;
+	/* For all of its streams. Default: what the port was spawned with, but for stderr, which is
+	 * RAW then. */
+	struct redd_framing framing;
 };
 
 /* Free at any time; a live one is unsubscribed, and none of its callbacks run any more. */
@@ -535,6 +572,10 @@ struct redd_port *redd_subscription_port(const struct redd_subscription *s);
 
 /* Next offset expected of a stream: where to resume with REDD_FROM_OFFSET. 0 for one not seen. */
 uint64_t redd_subscription_offset(const struct redd_subscription *s, uint32_t stream);
+
+/* The same, but where the record begins of which only parts have come: who resumes a framed
+ * subscription there gets that record again, whole. */
+uint64_t redd_subscription_record(const struct redd_subscription *s, uint32_t stream);
 
 /* MANUAL: lets the broker send so many bytes more. Does not block, and has no answer. -EAGAIN,
  * -ENOTCONN. */
@@ -653,6 +694,9 @@ struct redd_spawn_options {
 	uint32_t input_high, input_low, input_bound; /* 0: defaults */
 	/* Subscribes in the same step: no byte can be missed. */
 	const struct redd_subscribe_options *subscribe;
+	/* What subscriptions of its outputs (but stderr) get that do not say otherwise, and, when
+	 * it is PACKETS, what redd_write() does. */
+	struct redd_framing framing;
 };
 
 /* Spawns and waits until the program runs. *ret_port, owned by the caller, is set only on success.
@@ -689,6 +733,8 @@ struct redd_subscription *redd_port_subscription(const struct redd_port *port);
 
 #define REDD_STREAM_DEFAULT UINT32_MAX /* stdin, or the terminal of a port that has one */
 
+#define REDD_HEADER_NONE UINT32_MAX /* the data as it is */
+
 struct redd_write_options {
 	size_t size;
 	bool other_stream; /* `stream` below; else stdin or the terminal */
@@ -697,10 +743,14 @@ struct redd_write_options {
 	uint64_t offset;
 	bool no_wait; /* refused while the input is busy */
 	bool close;   /* close the input behind it */
+	/* 1, 2 or 4: a packet, the data's size in so many bytes goes in front; REDD_HEADER_NONE. 0:
+	 * as the port was spawned: its packets' header where its framing is PACKETS, else none. */
+	uint32_t header;
 };
 
 /* One write: taken whole or refused whole, never mixed with another's. Answered when its last byte
- * is in the pipe. options and ret_written may be NULL. -EMSGSIZE: longer than one frame takes. */
+ * is in the pipe. A packet's header counts in offset and size. options and ret_written may be NULL.
+ * -EMSGSIZE: longer than one frame takes, or than a packet's header can say. */
 int redd_write(struct redd_port *port, const void *data, size_t size,
 	       const struct redd_write_options *options, struct redd_written *ret_written);
 
@@ -709,7 +759,8 @@ int redd_write_start(struct redd_port *port, const void *data, size_t size,
 		     const struct redd_write_options *options, struct redd_call *call);
 
 /* Any length, in as many writes as it takes, kept within the input window. *ret_taken (may be NULL)
- * is what is in the pipe for certain, on failure too. Other clients' writes may come between. */
+ * is what is in the pipe for certain, on failure too. Other clients' writes may come between. The
+ * bytes go as they are, whatever the port's framing; a header in the options is -EINVAL. */
 int redd_write_all(struct redd_port *port, const void *data, size_t size,
 		   const struct redd_write_options *options, uint64_t *ret_taken);
 

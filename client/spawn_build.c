@@ -328,8 +328,9 @@ int spawn_build(struct redd *r, struct spawn_build *b, const struct redd_spawn_o
 		b->terminal = terminal_build(o->terminal);
 		m->terminal = &b->terminal;
 	}
-	if (!subscribe)
-		return 0;
+	e = framing_build(r, &b->framing, &o->framing, &m->framing);
+	if (e < 0 || !subscribe)
+		return err_pass(e);
 	m->subscribe = &b->subscribe.message;
 	return subscribe_build(r, &b->subscribe, subscribe);
 }

@@ -11,6 +11,7 @@ struct spawn_build {
 	Redd__V1__Spawn message;
 	Redd__V1__Environment environment;
 	Redd__V1__Terminal terminal;
+	Redd__V1__Framing framing;
 	struct subscribe_build subscribe;
 	char directory[PATH_MAX]; /* ours, when the program gave none */
 	void *blocks[16];	  /* owned: what the message's lists point to */

@@ -49,6 +49,28 @@ static void start_build(struct subscribe_build *b, const struct redd_subscribe_o
 	b->start.offsets = b->offset_list;
 }
 
+int framing_build(struct redd *r, Redd__V1__Framing *m, const struct redd_framing *f,
+		  Redd__V1__Framing **ret)
+{
+	bool is_default = f->cut == REDD_CUT_DEFAULT;
+
+	if ((unsigned)f->cut > REDD_PACKETS || (is_default && (f->maximum || f->header)))
+		return client_fail(r, -EINVAL,
+				   "a framing's cut is not one of those in redd.h, or it has a "
+				   "maximum or header without one");
+	*ret = is_default ? NULL : m;
+	if (is_default)
+		return 0;
+	*m = (Redd__V1__Framing)REDD__V1__FRAMING__INIT;
+	m->has_cut = true;
+	m->cut = (Redd__V1__Framing__Cut)(f->cut - REDD_RAW);
+	m->has_maximum = f->maximum != 0;
+	m->maximum = f->maximum;
+	m->has_header = f->header != 0;
+	m->header = f->header;
+	return 0;
+}
+
 int subscribe_build(struct redd *r, struct subscribe_build *b,
 		    const struct redd_subscribe_options *o)
 {
@@ -70,7 +92,7 @@ int subscribe_build(struct redd *r, struct subscribe_build *b,
 	m->credit = o->window ? o->window : WINDOW_DEFAULT;
 	m->has_stall_ms = o->stall_ms != 0;
 	m->stall_ms = o->stall_ms;
-	return 0;
+	return framing_build(r, &b->framing, &o->framing, &m->framing);
 }
 
 struct redd_subscription *subscription_new(struct redd_port *port,

@@ -13,6 +13,7 @@ struct subscribe_build {
 	Redd__V1__StreamOffset offsets[REDD_STREAMS_MAX];
 	Redd__V1__StreamOffset *offset_list[REDD_STREAMS_MAX];
 	uint32_t streams[REDD_STREAMS_MAX];
+	Redd__V1__Framing framing;
 };
 
 /* Why a subscription's exit is unknown as long as nobody told it. */
@@ -22,6 +23,10 @@ extern const char subscription_not_told[];
  * recorded. */
 int subscribe_build(struct redd *r, struct subscribe_build *b,
 		    const struct redd_subscribe_options *o);
+
+/* Fills *m unless it is all default; then *ret is NULL. 0 or -EINVAL, recorded. */
+int framing_build(struct redd *r, Redd__V1__Framing *m, const struct redd_framing *f,
+		  Redd__V1__Framing **ret);
 
 /* A handle that waits for its answer, with one reference, the program's; it holds one on the port.
  * NULL without memory, recorded. */

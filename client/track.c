@@ -31,7 +31,7 @@ void track_start(struct track *t, uint64_t offset)
 	if (t->state != TRACK_NEW)
 		return;
 	t->state = TRACK_OPEN;
-	t->start = t->next = offset;
+	t->start = t->next = t->record = offset;
 }
 
 /* True when something may come at this offset; a track that was not started begins there. */
@@ -47,19 +47,40 @@ static bool track_accepts(struct track *t, uint64_t offset)
 	return !t->broken;
 }
 
-void track_output(struct track *t, uint64_t offset, uint64_t consumed, const void *data,
-		  size_t size)
+/* Newline or header: what framing may remove with one output. */
+#define LEFT_OUT_MAX 4u
+
+static bool takes_what_it_says(const struct track_output *o)
 {
-	t->seen += size;
-	if (!track_accepts(t, offset))
+	uint64_t left_out = o->consumed - o->size;
+
+	return o->consumed >= o->size && left_out <= (o->is_framed ? LEFT_OUT_MAX : 0) &&
+	       o->offset + o->consumed >= o->offset;
+}
+
+static void track_record(struct track *t, const struct track_output *o)
+{
+	t->left_out |= o->consumed != o->size;
+	if (!t->in_record)
+		t->record = o->offset;
+	t->in_record = o->is_framed && !o->ends_record;
+	if (!t->in_record)
+		t->record = t->next;
+}
+
+void track_output(struct track *t, const struct track_output *o)
+{
+	t->seen += o->consumed;
+	if (!track_accepts(t, o->offset))
 		return;
-	if (consumed != size || offset + consumed < offset) {
+	if (!takes_what_it_says(o)) {
 		track_break(t, "an output does not say how much it took");
 		return;
 	}
-	t->next += consumed;
-	if (t->hash)
-		XXH3_64bits_update(t->hash, data, size);
+	t->next += o->consumed;
+	track_record(t, o);
+	if (t->hash && o->size)
+		XXH3_64bits_update(t->hash, o->data, o->size);
 }
 
 void track_gap(struct track *t, uint64_t offset, uint64_t end)
@@ -71,7 +92,8 @@ void track_gap(struct track *t, uint64_t offset, uint64_t end)
 		return;
 	}
 	t->gaps += end - offset;
-	t->next = end;
+	t->next = t->record = end;
+	t->in_record = false;
 }
 
 void track_end(struct track *t, uint64_t total)
@@ -87,7 +109,8 @@ void track_end(struct track *t, uint64_t total)
 
 bool track_checksum(const struct track *t, uint64_t *ret)
 {
-	if (!t->hash || t->broken || t->start != 0 || t->gaps != 0 || t->state != TRACK_ENDED)
+	if (!t->hash || t->left_out || t->broken || t->start != 0 || t->gaps != 0 ||
+	    t->state != TRACK_ENDED)
 		return false;
 	*ret = XXH3_64bits_digest(t->hash);
 	return true;

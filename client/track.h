@@ -18,6 +18,9 @@ struct track {
 	enum track_state state;
 	uint64_t start, next; /* offsets; TRACK_NEW: not known */
 	uint64_t seen, gaps;
+	uint64_t record;    /* where the record begins that is at hand; else as `next` */
+	bool in_record;	    /* of which parts have come */
+	bool left_out;	    /* framing removed bytes: what came is not what the broker summed up */
 	const char *broken; /* static: what did not fit; NULL: all did */
 	void *hash;	    /* XXH3 state over all that was seen; NULL: not asked for */
 };
@@ -29,8 +32,15 @@ void track_deinit(struct track *t);
 /* The stream begins at `offset` for us. Once. */
 void track_start(struct track *t, uint64_t offset);
 
-void track_output(struct track *t, uint64_t offset, uint64_t consumed, const void *data,
-		  size_t size);
+/* What one output brings. */
+struct track_output {
+	uint64_t offset, consumed;
+	const void *data;
+	size_t size;
+	bool is_framed;	  /* consumed may be more than size, by a header or newline */
+	bool ends_record; /* of those framed: what follows is of another one */
+};
+void track_output(struct track *t, const struct track_output *o);
 void track_gap(struct track *t, uint64_t offset, uint64_t end);
 
 /* The stream ended with so many bytes in all. */

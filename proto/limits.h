@@ -107,6 +107,12 @@
 #define PIPES_GROWN_MAX	 32u	 /* at once: an ordinary user has 64 MiB of pipe buffers in all */
 #define OUTPUT_MAX	 KIB(64) /* payload of one Output: what a half-sent frame may cost us */
 #define EVENT_CREDIT	 64u	 /* what every bulk event costs besides its data */
+/* Records (lines, packets). They are never buffered whole, so their bound is none of memory: it
+ * tells a length from the first bytes of some text that came where a header was expected. */
+#define RECORD_MAX_HIGHEST MIB(1024)
+#define LINE_MAX_DEFAULT   KIB(64)
+#define PACKET_MAX_DEFAULT FRAME_MAX_HIGHEST /* what a client could write back */
+#define EVENT_WORK	   512u /* what an event counts as in a connection's share, besides its bytes */
 
 /* --- input ----------------------------------------------------------------------------------- */
 

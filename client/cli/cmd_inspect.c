@@ -99,6 +99,8 @@ static void print_port(const struct redd_port_info *p)
 	printf("%-14s %s%s\n", "on disconnect", show_orphan(p->orphan),
 	       p->orphaned ? " (orphaned)" : "");
 	printf("%-14s %" PRIu32 " ms\n", "retention", p->retention_ms);
+	if (p->framing.cut != REDD_RAW)
+		line("framing", show_framing(&p->framing, text));
 	if (p->timeout_ms)
 		printf("%-14s %" PRIu32 " ms\n", "timeout", p->timeout_ms);
 	print_lists(p);

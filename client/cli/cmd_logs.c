@@ -1,19 +1,20 @@
 /* redd logs: what a port has written, as far as its log still has it; with -f also what it writes
  * from now on. Stdout's bytes go to stdout, stderr's to stderr; of a port that still runs, without
- * -f, what was there when we asked.
+ * -f, what was there when we asked. As JSON, records: the port's packets, else lines.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "client/cli/json.h"
 #include "client/cli/options.h"
 #include "client/cli/say.h"
 
 static const char usage[] = "logs [OPTION...] PORT";
 
 struct logs {
-	bool follow;
+	bool follow, json;
 	struct given from, bytes, lines, stream;
 };
 
@@ -25,6 +26,8 @@ static const struct option_row rows[] = {
 	       bytes),
 	OPTION('n', "lines", "N", "begin with the last N lines", option_number, struct logs, lines),
 	OPTION(0, "stream", "N", "this output only, on stdout", option_number, struct logs, stream),
+	OPTION(0, "json", NULL, "print each line, or packet, as an object", option_flag,
+	       struct logs, json),
 	OPTIONS_END,
 };
 
@@ -40,7 +43,8 @@ struct reading {
 	struct redd_stream_offset offsets[REDD_STREAMS_MAX];
 	uint32_t streams[REDD_STREAMS_MAX];
 	size_t n_parts;
-	bool follow, to_stdout, over;
+	enum redd_cut cut;
+	bool follow, to_stdout, over, json;
 	int status;
 };
 
@@ -81,6 +85,46 @@ static void reached(struct reading *g, struct part *p, uint64_t offset, bool end
 	g->over = g->over || all;
 }
 
+static void print_end(struct json *j)
+{
+	json_object_end(j);
+	json_line(j);
+	fflush(stdout);
+}
+
+static void print_record(const struct redd_output *o)
+{
+	static const char *const names[] = { NULL, "part", "end", "cut", "unterminated" };
+	struct json j = { .file = stdout };
+
+	json_object(&j, NULL);
+	json_unsigned(&j, "stream", o->stream);
+	json_unsigned(&j, "offset", o->offset);
+	json_string(&j, "record", o->record <= REDD_RECORD_UNTERMINATED ? names[o->record] : NULL);
+	json_bytes(&j, "data", o->data, o->size);
+	print_end(&j);
+}
+
+static void print_gap(const struct redd_gap *g)
+{
+	struct json j = { .file = stdout };
+
+	json_object(&j, NULL);
+	json_unsigned(&j, "stream", g->stream);
+	json_unsigned(&j, "offset", g->offset);
+	json_unsigned(&j, "missing", g->end - g->offset);
+	json_bool(&j, "aborts_record", g->aborts_record);
+	print_end(&j);
+}
+
+/* Where output cannot be written nobody needs more of it. */
+static int check_stdout(void)
+{
+	if (!ferror(stdout))
+		return 0;
+	return errno == EPIPE ? 128 + 13 : say("output: %s", strerror(errno));
+}
+
 static void on_output(struct redd_subscription *s, const struct redd_output *o, void *user)
 {
 	struct reading *g = user;
@@ -91,6 +135,12 @@ static void on_output(struct redd_subscription *s, const struct redd_output *o, 
 	(void)s;
 	if (!p || p->over || g->status)
 		return;
+	if (g->json) {
+		print_record(o);
+		g->status = check_stdout();
+		reached(g, p, o->offset + o->consumed, false);
+		return;
+	}
 	if (!g->follow && size > p->until - o->offset)
 		size = (size_t)(p->until - o->offset);
 	e = write_all(o->stream == 2 && !g->to_stdout ? STDERR_FILENO : STDOUT_FILENO, o->data,
@@ -106,6 +156,8 @@ static void on_gap(struct redd_subscription *s, const struct redd_gap *gap, void
 	struct part *p = part_of(g, gap->stream);
 
 	(void)s;
+	if (g->json)
+		print_gap(gap);
 	say("stream %u: %llu bytes at offset %llu are no longer in the log", gap->stream,
 	    (unsigned long long)(gap->end - gap->offset), (unsigned long long)gap->offset);
 	if (p)
@@ -128,6 +180,9 @@ static void on_closed(struct redd_subscription *s, const struct redd_closed *c, 
 	struct reading *g = user;
 
 	g->over = true;
+	if (c->cause == REDD_BAD_RECORD && !g->status)
+		g->status = say("stream %u: at offset %llu stands no packet; leave --json out",
+				c->bad_stream, (unsigned long long)c->bad_offset);
 	if (c->result < 0 && c->cause != REDD_CLOSED_LOST && !g->status)
 		g->status = say_failure(redd_port_connection(redd_subscription_port(s)), NULL);
 }
@@ -181,6 +236,7 @@ static int read_all(struct redd_port *port, struct reading *g, const struct logs
 		.offsets = g->offsets,
 		.n_offsets = o->from.is ? g->n_parts : 0,
 		.overflow = REDD_DROP, /* who looks on holds nobody back */
+		.framing = { .cut = g->cut },
 	};
 	struct redd_subscription *subscription;
 
@@ -195,9 +251,22 @@ static int read_all(struct redd_port *port, struct reading *g, const struct logs
 	return g->status;
 }
 
+/* Records that are begun end only with the port. */
+static int choose_cut(struct reading *g, const struct redd_port_info *p)
+{
+	g->cut = REDD_RAW;
+	if (!g->json)
+		return 0;
+	if (!g->follow && p->state != REDD_ENDED)
+		return say("the port still runs, and so may its last record; --json needs -f then");
+	g->follow = true; /* to the end, which is known */
+	g->cut = p->framing.cut == REDD_RAW ? REDD_LINES : REDD_CUT_DEFAULT;
+	return 0;
+}
+
 static int logs(const struct cli *cli, const struct logs *o, const char *word)
 {
-	struct reading g = { .follow = o->follow, .to_stdout = o->stream.is };
+	struct reading g = { .follow = o->follow, .to_stdout = o->stream.is, .json = o->json };
 	struct redd_port *port = cli_port(cli, word);
 	struct redd_ports *ports;
 	struct redd *r;
@@ -210,9 +279,11 @@ static int logs(const struct cli *cli, const struct logs *o, const char *word)
 		status = say_failure(r, word);
 	} else {
 		choose(&g, o, ports->ports);
+		status = choose_cut(&g, ports->ports);
 		redd_ports_free(ports);
-		status = g.n_parts ? read_all(port, &g, o)
-				   : say("%s has no such output; see 'redd inspect'", word);
+		if (!status)
+			status = g.n_parts ? read_all(port, &g, o)
+					   : say("%s has no such output; see 'redd inspect'", word);
 	}
 	redd_free(r);
 	return status;

@@ -1,7 +1,7 @@
 /* redd write: to a port's input, from words or from stdin.
  *
- * Words are joined by blanks and end with a newline, as echo does it, and go as one write; stdin
- * goes byte for byte.
+ * Words are joined by blanks and end with a newline, as echo does it, and go as one write, which is
+ * a packet for a port that speaks packets; stdin goes byte for byte, with --packet as one.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -17,6 +17,7 @@ static const char usage[] = "write [OPTION...] PORT [WORD...]";
 struct write_options {
 	bool close, bare, no_wait;
 	struct given stream;
+	uint32_t packet; /* bytes of its length; 0: the words as the port speaks, stdin as it is */
 };
 
 static const struct option_row rows[] = {
@@ -26,6 +27,8 @@ static const struct option_row rows[] = {
 	       close),
 	OPTION(0, "no-wait", NULL, "fail instead of waiting while the input is busy", option_flag,
 	       struct write_options, no_wait),
+	OPTION(0, "packet", "1|2|4", "one packet behind a length of so many bytes", option_header,
+	       struct write_options, packet),
 	OPTION(0, "stream", "N", "another input than stdin or the terminal", option_number,
 	       struct write_options, stream),
 	OPTIONS_END,
@@ -81,6 +84,32 @@ static int write_stdin(struct redd_port *port, struct redd_write_options *o, boo
 	return e;
 }
 
+/* All of stdin as one packet, which must fit into one write. */
+static int write_packet(struct redd_port *port, const struct redd_write_options *o)
+{
+	size_t most = redd_welcome(redd_port_connection(port))->frame_max - 1024, size = 0;
+	char *packet = malloc(most + 1);
+	ssize_t n = 1;
+	int e;
+
+	if (!packet)
+		return say("no memory");
+	while (size <= most && n != 0) {
+		n = read(STDIN_FILENO, packet + size, most + 1 - size);
+		if (n < 0 && errno != EINTR) {
+			free(packet);
+			return say("stdin: %s; nothing is written", strerror(errno));
+		}
+		size += n > 0 ? (size_t)n : 0;
+	}
+	e = size > most ? say("stdin has more than the %zu bytes that one packet can have; nothing "
+			      "is written",
+			      most)
+			: redd_write(port, packet, size, o, NULL);
+	free(packet);
+	return e;
+}
+
 int cmd_write(struct cli *cli, int argc, char **argv)
 {
 	struct write_options o = { 0 };
@@ -99,13 +128,16 @@ int cmd_write(struct cli *cli, int argc, char **argv)
 		.no_wait = o.no_wait,
 		.other_stream = o.stream.is,
 		.stream = (uint32_t)o.stream.value,
+		.header = o.packet,
 	};
 	port = cli_port(cli, argv[first]);
 	if (!port)
 		return CLI_TROUBLE;
 	r = redd_port_connection(port);
-	e = argc - first > 1 ? write_words(port, &w, !o.bare, argc - first - 1, argv + first + 1)
-			     : write_stdin(port, &w, o.close);
+	if (argc - first > 1)
+		e = write_words(port, &w, !o.bare, argc - first - 1, argv + first + 1);
+	else
+		e = o.packet ? write_packet(port, &w) : write_stdin(port, &w, o.close);
 	if (e < 0 && e != CLI_TROUBLE)
 		e = say_failure(r, argv[first]);
 	redd_free(r);

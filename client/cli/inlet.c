@@ -60,8 +60,9 @@ static void on_written(struct redd *r, int result, const struct redd_reply *repl
 
 static int inlet_send(struct inlet *i, size_t size)
 {
+	const struct redd_write_options plain = { .header = REDD_HEADER_NONE };
 	struct redd_call call = { .done = on_written, .user = i };
-	int e = redd_write_start(i->port, buffer, size, NULL, &call);
+	int e = redd_write_start(i->port, buffer, size, &plain, &call);
 
 	if (e < 0)
 		return e;

@@ -66,6 +66,14 @@ const char *option_signal(void *member, const char *value)
 	return units_signal(value, member) ? NULL : "is no signal, such as TERM or 15";
 }
 
+const char *option_header(void *member, const char *value)
+{
+	uint32_t n = value[0] && !value[1] ? (uint32_t)(value[0] - '0') : 0;
+
+	*(uint32_t *)member = n;
+	return n == 1 || n == 2 || n == 4 ? NULL : "is no size of a packet's length: 1, 2 or 4";
+}
+
 /* --- help ------------------------------------------------------------------------------------ */
 
 static void print_row(const struct option_row *row)

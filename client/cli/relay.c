@@ -169,6 +169,8 @@ void relay_outlet(struct relay *l, int i, const uint32_t *stream,
 		.n_streams = 1,
 		.credit_mode = REDD_CREDIT_MANUAL,
 		.window = OUTLET_WINDOW,
+		.framing = { .cut = REDD_RAW }, /* bytes pass as they are, whatever the port speaks
+						 */
 	};
 }
 

@@ -202,6 +202,34 @@ static void json_details(struct json *j, const struct redd_port_info *p)
 	json_pids(j, "holders", p->holders, p->n_holders);
 }
 
+static const char *cut_name(enum redd_cut cut)
+{
+	static const char *const names[] = { "default", "raw", "lines", "packets" };
+
+	return NAME_OF(names, cut);
+}
+
+const char *show_framing(const struct redd_framing *f, char out[SHOW_SIZE])
+{
+	if (f->cut == REDD_PACKETS)
+		snprintf(out, SHOW_SIZE, "packets of up to %u, length in %u", f->maximum,
+			 f->header);
+	else
+		snprintf(out, SHOW_SIZE, "%s of up to %u", cut_name(f->cut), f->maximum);
+	return out;
+}
+
+static void json_framing(struct json *j, const struct redd_framing *f)
+{
+	json_object(j, "framing");
+	json_string(j, "cut", cut_name(f->cut));
+	if (f->cut != REDD_RAW)
+		json_unsigned(j, "maximum", f->maximum);
+	if (f->cut == REDD_PACKETS)
+		json_unsigned(j, "header", f->header);
+	json_object_end(j);
+}
+
 void json_port(struct json *j, const struct redd_port_info *p, bool details)
 {
 	json_object(j, NULL);
@@ -229,6 +257,7 @@ void json_port(struct json *j, const struct redd_port_info *p, bool details)
 	json_bool(j, "orphaned", p->orphaned);
 	json_unsigned(j, "timeout_ms", p->timeout_ms);
 	json_unsigned(j, "retention_ms", p->retention_ms);
+	json_framing(j, &p->framing);
 	if (details)
 		json_details(j, p);
 	json_object_end(j);

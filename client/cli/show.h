@@ -14,6 +14,9 @@ const char *show_overflow(enum redd_overflow overflow);
 const char *show_end(enum redd_end_cause cause);
 const char *show_what(enum redd_what what);
 
+/* "lines of up to 65536", "packets of up to 255, length in 1". */
+const char *show_framing(const struct redd_framing *f, char out[SHOW_SIZE]);
+
 /* "0", "signal TERM (core)", "unknown", with ", timed out" behind. */
 const char *show_exit(const struct redd_exit *e, char out[SHOW_SIZE]);
 

@@ -87,6 +87,8 @@ static const struct option_row rows[] = {
 	ROW(0, "merge", NULL, "stderr goes where stdout goes", option_flag, merge),
 	ROW(0, "checksum", NULL, "keep and compare checksums of the outputs", option_flag,
 	    spawn.checksum),
+	ROW(0, "packet", "1|2|4", "it speaks packets behind a length of so many bytes",
+	    option_header, spawn.framing.header),
 	ROW(0, "json", NULL, "with -d: print a JSON object", option_flag, json),
 	OPTIONS_END,
 };
@@ -249,6 +251,8 @@ static void take_numbers(struct run_options *o)
 {
 	struct redd_spawn_options *s = &o->spawn;
 
+	if (s->framing.header)
+		s->framing.cut = REDD_PACKETS;
 	s->timeout_ms = (uint32_t)o->timeout.value;
 	s->timeout_grace_ms = (uint32_t)o->grace.value;
 	s->umask = (mode_t)o->umask.value;

@@ -75,6 +75,7 @@ static void check_write(const struct codec_write *w, const Redd__V1__Request *re
 	check_port(w, write->port);
 	FUZZ_CHECK(write->has_stream == w->has_stream && write->stream == w->stream);
 	FUZZ_CHECK(write->has_offset == w->has_offset && write->offset == w->offset);
+	FUZZ_CHECK(write->has_header == w->has_header && write->header == w->header);
 	FUZZ_CHECK(write->no_wait == w->no_wait && write->close == w->close);
 	FUZZ_CHECK(write->has_data && write->data.len == w->size);
 	FUZZ_CHECK(!w->size || !memcmp(write->data.data, w->data, w->size));

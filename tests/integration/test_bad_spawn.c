@@ -14,7 +14,6 @@
 #define INVALID	    REDD__V1__CODE__INVALID_ARGUMENT
 #define EXISTS	    REDD__V1__CODE__ALREADY_EXISTS
 #define RANGE	    REDD__V1__CODE__OUT_OF_RANGE
-#define UNKNOWN	    REDD__V1__CODE__UNIMPLEMENTED
 #define ROWS(table) (table), sizeof(table) / sizeof((table)[0])
 #define TRUE	    "spawn { program: \"/bin/true\" "
 
@@ -222,12 +221,37 @@ static const struct refusal subscriptions[] = {
 	{ SUBSCRIBE("streams: 1 streams: 2 streams: 1"), INVALID, 0, "twice" },
 	{ SUBSCRIBE("streams*17: 1"), INVALID, EINVAL, "streams" },
 	{ SUBSCRIBE("overflow: 4"), INVALID, EINVAL, "overflow" },
-	{ SUBSCRIBE("framing { cut: LINES }"), UNKNOWN, 0, "RAW" },
 	{ SUBSCRIBE("framing { cut: 3 }"), INVALID, EINVAL, "cut" },
+	{ SUBSCRIBE("framing { cut: LINES header: 2 }"), INVALID, EINVAL, "header" },
 	{ SUBSCRIBE("start { from: 5 }"), INVALID, EINVAL, "from" },
 	{ SUBSCRIBE("start { from: OFFSET offsets { stream: 1 offset: 1 } }"), RANGE, 0, "offset" },
 	{ SUBSCRIBE("start { from: OFFSET offsets { stream: 8 } }"), INVALID, 0, "offsets" },
 };
+
+#define FRAMING(text) TRUE "framing { " text " } }"
+
+static const struct refusal framings[] = {
+	{ FRAMING("cut: 3"), INVALID, EINVAL, "cut" },
+	{ FRAMING("cut: -1"), INVALID, EINVAL, "cut" },
+	{ FRAMING("header: 4"), INVALID, EINVAL, "header" },
+	{ FRAMING("maximum: 10"), INVALID, EINVAL, "maximum" },
+	{ FRAMING("cut: PACKETS"), INVALID, EINVAL, "header" },
+	{ FRAMING("cut: PACKETS header: 0"), INVALID, EINVAL, "header" },
+	{ FRAMING("cut: PACKETS header: 3"), INVALID, EINVAL, "header" },
+	{ FRAMING("cut: PACKETS header: 8"), INVALID, EINVAL, "header" },
+	{ FRAMING("cut: PACKETS header: 4294967295"), INVALID, EINVAL, "header" },
+	{ FRAMING("cut: PACKETS header: 4 maximum: 0"), INVALID, EINVAL, "maximum" },
+	{ FRAMING("cut: PACKETS header: 4 maximum: 1073741825"), INVALID, EINVAL, "maximum" },
+	{ FRAMING("cut: LINES maximum: 0"), INVALID, EINVAL, "maximum" },
+	{ FRAMING("cut: LINES maximum: 4294967295"), INVALID, EINVAL, "maximum" },
+	{ FRAMING("cut: LINES header: 4"), INVALID, EINVAL, "header" },
+	{ FRAMING("cut: LINES header: 0"), INVALID, EINVAL, "header" },
+};
+
+Test(bad_spawn, S09_framing_that_is_none_or_of_two_kinds)
+{
+	refusals_check(&peer, ROWS(framings));
+}
 
 Test(bad_spawn, P15_the_subscription_inside)
 {

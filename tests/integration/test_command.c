@@ -319,6 +319,44 @@ Test(command, a_signal_ends_attach_and_not_the_port)
 	EXPECT(0, "", "kill", "stays");
 }
 
+Test(command, S34_packets_are_written_as_such_and_read_as_records)
+{
+	EXPECT(0, NULL, "run", "-di", "--packet", "2", "--name", "p", "--", place_prog("cat"));
+	EXPECT(0, "", "write", "-n", "p", "two", "words");
+	EXPECT(0, "", "write", "-n", "p", "");
+	command_free(&c);
+	command_run(&c, service.socket, "a\0b", 3, "write", "--packet", "2", "-c", "p", NULL);
+	cr_assert_eq(c.status, 0, "%s", c.err.text);
+	EXPECT(0,
+	       "{\"stream\":1,\"offset\":0,\"record\":\"end\",\"data\":\"two words\"}\n"
+	       "{\"stream\":1,\"offset\":11,\"record\":\"end\",\"data\":\"\"}\n"
+	       "{\"stream\":1,\"offset\":13,\"record\":\"end\",\"data\":\"a\\u0000b\"}\n",
+	       "logs", "-f", "--json", "p");
+	EXPECT(0, NULL, "logs", "p");
+	cr_assert_eq(c.out.size, 18, "without --json the bytes are as they were");
+	EXPECT(0, NULL, "inspect", "p");
+	cr_assert_not_null(strstr(c.out.text, "packets of up to 65535, length in 2"));
+	EXPECT(1, "", "write", "--packet", "1", "p", "x");
+	expect_complaint("closed");
+	EXPECT(2, "", "write", "--packet", "3", "p", "x");
+	expect_complaint("1, 2 or 4");
+}
+
+Test(command, S36_logs_as_json_are_lines_of_what_has_an_end)
+{
+	EXPECT(0, NULL, "run", "-di", "--name", "q", "--", "sh", "-c",
+	       "printf 'one\\n\\nthr'; cat; exit 0");
+	EXPECT(1, "", "logs", "--json", "q");
+	expect_complaint("-f");
+	EXPECT(0, "", "close", "q");
+	EXPECT(0, "", "wait", "--until", "closed", "q");
+	EXPECT(0,
+	       "{\"stream\":1,\"offset\":0,\"record\":\"end\",\"data\":\"one\"}\n"
+	       "{\"stream\":1,\"offset\":4,\"record\":\"end\",\"data\":\"\"}\n"
+	       "{\"stream\":1,\"offset\":5,\"record\":\"unterminated\",\"data\":\"thr\"}\n",
+	       "logs", "--json", "q");
+}
+
 Test(command, logs_follows_until_the_end_and_tells_gaps)
 {
 	EXPECT(0, NULL, "run", "-d", "--name", "big", "--", "head", "-c", "900000", "/dev/zero");

@@ -99,6 +99,28 @@ Test(examples, watch_feeds_and_follows_a_port_in_its_own_loop)
 	redd_free(r);
 }
 
+Test(examples, S34_a_port_program_written_for_erlang_runs_unchanged)
+{
+	static const char *const descriptors[] = { "", "-3" };
+	char text[256];
+
+	for (int i = 0; i < 2; i++) {
+		cr_assert_eq(shell(text, sizeof(text), "%s %s %s hello '' 'two words'",
+				   place_example("packets"), descriptors[i],
+				   place_example("port_program")),
+			     0);
+		cr_assert_str_eq(text, "HELLO\n\nTWO WORDS\n");
+	}
+}
+
+Test(examples, S40_packets_tells_a_program_that_speaks_none)
+{
+	char text[512];
+
+	cr_assert_eq(shell(text, sizeof(text), "%s yes word 2>&1", place_example("packets")), 125);
+	cr_assert_str_eq(text, "packets: at byte 0 of descriptor 1 stands no packet\n");
+}
+
 /* A client written from the schema and PROTOCOL.md alone. */
 static int client_py(char *text, size_t size, const char *input, const char *arguments)
 {

@@ -16,6 +16,7 @@
 #include "proto/base/cleanup.h"
 #include "tests/lib/census.h"
 #include "tests/lib/measure.h"
+#include "tests/lib/packet.h"
 #include "tests/lib/outcome.h"
 #include "tests/lib/pattern.h"
 #include "tests/lib/places.h"
@@ -282,6 +283,55 @@ Test(restart, P13_an_exit_that_nobody_saw_is_told_by_the_next_broker)
 	scene_subscribe(port, &scene.c);
 	cr_assert_eq(collect_wait(&scene.c, scene.r, 20000), 0);
 	cr_expect_eq(redd_exit_status(&scene.c.exit), 9);
+	scene_forget(port);
+}
+
+static const char *is_whole(struct collect *c, const char *data, size_t size)
+{
+	(void)c;
+	return packet_number(data, size, 1500) < 0 ? "not a whole packet" : NULL;
+}
+
+Test(restart, P13_framing_and_the_starts_of_packets_survive)
+{
+	const struct redd_descriptor three = { .fd = 3, .direction = REDD_INPUT };
+	const char *packets = place_prog("packets");
+	struct redd_spawn_options o = { .log_size = 65536,
+					.descriptors = &three,
+					.n_descriptors = 1,
+					.orphan = REDD_ORPHAN_KEEP,
+					.framing = { REDD_PACKETS, 5000, 4 } };
+	uint64_t id, total = 2;
+	struct redd_ports *ports;
+	struct redd_port *port;
+
+	/* In between half of a header, and the rest of that packet. */
+	o.shell = scene_text("%s 4 500 1500; printf '\\0\\0'; " SCENE_WAIT
+			     "; printf '\\0\\01000000000'; %s 4 50 1500",
+			     packets, packets);
+	port = scene_spawn(&o, NULL);
+	id = redd_port_id(port);
+	for (unsigned n = 0; n < 500; n++)
+		total += 4 + packet_size(n, 1500);
+	while (scene_stream(port, 1).total < total)
+		;
+	broker_kill();
+	reconnect();
+	cr_assert_eq(redd_port_by_id(scene.r, id, &port), 0);
+	cr_assert_eq(redd_inspect(port, &ports), 0);
+	cr_expect_eq(ports->ports[0].framing.cut, REDD_PACKETS);
+	cr_expect_eq(ports->ports[0].framing.header, 4);
+	cr_expect_eq(ports->ports[0].framing.maximum, 5000);
+	redd_ports_free(ports);
+	scene.c.on_record = is_whole;
+	scene.c.starts_anywhere = true;
+	scene_subscribe(port, &scene.c);
+	cr_assert_eq(redd_close(port, 3, NULL), 0);
+	cr_assert_eq(collect_wait(&scene.c, scene.r, 20000), 0);
+	cr_expect_str_eq(scene.c.wrong, "");
+	cr_expect_eq(scene.c.closed.cause, REDD_PORT_CLOSED);
+	cr_expect_eq(collect_stream(&scene.c, 1)->n_gaps, 1);
+	cr_expect_gt(collect_stream(&scene.c, 1)->n_records, 50);
 	scene_forget(port);
 }
 

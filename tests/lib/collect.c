@@ -54,6 +54,33 @@ static void keep(struct collect_stream *s, const void *data, size_t size)
 	grown[s->size] = '\0';
 }
 
+static void record_ends(struct collect *c, struct collect_stream *s, enum redd_record how)
+{
+	static const char marks[] = {
+		[REDD_RECORD_END] = '|', [REDD_RECORD_CUT] = '/', [REDD_RECORD_UNTERMINATED] = '$'
+	};
+	const char *wrong = c->on_record ? c->on_record(c, s->data, s->size) : NULL;
+
+	s->n_records++;
+	if (wrong)
+		blame(c, "stream %u, record before %" PRIu64 ": %s", s->stream, s->next, wrong);
+	if (c->on_record)
+		s->size = 0;
+	else if (c->marks)
+		keep(s, &marks[how], 1);
+}
+
+/* The record's part in one output. */
+static void take_record(struct collect *c, struct collect_stream *s, const struct redd_output *o)
+{
+	s->in_record = o->record == REDD_RECORD_PART;
+	s->n_parts += s->in_record;
+	if (s->in_record && !o->consumed)
+		blame(c, "stream %u: a part of nothing", o->stream);
+	if (!s->in_record)
+		record_ends(c, s, o->record);
+}
+
 static void on_output(struct redd_subscription *subscription, const struct redd_output *o,
 		      void *user)
 {
@@ -69,12 +96,14 @@ static void on_output(struct redd_subscription *subscription, const struct redd_
 	if (c->patterned && pattern_match(o->data, o->size, o->offset) != o->size)
 		blame(c, "stream %u: wrong bytes at %" PRIu64, o->stream,
 		      o->offset + pattern_match(o->data, o->size, o->offset));
-	if (o->consumed != o->size)
+	if (o->consumed < o->size || (!o->record && o->consumed != o->size))
 		blame(c, "stream %u: %zu bytes took %" PRIu64, o->stream, o->size, o->consumed);
 	if (!c->drop_data)
 		keep(s, o->data, o->size);
 	s->n_outputs++;
 	s->next = o->offset + o->consumed;
+	if (o->record)
+		take_record(c, s, o);
 }
 
 static void on_gap(struct redd_subscription *subscription, const struct redd_gap *g, void *user)
@@ -93,6 +122,15 @@ static void on_gap(struct redd_subscription *subscription, const struct redd_gap
 		s->gap[s->n_gaps] = *g;
 	s->n_gaps++;
 	s->next = g->end;
+	if (g->aborts_record != s->in_record)
+		blame(c, "stream %u: gap at %" PRIu64 " %s a record", g->stream, g->offset,
+		      s->in_record ? "does not abort" : "aborts");
+	s->n_aborted += g->aborts_record;
+	if (g->aborts_record && c->marks)
+		keep(s, "!", 1);
+	if (c->on_record)
+		s->size = 0;
+	s->in_record = false;
 }
 
 static void on_end(struct redd_subscription *subscription, const struct redd_stream_end *e,

@@ -31,6 +31,9 @@ struct collect_stream {
 	unsigned n_gaps;
 	struct redd_gap gap[COLLECT_GAPS]; /* the first ones */
 	unsigned n_outputs;
+	unsigned n_records, n_parts,
+		n_aborted; /* framed: complete ones, parts, given up in a gap */
+	bool in_record;
 	char *data; /* kept bytes, with a NUL behind */
 	size_t size;
 	bool ended;
@@ -42,6 +45,13 @@ struct collect {
 	bool drop_data;			     /* count and check, keep nothing */
 	bool patterned;			     /* data must be that of tests/lib/pattern.h */
 	bool starts_anywhere;		     /* what comes first sets the offset; else it is 0 */
+	/* Framed: into the kept bytes goes, behind each record, how it ended ('|' END, '/' CUT, '$'
+	 * UNTERMINATED), and '!' where a gap aborts one. */
+	bool marks;
+	/* Framed: each record that is complete, put together from its parts; nothing else is kept.
+	 * What it says is wrong, or NULL. */
+	const char *(*on_record)(struct collect *c, const char *data, size_t size);
+	unsigned n_expected; /* on_record's own */
 	struct collect_stream streams[REDD_STREAMS_MAX];
 	size_t n_streams;
 	unsigned n_exited, n_closed;

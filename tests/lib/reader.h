@@ -22,6 +22,7 @@ struct reader_stream {
 	uint64_t next;	     /* offset that must come next */
 	uint64_t data, gaps; /* bytes */
 	unsigned n_gaps, last_cause;
+	unsigned n_records; /* packets that have ended; their bodies are the pattern's too */
 	bool has_ended;
 };
 

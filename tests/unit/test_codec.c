@@ -264,6 +264,7 @@ static struct codec_write random_write(struct random *r, uint8_t name[NAME_MAX_S
 				 .has_offset = random_chance(r, 2),
 				 .no_wait = random_chance(r, 2),
 				 .close = random_chance(r, 2),
+				 .has_header = random_chance(r, 2),
 				 .size = random_below(r, 600) };
 
 	if (w.by == CODEC_BY_NAME) {
@@ -277,6 +278,7 @@ static struct codec_write random_write(struct random *r, uint8_t name[NAME_MAX_S
 	}
 	w.stream = w.has_stream ? (uint32_t)random_number(r) : 0;
 	w.offset = w.has_offset ? random_number(r) : 0;
+	w.header = w.has_header ? (uint32_t)random_number(r) : 0;
 	return w;
 }
 
@@ -300,6 +302,8 @@ static void pack_write(const struct codec_write *w, const uint8_t *data)
 	write.offset = w->offset;
 	write.has_no_wait = write.no_wait = w->no_wait;
 	write.has_close = write.close = w->close;
+	write.has_header = w->has_header;
+	write.header = w->header;
 	write.has_data = true;
 	write.data = (ProtobufCBinaryData){ w->size, (uint8_t *)data };
 	request.has_id = true;
@@ -321,6 +325,7 @@ static void assert_same_write(const struct codec_write *a, const struct codec_wr
 	cr_assert_eq(a->offset, b->offset);
 	cr_assert(a->has_stream == b->has_stream && a->has_offset == b->has_offset);
 	cr_assert(a->no_wait == b->no_wait && a->close == b->close);
+	cr_assert(a->has_header == b->has_header && a->header == b->header);
 	cr_assert_eq(a->size, b->size);
 }
 
@@ -361,6 +366,8 @@ Test(codec, the_longest_write_prefix_has_room)
 				 .has_offset = true,
 				 .no_wait = true,
 				 .close = true,
+				 .has_header = true,
+				 .header = UINT32_MAX,
 				 .size = FRAME_MAX_HIGHEST };
 
 	memset(name, 'n', sizeof(name));
@@ -440,6 +447,8 @@ static unsigned check_views(uint64_t seed, int round)
 		cr_assert_eq(request->write->data.len, w.size);
 		cr_assert_eq(request->write->has_offset, w.has_offset);
 		cr_assert_eq(request->write->offset, w.offset);
+		cr_assert_eq(request->write->has_header, w.has_header);
+		cr_assert_eq(request->write->header, w.header);
 		taken++;
 	}
 	if (!codec_view_output(buf_head(&in), buf_size(&in), &o, &data)) {

@@ -175,6 +175,81 @@ Test(conn_send, one_who_is_to_be_cancelled_is_closed_as_too_slow)
 	cr_assert_eq(port->state, PORT_RUNNING);
 }
 
+/* --- records --------------------------------------------------------------------------------- */
+
+static struct subscription *subscribe_packets(uint32_t maximum)
+{
+	struct subscription_options o = { .overflow = CURSOR_MAY_BLOCK,
+					  .has_framing = true,
+					  .framing = { FRAMING_PACKETS, maximum, 2 } };
+	struct subscription *s = NULL;
+	const char *reason = NULL;
+
+	cr_assert_eq(subscription_new(&s, reader.conn, port, &o, &reason), 0, "%s", reason);
+	return s;
+}
+
+static void child_writes_header(uint32_t stream, size_t length)
+{
+	const uint8_t header[2] = { (uint8_t)(length >> 8), (uint8_t)length };
+
+	while (write(child[stream - 1], header, 2) != 2) { /* the pipe is full */
+		reader_take(&reader, 1000);
+		core_turns(core, 2);
+	}
+	written[stream] += 2;
+	core_turns(core, 2);
+}
+
+Test(conn_send, S35_packets_pass_whole_through_a_socket_that_takes_hardly_a_frame)
+{
+	const uint64_t seed = 20260722;
+	struct random r = { seed };
+	struct subscription *s;
+	unsigned n = 0;
+
+	open_port(1);
+	s = subscribe_packets(65535);
+	while (written[1] < 12 * LOG) {
+		size_t size = random_below(&r, random_chance(&r, 4) ? 40000 : 50);
+
+		child_writes_header(1, size);
+		for (n++; size;) {
+			size -= child_write(1, size);
+			core_turns(core, 2);
+			reader_take(&reader, 1 + random_below(&r, 5000));
+		}
+	}
+	reader_drain(&reader, core);
+	cr_assert_eq(told(s, 1)->n_records, n, "seed %lu", seed);
+	cr_assert_eq(told(s, 1)->next, written[1]);
+	cr_assert_eq(told(s, 1)->data, written[1] - 2 * n);
+}
+
+Test(conn_send, S40_all_in_front_of_what_is_no_packet_comes_before_the_end)
+{
+	struct reader_subscription *r;
+	uint64_t id;
+
+	open_port(1);
+	for (int i = 0; i < 40; i++) {
+		child_writes_header(1, 1000);
+		child_writes(1, 1000);
+	}
+	child_writes_header(1, 1001);
+	id = subscribe_packets(1000)->id;
+	r = &reader.subscriptions[id];
+	core_turns(core, 3);
+	cr_assert(reader.conn->is_choked, "frames in front of the end were to be undone");
+	reader_drain(&reader, core);
+	cr_assert(r->is_closed);
+	cr_assert_eq(r->cause, REDD__V1__CLOSED__CAUSE__BAD_RECORD);
+	cr_assert_eq(r->streams[1].n_records, 40);
+	cr_assert_eq(r->streams[1].next, 40 * 1002);
+	cr_assert(list_is_empty(&port->subscriptions));
+	cr_assert_eq(port->state, PORT_RUNNING);
+}
+
 /* --- frames that are cut --------------------------------------------------------------------- */
 
 /* The first frame is larger than the socket: it is cut in the bytes that lie in the log. */

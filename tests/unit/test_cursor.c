@@ -6,7 +6,7 @@
 
 TestSuite(cursor, .timeout = 20);
 
-static struct cursor_step next(const struct cursor *c, struct cursor_view view)
+static struct cursor_step next(struct cursor *c, struct cursor_view view)
 {
 	struct cursor_step step;
 

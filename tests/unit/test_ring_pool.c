@@ -206,6 +206,43 @@ Test(ring_pool, a_successor_goes_on_where_the_predecessor_stopped)
 	ring_free(before);
 }
 
+Test(ring_pool, P13_a_successor_knows_where_packets_begin)
+{
+	static const uint8_t packet[] = { 0, 5, 'h', 'e', 'l', 'l', 'o' };
+	static uint8_t data[7 * 20001];
+	struct ring *before = make(RING_LOWEST), *after;
+	uint64_t found;
+
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = packet[i % 7];
+	ring_keep_index(before, 2, 100);
+	ring_write(before, data, sizeof(data) - 6);
+	map_header(ring_fd(before))->index.next -= 7; /* died before it was published */
+	cr_assert_eq(adopt(before, 77, &after), 0);
+	cr_assert_eq(ring_index(after)->next, sizeof(data) - 7, "half a header is not one");
+	ring_write(after, data + sizeof(data) - 6, 6);
+	cr_assert_eq(ring_index(after)->next, sizeof(data));
+	cr_assert(record_index_find(ring_index(after), ring_tail(after), sizeof(data), &found));
+	cr_assert_eq(found % 7, 0);
+	cr_assert_leq(found - ring_tail(after), RING_LOWEST / RECORD_SEGMENTS + 7);
+	map_header(ring_fd(before))->index.header = 9;
+	ring_free(after);
+	cr_assert_eq(adopt(before, 77, &after), RING_E_BAD);
+	ring_free(before);
+}
+
+Test(ring_pool, a_ring_that_is_used_again_keeps_no_index)
+{
+	struct ring *r = make(RING_DEFAULT);
+
+	ring_keep_index(r, 4, 100);
+	cr_assert_not_null(ring_index(r));
+	ring_free(r);
+	r = make(RING_DEFAULT);
+	cr_assert_null(ring_index(r));
+	ring_free(r);
+}
+
 Test(ring_pool, a_death_at_any_step_of_a_write_leaves_a_whole_ring)
 {
 	static uint8_t data[HISTORY + 100];
