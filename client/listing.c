@@ -138,6 +138,7 @@ static struct redd_port_info take_port(struct block *b, const Redd__V1__PortInfo
 		.holders = take_holders(b, w->holders, w->n_holders),
 		.timeout_ms = w->timeout_ms,
 		.retention_ms = w->retention_ms,
+		.kind = (enum redd_port_kind)w->kind,
 	};
 }
 
