@@ -319,10 +319,21 @@ static int pump_begin(struct pump *p, int argc, char **argv)
 		r = fd_set_nonblocking(OUTPUT);
 	if (!r && p->writes)
 		r = fd_set_nonblocking(INPUT);
-	if (!r && p->reads)
-		r = reader_start(p);
 	report(PUMP_OPENED, -r, 0);
 	return r;
+}
+
+/* 0, or the errno for which nothing will be read. */
+static int reader_begin(struct pump *p)
+{
+	int r = reader_start(p);
+
+	if (r == 0)
+		return 0;
+	report(PUMP_READ, -r, 0);
+	close(OUTPUT);
+	p->reads = false;
+	return -r;
 }
 
 /* What a wait status can carry. */
@@ -350,6 +361,8 @@ int pump_main(int argc, char **argv)
 	r = pump_begin(&p, argc, argv);
 	if (r < 0)
 		return status_of(-r, 0);
+	if (p.reads)
+		read_error = reader_begin(&p);
 	if (p.writes)
 		write_error = write_side(&p);
 	if (p.reads)
