@@ -113,7 +113,7 @@ void watches_note(struct broker *b, enum event_what what, const struct port *p)
 {
 	struct event e = { .what = what,
 			   .port = p->id,
-			   .pid = p->process.pid,
+			   .pid = port_is_pumped(p) ? 0 : p->process.pid,
 			   .owner = p->owner,
 			   .labels = p->options.labels,
 			   .exit = p->exit,

@@ -229,12 +229,10 @@ void port_save(struct port *p)
 
 /* --- the process ----------------------------------------------------------------------------- */
 
-static void on_started(struct process *process)
+void port_run(struct port *p)
 {
-	struct port *p = container_of(process, struct port, process);
-
 	port_set_state(p, PORT_RUNNING);
-	p->exit.start_ns = process->start_ns;
+	p->exit.start_ns = p->process.start_ns;
 	p->broker->counters.spawned++;
 	for (unsigned i = 0; i < p->n_streams; i++)
 		stream_start(p->streams[i]);
@@ -249,19 +247,34 @@ static void on_started(struct process *process)
 		stop_port(p->broker, p);
 }
 
-static void on_failed(struct process *process, uint32_t stage, int error)
+static void on_started(struct process *process)
 {
 	struct port *p = container_of(process, struct port, process);
 
+	if (port_is_pumped(p))
+		pumped_started(p);
+	else
+		port_run(p);
+}
+
+void port_fail(struct port *p, uint32_t stage, int error)
+{
 	p->broker->counters.failed++;
 	p->events->failed(p, stage, error);
 	port_forget(p);
+}
+
+static void on_failed(struct process *process, uint32_t stage, int error)
+{
+	port_fail(container_of(process, struct port, process), stage, error);
 }
 
 static void on_exited(struct process *process, const struct link_exited *e)
 {
 	struct port *p = container_of(process, struct port, process);
 
+	if (port_is_pumped(p) && !pumped_was_open(p))
+		return;
 	exit_record_set_link(&p->exit, e);
 	p->exit.timed_out = p->timed_out;
 	p->has_exited = true;
@@ -270,6 +283,8 @@ static void on_exited(struct process *process, const struct link_exited *e)
 	if (!p->timed_out) /* else the rest of the tree has its grace still */
 		alarm_stop(&p->broker->alarms, &p->timeout);
 	port_set_state(p, PORT_DRAINING);
+	if (port_is_pumped(p))
+		pumped_exited(p);
 	port_save(p);
 	for (unsigned i = 0; i < p->n_streams; i++)
 		p->streams[i]->out.active_ms = p->exited_ms;

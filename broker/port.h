@@ -17,6 +17,7 @@
 #include "broker/labels.h"
 #include "broker/policy.h"
 #include "broker/process.h"
+#include "broker/pumped.h"
 #include "broker/pty.h"
 #include "broker/quota.h"
 #include "broker/stream.h"
@@ -29,6 +30,9 @@ struct errand;
 
 /* Numbers as in PortState of redd.proto. */
 enum port_state { PORT_STARTING, PORT_RUNNING, PORT_DRAINING, PORT_ENDED, PORT_GONE };
+
+/* Numbers as in PortKind of redd.proto. */
+enum port_kind { PORT_IS_PROCESS, PORT_IS_FILE, PORT_IS_DESCRIPTORS };
 
 /* Numbers as in Orphan of redd.proto. */
 enum port_orphan {
@@ -81,6 +85,8 @@ struct port {
 	struct process process;
 	uint64_t id;
 	enum port_state state;
+	enum port_kind kind;
+	struct pumped pumped; /* of a kind that is no process of the client's */
 	struct principal owner;
 	struct port_options options;
 	struct session *session;
@@ -148,6 +154,12 @@ void port_save(struct port *p);
 void port_set_state(struct port *p, enum port_state state);
 const char *port_state_name(enum port_state state);
 
+/* What was asked for is there: the program runs, the file is open. */
+void port_run(struct port *p);
+
+/* It is not, and will not be: the request is told why, and the port is gone. */
+void port_fail(struct port *p, uint32_t stage, int error);
+
 /* Goes on as `state` (not STARTING) after an earlier broker's death; `session` may be NULL. What
  * was agreed on for the end of its session is done when that does not come back within
  * RECONNECT_GRACE_MS. */
@@ -176,14 +188,17 @@ void port_signal_tree(struct port *p, int signal);
 /* SIGKILL to the whole tree, and to the group as well. Not while STARTING. */
 void port_kill_tree(struct port *p);
 
+/* Queues the end of every input that is open. */
+void port_close_inputs(struct port *p);
+
 /* Its owner's session is not connected any more: does what was agreed on, or will when it runs. */
 void port_orphan(struct port *p);
 
 /* The session is connected again: what was to come later is called off. */
 void port_come_back(struct port *p);
 
-/* Gives up a spawn of which nothing was handed over yet: it fails with ESHUTDOWN, and the port is
- * gone. False: it is too late for that. */
+/* Gives up a spawn of which nothing was handed over yet, or an Open that still waits: it fails with
+ * ESHUTDOWN, and the port is gone. False: it is too late for that. */
 bool port_cancel(struct port *p);
 
 /* Ends every stream now (the service is shut down). */

@@ -103,12 +103,14 @@ void port_on_orphan(struct alarm *a)
 	if (p->is_in_grace) {
 		p->is_in_grace = false;
 		port_orphan(p);
+	} else if (port_is_pumped(p)) {
+		pumped_expire(p);
 	} else {
 		port_kill_tree(p);
 	}
 }
 
-static void port_close_inputs(struct port *p)
+void port_close_inputs(struct port *p)
 {
 	for (unsigned i = 0; i < p->n_streams; i++)
 		if (p->streams[i]->in.is_there &&
@@ -118,8 +120,10 @@ static void port_close_inputs(struct port *p)
 
 void port_orphan(struct port *p)
 {
+	bool waits = p->state == PORT_STARTING && port_is_pumped(p);
+
 	p->is_orphaned = true;
-	if (p->state != PORT_RUNNING && p->state != PORT_DRAINING)
+	if (p->state != PORT_RUNNING && p->state != PORT_DRAINING && !waits)
 		return;
 	switch (p->options.orphan) {
 	case PORT_ORPHAN_KEEP:
@@ -128,10 +132,16 @@ void port_orphan(struct port *p)
 		alarm_set(&p->broker->alarms, &p->orphan, p->options.orphan_ms);
 		return;
 	case PORT_ORPHAN_CLOSE_INPUT:
-		port_close_inputs(p);
+		if (waits)
+			pumped_expire(p);
+		else
+			port_close_inputs(p);
 		return;
 	case PORT_ORPHAN_KILL:
-		port_kill_tree(p);
+		if (port_is_pumped(p))
+			pumped_expire(p);
+		else
+			port_kill_tree(p);
 		return;
 	}
 }
@@ -147,6 +157,10 @@ void port_come_back(struct port *p)
 
 bool port_cancel(struct port *p)
 {
+	if (p->state == PORT_STARTING && port_is_pumped(p)) {
+		pumped_give_up(p, ESHUTDOWN);
+		return true;
+	}
 	if (p->state != PORT_STARTING || p->process.state != PROCESS_WAITING)
 		return false;
 	process_on_failed(&p->process, LINK_STAGE_REQUEST, ESHUTDOWN);

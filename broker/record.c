@@ -1,4 +1,4 @@
-/* Head with the note of the transit, two copies a place (2 KiB); the memfd is sparse, so a place
+/* Head with the note of the transit, two copies a place (4 KiB); the memfd is sparse, so a place
  * that was never used costs nothing. The sequence says which copy is newer, the checksum whether it
  * is whole; writing goes to the other one, body first, then the head.
  */
@@ -22,7 +22,7 @@
 
 #define RECORD_MAGIC  0x7265636f72647331ull
 #define RECORD_LAYOUT 2u
-#define COPY_SIZE     1024u
+#define COPY_SIZE     2048u
 
 struct record_copy {
 	uint64_t sequence; /* 0: empty */
@@ -157,6 +157,7 @@ static void fill_stream(struct record_stream *ret, const struct stream *s)
 			       (s->out.hold_unread ? RECORD_HOLD_UNREAD : 0) |
 			       (s->out.is_abandoned ? RECORD_ABANDONED : 0));
 	ret->cause = (uint8_t)s->out.cause;
+	ret->sys_errno = (uint8_t)s->out.sys_errno;
 	ret->abandoned = s->out.abandoned;
 	ret->written = s->in.is_there ? input_offset(&s->in.queue) : 0;
 }
@@ -183,6 +184,15 @@ static void fill_options(struct record *ret, const struct port_options *o)
 		memcpy(ret->program, o->program, strnlen(o->program, sizeof(ret->program) - 1));
 }
 
+static void fill_pump(struct record *ret, const struct pumped *q)
+{
+	ret->pump_flags = (q->is_shut ? RECORD_PUMP_SHUT : 0) |
+			  (q->has_read ? RECORD_PUMP_READ : 0) |
+			  (q->has_written ? RECORD_PUMP_WRITTEN : 0);
+	ret->read_error = q->read_error;
+	ret->write_error = q->write_error;
+}
+
 static void fill(struct record *ret, const struct port *p)
 {
 	memset(ret, 0, sizeof(*ret));
@@ -198,6 +208,8 @@ static void fill(struct record *ret, const struct port *p)
 	ret->has_exited = p->has_exited;
 	if (p->session)
 		memcpy(ret->session, p->session->id, sizeof(ret->session));
+	ret->kind = (uint32_t)p->kind;
+	fill_pump(ret, &p->pumped);
 	fill_options(ret, &p->options);
 	memcpy(&ret->exit, &p->exit, sizeof(ret->exit));
 	for (; ret->n_streams < p->n_streams; ret->n_streams++)
@@ -241,7 +253,8 @@ struct transit_note *records_transit(const struct records *r)
 static bool body_is_sane(const struct record *b)
 {
 	return b->n_streams <= PORT_STREAMS_MAX && b->token_size <= TOKEN_MAX &&
-	       b->state < PORT_GONE && memchr(b->name, '\0', NAME_MAX_SIZE + 1) &&
+	       b->state < PORT_GONE && b->kind <= PORT_IS_DESCRIPTORS &&
+	       memchr(b->name, '\0', NAME_MAX_SIZE + 1) &&
 	       memchr(b->program, '\0', sizeof(b->program));
 }
 

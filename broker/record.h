@@ -30,6 +30,13 @@ enum record_stream_flag {
 	RECORD_ABANDONED = 1 << 6,
 };
 
+/* Of struct pumped. */
+enum record_pump_flag {
+	RECORD_PUMP_SHUT = 1 << 0,
+	RECORD_PUMP_READ = 1 << 1,
+	RECORD_PUMP_WRITTEN = 1 << 2,
+};
+
 struct record_stream {
 	uint32_t number;
 	uint32_t log_size;
@@ -37,7 +44,8 @@ struct record_stream {
 	uint8_t kind;  /* enum stream_kind */
 	uint8_t flags;
 	uint8_t cause; /* enum stream_cause */
-	uint8_t pad[3];
+	uint8_t sys_errno;
+	uint8_t pad[2];
 	uint64_t abandoned;
 	uint64_t written; /* INPUT: what was certainly in the pipe when this was recorded */
 };
@@ -56,6 +64,9 @@ struct record {
 	uint32_t orphan, orphan_ms;
 	uint32_t framing, framing_maximum; /* enum framing_cut | header << 8 */
 	uint32_t has_exited, n_streams, token_size;
+	uint32_t kind;	     /* enum port_kind */
+	uint32_t pump_flags; /* enum record_pump_flag */
+	int32_t read_error, write_error;
 	uint8_t session[SESSION_ID_SIZE];
 	uint8_t token[TOKEN_MAX];
 	char name[NAME_MAX_SIZE + 4];

@@ -25,13 +25,20 @@ struct conn;
 typedef int req_handler(struct conn *c, const Redd__V1__Request *r);
 
 req_handler req_hello, req_ping, req_shutdown, req_cancel;
-req_handler req_spawn;
+req_handler req_spawn, req_open;
 req_handler req_write, req_close, req_resize;
 req_handler req_signal;
 req_handler req_subscribe, req_unsubscribe, req_credit;
 req_handler req_wait, req_forget, req_watch, req_unwatch;
 req_handler req_list, req_inspect;
 req_handler req_stats;
+
+/* Close of a port as a whole, a right of which is checked already, and what waits for that. */
+int req_close_whole(struct conn *c, const Redd__V1__Request *request, struct port *p);
+void req_close_whole_look(struct port *p);
+
+/* Gives up an Open that waits; false: it is none, or it has what it waited for. */
+bool req_open_cancel(struct pending *pending);
 
 /* A Write as codec_view_write() read it from its frame, without a copy. */
 int req_write_view(struct conn *c, const struct codec_write *w);

@@ -153,6 +153,10 @@ int req_cancel(struct conn *c, const Redd__V1__Request *request)
 			    "no request of that id waits on this connection; it has been answered");
 		return 0;
 	}
+	if (req_open_cancel(p)) {
+		reply_done(c, request->id);
+		return 0;
+	}
 	if (p->kind == PENDING_SPAWN || p->kind == PENDING_SIGNAL || !cancel_input(p)) {
 		reply_error(c, request->id, REPLY_FAILED_PRECONDITION, 0,
 			    "the request has taken effect already; its own answer follows");

@@ -40,6 +40,7 @@ static void on_exited(struct port *p)
 
 	watches_note(p->broker, EVENT_EXITED, p);
 	req_wait_look(p);
+	req_close_whole_look(p);
 	list_for_each (s, &p->subscriptions, port_link) {
 		list_append(&s->conn->exits, &s->exit_link);
 		conn_wake(s->conn);

@@ -38,8 +38,10 @@ static struct stream *input_of(struct conn *c, uint64_t request, struct port *p,
 		reply_error(c, request, REPLY_FAILED_PRECONDITION, EPIPE,
 			    "the input was closed before; nothing can be written behind a Close");
 	else if (s->in.is_failed)
-		reply_error(c, request, REPLY_FAILED_PRECONDITION, EPIPE,
-			    "nobody reads the input any more: the process closed it or has ended");
+		reply_error(c, request, REPLY_FAILED_PRECONDITION, -s->in.error,
+			    "nobody reads the input any more (%s): the process closed it or has "
+			    "ended, or what it leads to takes no more",
+			    err_name(s->in.error));
 	else
 		return s;
 	return NULL;
@@ -256,11 +258,15 @@ int req_write_view(struct conn *c, const struct codec_write *v)
 int req_close(struct conn *c, const Redd__V1__Request *request)
 {
 	const Redd__V1__Close *m = request->close;
-	struct port *p = req_port(c, request->id, m->port, POLICY_WRITE);
-	struct stream *s = p ? input_of(c, request->id, p, m->has_stream, m->stream) : NULL;
+	bool whole = m->whole || m->discard;
+	struct port *p = req_port(c, request->id, m->port, whole ? POLICY_MANAGE : POLICY_WRITE);
+	struct stream *s =
+		p && !whole ? input_of(c, request->id, p, m->has_stream, m->stream) : NULL;
 	struct pending *pending = s ? req_pending(c, p, PENDING_CLOSE, request->id) : NULL;
 	int r;
 
+	if (p && whole)
+		return req_close_whole(c, request, p);
 	if (!pending)
 		return 0;
 	r = input_push_close(&s->in.queue, pending, &pending->item);
@@ -378,7 +384,10 @@ static void answer_closed(struct pending *p, struct stream *s, int error)
 			    "takes for the end, or signal it");
 	} else if (error < 0) {
 		reply_error(p->conn, p->request, REPLY_FAILED_PRECONDITION, -error,
-			    "the input cannot be closed: %s", err_name(error));
+			    port_is_pumped(s->port)
+				    ? "not all that was accepted could be written: %s"
+				    : "the input cannot be closed: %s",
+			    err_name(error));
 	} else if (p->tells_written) {
 		answer_written(p->conn, p->request, p->offset, p->size, p->exact);
 	} else {

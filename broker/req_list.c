@@ -70,7 +70,8 @@ static void fill_command(struct port_message *m, const struct port_options *o)
 	const char *arg = NULL;
 	size_t n = 0;
 
-	SET(m->info, program, bytes(o->program));
+	if (*o->program)
+		SET(m->info, program, bytes(o->program));
 	SET(m->info, directory, bytes(o->directory));
 	while (n < ARGUMENTS_SHOWN && (arg = string_block_next(&o->arguments, arg)))
 		m->args[n++] = bytes(arg);
@@ -139,7 +140,9 @@ static void fill_state(struct port_message *m, struct port *p)
 {
 	SET(m->info, port, p->id);
 	SET(m->info, state, (Redd__V1__PortState)p->state);
-	SET(m->info, pid, p->process.pid);
+	SET(m->info, kind, (Redd__V1__PortKind)p->kind);
+	if (!port_is_pumped(p))
+		SET(m->info, pid, p->process.pid);
 	SET(m->info, owner_uid, p->owner.uid);
 	SET(m->info, start_ns, p->exit.start_ns);
 	SET(m->info, terminal, port_has_terminal(p));

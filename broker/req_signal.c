@@ -132,6 +132,11 @@ int req_signal(struct conn *c, const Redd__V1__Request *request)
 	if (m->signal > SIGNAL_HIGHEST)
 		reply_error(c, request->id, REPLY_INVALID_ARGUMENT, EINVAL,
 			    "there is no signal %u; they are 1 to 64", m->signal);
+	else if (port_is_pumped(p))
+		reply_error(
+			c, request->id, REPLY_FAILED_PRECONDITION, ESRCH,
+			"the port is a file or descriptors, and no process to be signalled; end "
+			"it with Close and `whole`");
 	else if (p->state == PORT_STARTING)
 		reply_error(c, request->id, REPLY_FAILED_PRECONDITION, EAGAIN,
 			    "the program is still being started; wait for Started");

@@ -57,7 +57,8 @@ static void answer_started(struct pending *pending, bool repeated)
 	struct subscribed_message subscribed;
 
 	SET(started, port, p->id);
-	SET(started, pid, p->process.pid);
+	if (!port_is_pumped(p))
+		SET(started, pid, p->process.pid);
 	SET(started, start_ns, p->exit.start_ns);
 	SET(started, input_window, req_input_window(p));
 	if (repeated)
@@ -103,6 +104,8 @@ static enum reply_code code_of_errno(int error)
 		return REPLY_RESOURCE_EXHAUSTED;
 	case ESHUTDOWN:
 		return REPLY_UNAVAILABLE;
+	case ECANCELED:
+		return REPLY_CANCELLED;
 	case EINVAL:
 	case E2BIG:
 	case ENAMETOOLONG:
@@ -148,8 +151,11 @@ void req_spawn_failed(struct port *p, uint32_t stage, int error)
 	struct pending *pending, *next;
 	char sentence[256];
 
-	snprintf(sentence, sizeof(sentence), "%.100s: %s (%s)", p->options.program,
-		 stage_sentence(stage), err_name(error));
+	if (error == ECANCELED)
+		snprintf(sentence, sizeof(sentence), "it was given up before it was open");
+	else
+		snprintf(sentence, sizeof(sentence), "%.100s: %s (%s)", p->options.program,
+			 stage_sentence(stage), err_name(error));
 	list_for_each_safe (pending, next, &p->pendings, port_link) {
 		struct subscription *s;
 
@@ -167,7 +173,7 @@ void req_spawn_failed(struct port *p, uint32_t stage, int error)
 /* --- repeats --------------------------------------------------------------------------------- */
 
 /* Two requests with one token must be the same but for what belongs to the connection. */
-static int digest_of(const Redd__V1__Spawn *m, uint64_t *ret)
+static int digest_of(const Redd__V1__Spawn *m, enum port_kind kind, uint64_t *ret)
 {
 	Redd__V1__Spawn copy = *m;
 	_cleanup_(freep) uint8_t *packed = NULL;
@@ -178,7 +184,7 @@ static int digest_of(const Redd__V1__Spawn *m, uint64_t *ret)
 	if (!packed)
 		return err_begin(-ENOMEM);
 	size = redd__v1__spawn__pack(&copy, packed);
-	*ret = XXH3_64bits(packed, size);
+	*ret = XXH3_64bits_withSeed(packed, size, kind);
 	return 0;
 }
 
@@ -233,7 +239,7 @@ static int plan_look_up(struct spawn_plan *plan, bool *ret_is_new)
 	int r;
 
 	if (o->token_size) {
-		r = digest_of(plan->m, &plan->digest);
+		r = digest_of(plan->m, plan->kind, &plan->digest);
 		if (r < 0)
 			return err_pass(r);
 		p = port_table_by_token(ports, who, o->token, o->token_size);
@@ -281,6 +287,8 @@ static int plan_read(struct spawn_plan *plan)
 		r = plan_read_limits(plan);
 	if (!r)
 		r = plan_check_descriptors(plan);
+	if (!r && plan->kind == PORT_IS_DESCRIPTORS)
+		r = plan_check_adopted(plan);
 	return err_pass(r);
 }
 
@@ -296,6 +304,7 @@ static int plan_make_port(struct spawn_plan *plan)
 		return plan_refuse(plan, REPLY_RESOURCE_EXHAUSTED, EAGAIN, "%s", reason);
 	if (r < 0)
 		return err_pass(r);
+	plan->port->kind = plan->kind;
 	plan->port->digest = plan->digest;
 	plan->port->session = c->session;
 	list_append(&c->session->ports, &plan->port->session_link);
@@ -379,26 +388,32 @@ static bool take_passed(struct spawn_plan *plan)
 	return false;
 }
 
+int plan_serve(struct spawn_plan *plan)
+{
+	int r;
+
+	spawn_record_init(&plan->record);
+	if (take_passed(plan))
+		r = plan_run(plan);
+	else
+		r = plan_refuse(plan, REPLY_INVALID_ARGUMENT, EBADF,
+				"fewer descriptors came with the request than it names");
+	if (r < 0)
+		r = plan_refuse_errno(plan, r, "spawn");
+	if (r)
+		reply_spawn_failed(plan->conn, plan->request, plan->code, LINK_STAGE_REQUEST,
+				   plan->sys_errno, plan->retry_after_ms, plan->sentence);
+	spawn_record_deinit(&plan->record);
+	port_options_deinit(&plan->options);
+	closer_close(plan->broker, plan->fds, plan->n_fds);
+	return 0;
+}
+
 int req_spawn(struct conn *c, const Redd__V1__Request *request)
 {
 	struct spawn_plan plan = {
 		.conn = c, .broker = c->broker, .m = request->spawn, .request = request->id
 	};
-	int r;
 
-	spawn_record_init(&plan.record);
-	if (take_passed(&plan))
-		r = plan_run(&plan);
-	else
-		r = plan_refuse(&plan, REPLY_INVALID_ARGUMENT, EBADF,
-				"fewer descriptors came with the request than it names");
-	if (r < 0)
-		r = plan_refuse_errno(&plan, r, "spawn");
-	if (r)
-		reply_spawn_failed(c, request->id, plan.code, LINK_STAGE_REQUEST, plan.sys_errno,
-				   plan.retry_after_ms, plan.sentence);
-	spawn_record_deinit(&plan.record);
-	port_options_deinit(&plan.options);
-	closer_close(c->broker, plan.fds, plan.n_fds);
-	return 0;
+	return plan_serve(&plan);
 }

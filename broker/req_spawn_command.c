@@ -185,6 +185,17 @@ static int show_arguments(struct spawn_plan *plan)
 	return err_pass(r);
 }
 
+/* For List and Inspect, of a file: its path; of descriptors: nothing. The pump is our own affair.
+ */
+static int show_what_is_pumped(struct spawn_plan *plan)
+{
+	struct port_options *o = &plan->port->options;
+
+	free(TAKE(o->program));
+	o->program = plan->shown ? duplicate(plan->shown) : strdup("");
+	return o->program ? 0 : err_begin(-ENOMEM);
+}
+
 static int write_environment(struct spawn_plan *plan, struct environment *e)
 {
 	struct string_block block = { 0 };
@@ -220,7 +231,8 @@ int plan_read_command(struct spawn_plan *plan)
 	if (!r)
 		r = m->has_shell ? read_shell(plan) : read_program(plan, &e);
 	if (!r)
-		r = show_arguments(plan);
+		r = plan->kind == PORT_IS_PROCESS ? show_arguments(plan)
+						  : show_what_is_pumped(plan);
 	if (!r)
 		r = write_environment(plan, &e);
 	environment_deinit(&e);

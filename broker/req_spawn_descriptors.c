@@ -373,6 +373,22 @@ static void record_one(struct spawn_plan *plan, struct wishes *all, const struct
 	}
 }
 
+/* Where a pump reports: its descriptor 2, and a stream that is no client's. */
+static int make_reports(struct spawn_plan *plan)
+{
+	struct wish w = { .fd = 2 };
+	struct stream *s;
+	int fds[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+		return plan_refuse_errno(plan, -errno, "socketpair");
+	r = stream_make(plan, &w, STREAM_REPORTS, STREAM_IS_REPORTS, fds[0], fds[1], &s);
+	if (r)
+		return r;
+	spawn_record_descriptor(&plan->record, w.fd, w.source);
+	return stream_hold(plan, s, HOLD_OUTPUT);
+}
+
 int plan_make_descriptors(struct spawn_plan *plan)
 {
 	struct wishes w;
@@ -382,5 +398,7 @@ int plan_make_descriptors(struct spawn_plan *plan)
 		r = make_one(plan, &w, &w.all[i]);
 	for (unsigned i = 0; i < w.n && !r; i++)
 		record_one(plan, &w, &w.all[i]);
+	if (!r && plan->kind != PORT_IS_PROCESS)
+		r = make_reports(plan);
 	return err_pass(r);
 }

@@ -138,8 +138,8 @@ static void restore_output(struct stream *s, const struct record_stream *rs)
 	s->out.log_size = rs->log_size;
 	s->out.wants_checksum = rs->flags & RECORD_CHECKSUM;
 	s->out.hold_unread = rs->flags & RECORD_HOLD_UNREAD;
-	s->out.is_ended = rs->flags & RECORD_OUTPUT_ENDED;
 	s->out.cause = (enum stream_cause)rs->cause;
+	s->out.sys_errno = rs->sys_errno;
 	s->out.is_abandoned = rs->flags & RECORD_ABANDONED;
 	s->out.abandoned = rs->abandoned;
 	s->out.framing = port_framing(s->port, s->number);
@@ -156,8 +156,9 @@ static void restore_input(struct stream *s, const struct record_stream *rs)
 static int restore_stream(struct port *p, struct held *h, const struct record_stream *rs)
 {
 	bool is_output = rs->flags & RECORD_HAS_OUTPUT, is_input = rs->flags & RECORD_HAS_INPUT;
+	bool is_read = is_output || rs->kind == STREAM_IS_REPORTS;
 	struct stream *s;
-	int fd = held_take(h, is_output ? HOLD_OUTPUT : HOLD_INPUT, rs->number), r;
+	int fd = held_take(h, is_read ? HOLD_OUTPUT : HOLD_INPUT, rs->number), r;
 
 	r = port_add_stream(p, rs->number, (enum stream_kind)rs->kind, fd, &s);
 	if (r)
@@ -166,6 +167,7 @@ static int restore_stream(struct port *p, struct held *h, const struct record_st
 		restore_output(s, rs);
 	if (is_input)
 		restore_input(s, rs);
+	s->out.is_ended = rs->flags & RECORD_OUTPUT_ENDED;
 	if (is_output && rs->ring != RECORD_NO_RING) {
 		r = restore_ring(p->broker, s, rs);
 		if (r < 0)
@@ -210,6 +212,17 @@ static void restore_process(struct port *p, const struct record *rec, struct hel
 	process->state = rec->has_exited ? PROCESS_EXITED : PROCESS_RUNNING;
 }
 
+static void restore_pump(struct port *p, const struct record *rec)
+{
+	p->kind = (enum port_kind)rec->kind;
+	p->pumped = (struct pumped){ .is_open = true,
+				     .is_shut = rec->pump_flags & RECORD_PUMP_SHUT,
+				     .has_read = rec->pump_flags & RECORD_PUMP_READ,
+				     .has_written = rec->pump_flags & RECORD_PUMP_WRITTEN,
+				     .read_error = rec->read_error,
+				     .write_error = rec->write_error };
+}
+
 static int restore_port(struct broker *b, const struct record *rec, struct held *h,
 			struct port **ret)
 {
@@ -233,6 +246,7 @@ static int restore_port(struct broker *b, const struct record *rec, struct held 
 	p->exit = rec->exit;
 	p->has_exited = rec->has_exited;
 	p->timed_out = rec->timed_out;
+	restore_pump(p, rec);
 	restore_process(p, rec, h);
 	for (uint32_t i = 0; i < rec->n_streams && !r; i++)
 		r = restore_stream(p, h, &rec->streams[i]);

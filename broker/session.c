@@ -100,8 +100,9 @@ void session_detach(struct session *s)
 {
 	struct port *p, *next;
 
-	s->conn = NULL;
+	/* Attached still, so that it stays when the last port goes meanwhile. */
 	list_for_each_safe (p, next, &s->ports, session_link)
 		port_orphan(p);
+	s->conn = NULL;
 	session_check(s);
 }

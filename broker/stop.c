@@ -30,7 +30,11 @@ void stop_port(struct broker *b, struct port *p)
 {
 	if (p->state != PORT_RUNNING && p->state != PORT_DRAINING)
 		return;
-	if (b->stop.phase == STOP_TERMINATE)
+	if (port_is_pumped(p) && b->stop.phase == STOP_TERMINATE)
+		pumped_shut(p);
+	else if (port_is_pumped(p))
+		pumped_discard(p);
+	else if (b->stop.phase == STOP_TERMINATE)
 		port_signal_tree(p, SIGTERM);
 	else
 		port_kill_tree(p);

@@ -88,7 +88,9 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	}
 	if (events & mask & UV_WRITABLE)
 		stream_write(s);
-	if (s->fd >= 0 && (events & mask & UV_READABLE))
+	if (s->fd >= 0 && (events & mask & UV_READABLE) && s->kind == STREAM_IS_REPORTS)
+		pumped_ready(s);
+	else if (s->fd >= 0 && (events & mask & UV_READABLE))
 		stream_read(s);
 	if (status < 0)
 		stream_watch(s);
@@ -120,7 +122,9 @@ static int stream_wants(const struct stream *s)
 	struct iovec iov;
 	int mask = 0;
 
-	if (s->out.is_there && !s->out.is_ended && !s->out.is_held)
+	if (s->kind == STREAM_IS_REPORTS)
+		return s->out.is_ended ? 0 : UV_READABLE;
+	if (s->out.is_there && !s->out.is_ended && !s->out.is_held && !s->out.awaits_cause)
 		mask |= UV_READABLE;
 	if (s->in.is_there && !s->in.is_failed && !s->in.is_closed &&
 	    (input_iov(&s->in.queue, &iov, 1) || input_close_is_due(&s->in.queue)))
@@ -150,7 +154,7 @@ void stream_watch(struct stream *s)
 
 void stream_close_unused(struct stream *s)
 {
-	bool reads = s->out.is_there && !s->out.is_ended;
+	bool reads = (s->out.is_there || s->kind == STREAM_IS_REPORTS) && !s->out.is_ended;
 	bool writes = s->in.is_there && !s->in.is_closed && !s->in.is_failed;
 
 	if (!reads && !writes)

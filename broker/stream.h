@@ -25,7 +25,8 @@ struct broker;
 struct port;
 struct stream;
 
-enum stream_kind { STREAM_IS_PIPE, STREAM_IS_TERMINAL, STREAM_IS_SOCKET };
+/* REPORTS: neither output nor input, but what a pump says (broker/pumped.h). */
+enum stream_kind { STREAM_IS_PIPE, STREAM_IS_TERMINAL, STREAM_IS_SOCKET, STREAM_IS_REPORTS };
 
 /* Numbers as in StreamEnd.Cause of redd.proto. */
 enum stream_cause {
@@ -34,6 +35,7 @@ enum stream_cause {
 	STREAM_LIMIT = 2,
 	STREAM_READ_ERROR = 3,
 	STREAM_BROKER_STOPPED = 4,
+	STREAM_CLOSED = 5, /* the port was closed as a whole */
 };
 
 /* A cursor that reads a stream's log; part of a subscription. */
@@ -53,6 +55,7 @@ struct stream_output {
 	struct quota_charge charge;
 	struct list readers;
 	bool is_ended, is_held;
+	bool awaits_cause; /* of a pump: the pipe is empty for ever, and nobody knows why yet */
 	enum stream_cause cause;
 	int sys_errno;
 	bool is_abandoned; /* bytes were left in the pipe ... */
@@ -68,6 +71,7 @@ struct stream_input {
 	struct input queue;
 	struct quota_charge charge;
 	bool is_failed;		    /* nobody reads it any more */
+	int error;		    /* the negative errno of that */
 	struct input_item *closing; /* waits for the keeper's duplicate to be closed */
 	bool is_closed;
 	char last_byte; /* terminal: whether its line is complete */
@@ -153,7 +157,8 @@ uint64_t stream_idle_ms(struct stream *s, uint64_t now_ms);
 /* Writes what can be written now. */
 void stream_write(struct stream *s);
 
-/* The keeper has closed its duplicate: finishes the close that waits for it. */
+/* The keeper has closed its duplicate: finishes the close that waits for it; of a pump when all was
+ * written as well. */
 void stream_input_released(struct stream *s);
 
 /* Gives the input up: everything that is queued fails with error (negative errno). */

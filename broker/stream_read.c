@@ -205,6 +205,8 @@ void stream_read(struct stream *s)
 	if (n > 0) {
 		stream_grow_pipe(s, (size_t)n);
 		stream_took(s, (size_t)n);
+	} else if (n == 0 && port_is_pumped(s->port)) {
+		pumped_output_ended(s);
 	} else if (is_end_of_file(s, n)) {
 		stream_end_output(s, STREAM_END_OF_FILE, 0);
 	} else if (n != -EAGAIN && n != -EINTR) {

@@ -48,6 +48,7 @@ void stream_fail_input(struct stream *s, int error)
 	if (!s->in.is_there || s->in.is_failed || s->in.is_closed)
 		return;
 	s->in.is_failed = true;
+	s->in.error = error;
 	port_save(s->port);
 	stream_close_unused(s);
 	s->port->events->stream.in_failed(s, error);
@@ -86,10 +87,11 @@ static void close_pipe(struct stream *s, struct input_item *item)
 
 void stream_input_released(struct stream *s)
 {
-	struct input_item *item = TAKE(s->in.closing);
+	int error = 0;
 
-	if (item)
-		s->port->events->stream.in_closed(s, item, 0);
+	if (!s->in.closing || (port_is_pumped(s->port) && !pumped_input_is_over(s, &error)))
+		return;
+	s->port->events->stream.in_closed(s, TAKE(s->in.closing), error);
 }
 
 static void close_socket(struct stream *s, struct input_item *item)
@@ -163,7 +165,10 @@ void stream_write(struct stream *s)
 		}
 		n = stream_send(s, iov, pieces);
 		if (n < 0 && errno != EAGAIN && errno != EINTR) {
-			stream_fail_input(s, -errno);
+			r = -errno;
+			if (port_is_pumped(s->port))
+				pumped_look(s->port); /* knows better why */
+			stream_fail_input(s, r);
 			return;
 		}
 		if (n > 0)

@@ -248,20 +248,35 @@ static const struct call_kind close_kind = {
 	.take = close_take,
 };
 
-static int close_begin(struct redd_port *port, uint32_t stream, struct how how)
+static int close_send(struct redd_port *port, Redd__V1__Close *m, struct how how)
 {
 	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
-	Redd__V1__Close m = REDD__V1__CLOSE__INIT;
 	struct call_target target = { .port = port };
 	Redd__V1__PortRef ref;
 
 	port_name_in(port, &ref);
-	m.port = &ref;
+	m->port = &ref;
+	request.body_case = REDD__V1__REQUEST__BODY_CLOSE;
+	request.close = m;
+	return call_send(port->r, &close_kind, how, &target, &request, NULL);
+}
+
+static int close_begin(struct redd_port *port, uint32_t stream, struct how how)
+{
+	Redd__V1__Close m = REDD__V1__CLOSE__INIT;
+
 	m.has_stream = stream != REDD_STREAM_DEFAULT;
 	m.stream = m.has_stream ? stream : 0;
-	request.body_case = REDD__V1__REQUEST__BODY_CLOSE;
-	request.close = &m;
-	return call_send(port->r, &close_kind, how, &target, &request, NULL);
+	return close_send(port, &m, how);
+}
+
+static int close_whole_begin(struct redd_port *port, bool discard, struct how how)
+{
+	Redd__V1__Close m = REDD__V1__CLOSE__INIT;
+
+	m.has_whole = m.whole = true;
+	m.has_discard = m.discard = discard;
+	return close_send(port, &m, how);
 }
 
 int redd_close(struct redd_port *port, uint32_t stream, uint64_t *ret_total)
@@ -277,4 +292,19 @@ int redd_close(struct redd_port *port, uint32_t stream, uint64_t *ret_total)
 int redd_close_start(struct redd_port *port, uint32_t stream, struct redd_call *call)
 {
 	return close_begin(port, stream, STARTED(call));
+}
+
+int redd_close_whole(struct redd_port *port, bool discard, uint64_t *ret_total)
+{
+	struct waiter w = { 0 };
+	int e = call_wait(port->r, close_whole_begin(port, discard, WAITER(&w)), &w);
+
+	if (e == 0 && ret_total)
+		*ret_total = w.reply.closed_at;
+	return e;
+}
+
+int redd_close_whole_start(struct redd_port *port, bool discard, struct redd_call *call)
+{
+	return close_whole_begin(port, discard, STARTED(call));
 }

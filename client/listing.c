@@ -148,6 +148,7 @@ static struct redd_port_info take_port(struct block *b, const Redd__V1__PortInfo
 		.timeout_ms = w->timeout_ms,
 		.retention_ms = w->retention_ms,
 		.framing = framing_of(w->framing),
+		.kind = (enum redd_port_kind)w->kind,
 	};
 }
 

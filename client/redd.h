@@ -62,7 +62,7 @@ extern "C" {
 #define REDD_UNLIMITED	 UINT64_MAX
 
 struct redd;		  /* a connection */
-struct redd_port;	  /* what the broker holds open: a process and its streams */
+struct redd_port;	  /* what the broker holds open: a process, file or descriptors */
 struct redd_subscription; /* a cursor into a port's output */
 struct redd_watch;	  /* life events */
 
@@ -219,7 +219,8 @@ void redd_on_lost(struct redd *r, redd_lost_fn *on_lost, void *user);
 
 /* --- answers --------------------------------------------------------------------------------- */
 
-/* How a leader ended. */
+/* How a leader ended; a file or descriptors: CODE, 0 or the errno with which writing, else reading,
+ * failed. */
 enum redd_exit_state {
 	REDD_EXIT_UNKNOWN = 0, /* not known; nothing is made up */
 	REDD_EXIT_CODE = 1,
@@ -251,6 +252,7 @@ enum redd_end_cause {
 	REDD_END_LIMIT = 2,   /* the hard bound of the drain */
 	REDD_END_ERROR = 3,   /* reading failed: sys_errno */
 	REDD_END_STOPPED = 4, /* the service was shut down */
+	REDD_END_CLOSED = 5,  /* the port was closed as a whole: redd_close_whole() */
 };
 
 enum redd_direction { REDD_DIRECTION_DEFAULT, REDD_INPUT, REDD_OUTPUT };
@@ -299,9 +301,16 @@ struct redd_waited {
 	struct redd_stream_info streams[REDD_STREAMS_MAX];
 };
 
+enum redd_port_kind {
+	REDD_PROCESS = 0,
+	REDD_FILE_PORT = 1,   /* redd_open(): `program` is its path; pid is 0 */
+	REDD_DESCRIPTORS = 2, /* redd_adopt(): `program` is ""; pid is 0 */
+};
 enum redd_port_state { REDD_STARTING, REDD_RUNNING, REDD_DRAINING, REDD_ENDED };
 enum redd_orphan {
-	REDD_ORPHAN_KILL = 0,	     /* SIGKILL to the tree */
+	/* SIGKILL to the tree; of a file or descriptors: redd_close_whole(), and 5 s later what is
+	 * not written yet is lost */
+	REDD_ORPHAN_KILL = 0,
 	REDD_ORPHAN_CLOSE_INPUT = 1, /* inputs are closed behind what was queued */
 	REDD_ORPHAN_KEEP = 2,
 	REDD_ORPHAN_KEEP_FOR = 3, /* for orphan_ms, then killed */
@@ -383,6 +392,7 @@ struct redd_port_info {
 	uint32_t timeout_ms, retention_ms;
 	struct redd_framing
 		framing; /* as it was spawned; RAW unless something else was asked for */
+	enum redd_port_kind kind;
 };
 
 /* One block of memory with all it points to. */
@@ -413,9 +423,9 @@ void redd_metrics_free(struct redd_metrics *metrics);
 /* What a completion callback gets: the member of its call; none where nothing is named. */
 struct redd_reply {
 	union {
-		struct redd_spawned spawned;	    /* redd_spawn_start() */
+		struct redd_spawned spawned;	    /* redd_spawn_start(), redd_open_start(), ... */
 		struct redd_written written;	    /* redd_write_start() */
-		uint64_t closed_at;		    /* redd_close_start(): total of the input */
+		uint64_t closed_at;		    /* redd_close_start() ...: total of the input */
 		struct redd_signalled signalled;    /* redd_signal_start() */
 		struct redd_waited waited;	    /* redd_wait_start() */
 		const struct redd_ports *ports;	    /* redd_list_start(), redd_inspect_start() */
@@ -710,6 +720,67 @@ int redd_spawn(struct redd *r, const struct redd_spawn_options *options,
 int redd_spawn_start(struct redd *r, const struct redd_spawn_options *options,
 		     struct redd_port **ret_port, struct redd_call *call);
 
+/* --- files and descriptors ------------------------------------------------------------------- */
+
+/* What a port of any kind can be given; the members are those of struct redd_spawn_options. */
+struct redd_port_options {
+	unsigned set; /* REDD_SET_UMASK, REDD_SET_RETENTION */
+	mode_t umask; /* of a file that is created */
+	enum redd_orphan orphan;
+	uint32_t orphan_ms;
+	const char *name;
+	const struct redd_label *labels;
+	size_t n_labels;
+	uint32_t log_size;
+	uint32_t retention_ms;
+	const void *token;
+	size_t token_size;
+	bool checksum;
+	bool hold_unread;
+	uint32_t input_high, input_low, input_bound;
+	struct redd_framing framing;
+	const struct redd_subscribe_options *subscribe;
+};
+
+struct redd_open_options {
+	size_t size;
+	const char *path;
+	const char *client_directory; /* of a relative path; default: ours (getcwd(3)) */
+	/* At least one. read: O_RDONLY; write: O_WRONLY, created and truncated; both: O_RDWR,
+	 * created; append: what is written goes to the end, and nothing is truncated. */
+	bool read, write, append;
+	bool exclusive; /* it must not exist yet */
+	bool no_create; /* it must exist */
+	mode_t mode;	/* of one that is created, less umask; 0: 0666 */
+	struct redd_port_options port;
+};
+
+struct redd_adopt_options {
+	size_t size;
+	bool reads, writes; /* at least one */
+	/* Ours, and they stay ours: the port gets duplicates, closes them at its end, and touches
+	 * neither flags nor modes. They may be the same. */
+	int read_fd, write_fd;
+	struct redd_port_options port;
+};
+
+/* Opens a file, device or fifo in the service, with our identity. What is read is output 1, what is
+ * written is input 0. Waits until it is open, as long as that takes (a fifo waits for its other
+ * side): give the _start form up with redd_cancel(). The port ends when reading came to its end and
+ * the input was closed. redd_close() of the input comes back when all is written, with the errno if
+ * it could not be.
+ * -ENOENT, -EACCES, -EISDIR, -EEXIST, -ENXIO ...: as open(2), with REDD_STAGE_FILES. */
+int redd_open(struct redd *r, const struct redd_open_options *options, struct redd_port **ret_port);
+int redd_open_start(struct redd *r, const struct redd_open_options *options,
+		    struct redd_port **ret_port, struct redd_call *call);
+
+/* Makes a port of descriptors of ours. Only where redd_welcome()->descriptors. -EBADF: one cannot
+ * be read or written as asked. */
+int redd_adopt(struct redd *r, const struct redd_adopt_options *options,
+	       struct redd_port **ret_port);
+int redd_adopt_start(struct redd *r, const struct redd_adopt_options *options,
+		     struct redd_port **ret_port, struct redd_call *call);
+
 /* --- ports ----------------------------------------------------------------------------------- */
 
 /* Handles on ports that are there already. Nothing is sent: a wrong one shows with its first use.
@@ -768,6 +839,13 @@ int redd_write_all(struct redd_port *port, const void *data, size_t size,
  * ret_total may be NULL. */
 int redd_close(struct redd_port *port, uint32_t stream, uint64_t *ret_total);
 int redd_close_start(struct redd_port *port, uint32_t stream, struct redd_call *call);
+
+/* Closes a port of redd_open() or redd_adopt() as a whole: what was accepted is written, nothing
+ * more is read, all is closed; then it comes back, with the errno if not all could be written.
+ * discard: what is not written yet is lost. Harmless on one that is closing or has ended; one that
+ * is still being opened is given up. ret_total (of the input) may be NULL. */
+int redd_close_whole(struct redd_port *port, bool discard, uint64_t *ret_total);
+int redd_close_whole_start(struct redd_port *port, bool discard, struct redd_call *call);
 
 /* --- steering -------------------------------------------------------------------------------- */
 

@@ -111,6 +111,16 @@ static int environment_build(struct redd *r, struct spawn_build *b,
 	return e;
 }
 
+int directory_build(struct redd *r, struct spawn_build *b, ProtobufCBinaryData *ret)
+{
+	if (!getcwd(b->directory, sizeof(b->directory)))
+		return client_fail(r, -errno,
+				   "our own directory has no name (%s); give one for the child",
+				   err_name(errno));
+	*ret = bytes_of(b->directory);
+	return 0;
+}
+
 /* The client's view: its directory, and its PATH where the child's is another one. */
 static int place_build(struct redd *r, struct spawn_build *b, const struct redd_spawn_options *o)
 {
@@ -124,12 +134,8 @@ static int place_build(struct redd *r, struct spawn_build *b, const struct redd_
 	SET_BYTES(m, client_directory, o->client_directory);
 	if (o->client_directory || (o->directory && o->directory[0] == '/'))
 		return 0;
-	if (!getcwd(b->directory, sizeof(b->directory)))
-		return client_fail(r, -errno,
-				   "our own directory has no name (%s); give one for the child",
-				   err_name(errno));
-	SET_BYTES(m, client_directory, b->directory);
-	return 0;
+	m->has_client_directory = true;
+	return directory_build(r, b, &m->client_directory);
 }
 
 /* --- descriptors ----------------------------------------------------------------------------- */
@@ -305,32 +311,39 @@ static int lists_build(struct redd *r, struct spawn_build *b, const struct redd_
 		e = descriptors_build(r, b, o);
 	if (!e)
 		e = limits_build(b, o);
-	if (!e)
-		e = labels_build(b, o);
 	return e == -ENOMEM ? client_fail(r, e, "no memory for a spawn request") : e;
 }
 
-int spawn_build(struct redd *r, struct spawn_build *b, const struct redd_spawn_options *o,
-		const struct redd_subscribe_options *subscribe)
+int spawn_build_common(struct redd *r, struct spawn_build *b, const struct redd_spawn_options *o,
+		       const struct redd_subscribe_options *subscribe)
 {
 	Redd__V1__Spawn *m = &b->message;
 	int e;
 
 	*m = (Redd__V1__Spawn)REDD__V1__SPAWN__INIT;
 	b->n_blocks = b->n_fds = 0;
-	e = lists_build(r, b, o);
-	if (e < 0)
-		return err_pass(e);
+	if (labels_build(b, o) < 0)
+		return client_fail(r, -ENOMEM, "no memory for a request");
 	identity_build(m, o);
 	times_build(m, o);
 	streams_build(m, o);
-	if (o->terminal) {
-		b->terminal = terminal_build(o->terminal);
-		m->terminal = &b->terminal;
-	}
 	e = framing_build(r, &b->framing, &o->framing, &m->framing);
 	if (e < 0 || !subscribe)
 		return err_pass(e);
 	m->subscribe = &b->subscribe.message;
 	return subscribe_build(r, &b->subscribe, subscribe);
+}
+
+int spawn_build(struct redd *r, struct spawn_build *b, const struct redd_spawn_options *o,
+		const struct redd_subscribe_options *subscribe)
+{
+	int e = spawn_build_common(r, b, o, subscribe);
+
+	if (!e)
+		e = lists_build(r, b, o);
+	if (!e && o->terminal) {
+		b->terminal = terminal_build(o->terminal);
+		b->message.terminal = &b->terminal;
+	}
+	return err_pass(e);
 }

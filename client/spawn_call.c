@@ -3,8 +3,7 @@
  */
 #include <errno.h>
 
-#include "client/call.h"
-#include "client/spawn_build.h"
+#include "client/spawn_call.h"
 #include "proto/base/err.h"
 
 static int spawn_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
@@ -48,13 +47,13 @@ static const struct call_kind spawn_kind = {
 	.failed = spawn_failed,
 };
 
-static int spawn_send(struct redd_port *port, const struct redd_spawn_options *o,
+static int spawn_send(struct redd_port *port, spawn_build_fn *build, const void *options,
 		      const struct redd_subscribe_options *subscribe, struct how how)
 {
 	__attribute__((cleanup(spawn_build_deinit))) struct spawn_build b;
 	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
 	struct call_target target = { .port = port, .fds = b.fds };
-	int e = spawn_build(port->r, &b, o, subscribe);
+	int e = build(port->r, &b, options, subscribe, &request);
 
 	if (e < 0)
 		return err_pass(e);
@@ -65,37 +64,65 @@ static int spawn_send(struct redd_port *port, const struct redd_spawn_options *o
 		target.subscription = port->with_spawn;
 	}
 	target.n_fds = b.n_fds;
-	request.body_case = REDD__V1__REQUEST__BODY_SPAWN;
-	request.spawn = &b.message;
 	e = call_send(port->r, &spawn_kind, how, &target, &request, &port->spawn);
 	if (e < 0 && port->with_spawn)
 		port->with_spawn->state = SUBSCRIPTION_OVER; /* nobody knows it */
 	return e;
 }
 
-static int spawn_begin(struct redd *r, const struct redd_spawn_options *options,
-		       struct redd_port **ret_port, struct how how)
+int spawn_begin(struct redd *r, spawn_build_fn *build, const void *options,
+		const struct redd_subscribe_options *subscribe, struct redd_port **ret_port,
+		struct how how)
 {
-	struct redd_subscribe_options subscribe;
-	struct redd_spawn_options o;
+	struct redd_subscribe_options copy;
 	struct redd_port *port;
 	int e;
 
-	OPTIONS_COPY(o, options);
-	if (o.subscribe)
-		OPTIONS_COPY(subscribe, o.subscribe);
+	if (subscribe)
+		OPTIONS_COPY(copy, subscribe);
 	if (r->state == CLIENT_DOWN)
 		return client_fail_down(r);
 	port = port_new(r);
 	if (!port)
 		return -ENOMEM;
-	e = spawn_send(port, &o, o.subscribe ? &subscribe : NULL, how);
+	e = spawn_send(port, build, options, subscribe ? &copy : NULL, how);
 	if (e < 0) {
 		redd_port_free(port);
 		return err_pass(e);
 	}
 	*ret_port = port;
 	return 0;
+}
+
+int spawn_wait(struct redd *r, int e, struct redd_port *port, struct waiter *w,
+	       struct redd_port **ret_port)
+{
+	e = call_wait(r, e, w);
+	if (e < 0) {
+		redd_port_free(port);
+		return err_pass(e);
+	}
+	*ret_port = port;
+	return 0;
+}
+
+/* --- a process ------------------------------------------------------------------------------- */
+
+static int process_build(struct redd *r, struct spawn_build *b, const void *options,
+			 const struct redd_subscribe_options *subscribe, Redd__V1__Request *request)
+{
+	request->body_case = REDD__V1__REQUEST__BODY_SPAWN;
+	request->spawn = &b->message;
+	return spawn_build(r, b, options, subscribe);
+}
+
+static int process_begin(struct redd *r, const struct redd_spawn_options *options,
+			 struct redd_port **ret_port, struct how how)
+{
+	struct redd_spawn_options o;
+
+	OPTIONS_COPY(o, options);
+	return spawn_begin(r, process_build, &o, o.subscribe, ret_port, how);
 }
 
 int redd_spawn(struct redd *r, const struct redd_spawn_options *options,
@@ -103,18 +130,13 @@ int redd_spawn(struct redd *r, const struct redd_spawn_options *options,
 {
 	struct waiter w = { 0 };
 	struct redd_port *port = NULL;
-	int e = call_wait(r, spawn_begin(r, options, &port, WAITER(&w)), &w);
+	int e = process_begin(r, options, &port, WAITER(&w));
 
-	if (e < 0) {
-		redd_port_free(port);
-		return err_pass(e);
-	}
-	*ret_port = port;
-	return 0;
+	return spawn_wait(r, e, port, &w, ret_port);
 }
 
 int redd_spawn_start(struct redd *r, const struct redd_spawn_options *options,
 		     struct redd_port **ret_port, struct redd_call *call)
 {
-	return spawn_begin(r, options, ret_port, STARTED(call));
+	return process_begin(r, options, ret_port, STARTED(call));
 }

@@ -404,6 +404,27 @@ struct opener_reply {
 	int32_t pids[SCAN_SURVIVORS_MAX]; /* TREE with SIGKILL: survivors; HOLDERS: the holders */
 };
 
+/* --- pumps ----------------------------------------------------------------------------------- */
+
+/* A pump is the process of a port that is a file or descriptors (helper/pump_role.h). On its
+ * descriptor 2 it reports each of these once, before it closes what it is about. */
+enum pump_what {
+	PUMP_OPENED = 1, /* error: why not; the pump ends then */
+	PUMP_READ,	 /* nothing more is read; ECANCELED: because it was to stop */
+	PUMP_WRITTEN,	 /* `bytes` are written, and no more: because that is the end, or there
+			    is nobody to write to, or of an error */
+};
+
+struct pump_report {
+	uint32_t what;
+	int32_t error; /* errno, positive */
+	uint64_t bytes;
+};
+
+/* Its exit code: 0, the errno of writing, or with this bit the errno of reading alone. */
+#define PUMP_READ_FAILED 128
+#define PUMP_ERROR_MAX	 127 /* what is above it is told as EIO */
+
 /* --- configuration handed to the keeper ------------------------------------------------------- */
 
 /* In the sealed memfd whose descriptor is the keeper's argument `--config-fd N`. strings_size bytes

@@ -1,4 +1,5 @@
-/* redd-helper keeper --config-fd N | forker --keeper-fd N | opener: only redd starts it. */
+/* redd-helper keeper --config-fd N | forker --keeper-fd N | opener | pump ...: only redd starts it.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include "helper/forker.h"
 #include "helper/keeper.h"
 #include "helper/opener.h"
+#include "helper/pump_role.h"
 #include "helper/signals.h"
 #include "proto/base/log.h"
 
@@ -62,5 +64,7 @@ int main(int argc, char **argv)
 		return run_forker(argc, argv);
 	if (argc == 2 && strcmp(argv[1], "opener") == 0)
 		return opener_main();
+	if (argc >= 2 && strcmp(argv[1], "pump") == 0)
+		return pump_main(argc - 1, argv + 1);
 	return usage();
 }

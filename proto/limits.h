@@ -71,6 +71,7 @@
 #define PORT_FDS_MAX	 64u /* descriptors of one child that a spawn may name */
 #define CHILD_FD_MAX	 1023u
 #define STREAM_TERMINAL	 1024u /* the number of a terminal's two streams */
+#define STREAM_REPORTS	 1025u /* of a pump's reports, which no client sees */
 #define NAME_MAX_SIZE	 128u
 #define LABELS_MAX	 32u
 #define LABEL_KEY_MAX	 63u

@@ -16,6 +16,7 @@ static const struct {
 	{ &redd__v1__ping__descriptor, 1 },	/* data */
 	{ &redd__v1__pong__descriptor, 1 },	/* data */
 	{ &redd__v1__spawn__descriptor, 30 },	/* token */
+	{ &redd__v1__open__descriptor, 30 },	/* token */
 	{ &redd__v1__write__descriptor, 15 },	/* data */
 	{ &redd__v1__output__descriptor, 15 },	/* data */
 };

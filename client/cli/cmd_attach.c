@@ -60,6 +60,7 @@ static int connect_all(struct relay *l, const struct attach *o, const struct red
 	if (e < 0)
 		return say_failure(l->r, NULL);
 	l->in.port = l->port;
+	l->is_file = p->kind != REDD_PROCESS;
 	if (!input || o->no_stdin || l->has_exit)
 		return 0;
 	inlet_init(&l->in, STDIN_FILENO, l->port);

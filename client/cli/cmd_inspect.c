@@ -80,7 +80,9 @@ static void print_port(const struct redd_port_info *p)
 	if (p->name)
 		line("name", p->name);
 	line("state", show_state(p->state));
-	printf("%-14s %d\n", "pid", (int)p->pid);
+	line("kind", show_kind(p->kind));
+	if (p->pid)
+		printf("%-14s %d\n", "pid", (int)p->pid);
 	printf("%-14s %" PRIu32 "\n", "owner", p->owner_uid);
 	printf("%-14s ", "command");
 	show_command(stdout, p);

@@ -37,12 +37,14 @@ static int64_t now_ns(void)
 
 static void print_port(const struct redd_port_info *p)
 {
-	char age[UNITS_TEXT_SIZE], status[SHOW_SIZE] = "";
+	char age[UNITS_TEXT_SIZE], status[SHOW_SIZE] = "", pid[16] = "-";
 
 	if (p->has_exit)
 		show_exit(&p->exit, status);
-	printf("%-6llu %-9s %-8d %-5s %-12s ", (unsigned long long)p->port, show_state(p->state),
-	       (int)p->pid, units_age(p->start_ns, now_ns(), age), status[0] ? status : "-");
+	if (p->pid)
+		snprintf(pid, sizeof(pid), "%d", (int)p->pid);
+	printf("%-6llu %-9s %-8s %-5s %-12s ", (unsigned long long)p->port, show_state(p->state),
+	       pid, units_age(p->start_ns, now_ns(), age), status[0] ? status : "-");
 	if (p->name) {
 		show_text(stdout, p->name);
 		printf(": ");

@@ -9,11 +9,10 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "client/cli/json.h"
 #include "client/cli/options.h"
+#include "client/cli/port_options.h"
 #include "client/cli/relay.h"
 #include "client/cli/say.h"
-#include "client/cli/spawn_options.h"
 #include "client/cli/tty.h"
 
 static const char usage[] = "run [OPTION...] [--] PROGRAM [ARG...]";
@@ -46,23 +45,6 @@ static void descriptors(const struct run_options *o, struct redd_descriptor out[
 
 /* --- detached -------------------------------------------------------------------------------- */
 
-static int print_port(const struct run_options *o, const struct redd_port *port)
-{
-	struct json j = { .file = stdout };
-
-	if (!o->json) {
-		printf("%llu\n", (unsigned long long)redd_port_id(port));
-		return cli_flush(0);
-	}
-	json_object(&j, NULL);
-	json_unsigned(&j, "port", redd_port_id(port));
-	json_string(&j, "name", o->spawn.name);
-	json_number(&j, "pid", redd_port_pid(port));
-	json_object_end(&j);
-	json_line(&j);
-	return cli_flush(0);
-}
-
 static int spawn_status(const struct redd *r)
 {
 	const struct redd_error *e = redd_last_error(r);
@@ -81,7 +63,8 @@ static int run_detached(const struct cli *cli, struct run_options *o)
 
 	if (!r)
 		return CLI_TROUBLE;
-	status = redd_spawn(r, &o->spawn, &port) < 0 ? spawn_status(r) : print_port(o, port);
+	status =
+		redd_spawn(r, &o->spawn, &port) < 0 ? spawn_status(r) : port_print(o, port, stdout);
 	redd_free(r);
 	return status;
 }

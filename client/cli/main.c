@@ -12,10 +12,12 @@
 
 static const struct command commands[] = {
 	{ "run", "run a program, connected to this terminal or pipe", 125, cmd_run },
+	{ "open", "open a file, device or fifo as a port", 1, cmd_open },
+	{ "adopt", "make a port of our own descriptors", 1, cmd_adopt },
 	{ "attach", "connect to a running port", 125, cmd_attach },
 	{ "logs", "print what a port has written", 1, cmd_logs },
 	{ "write", "write to a port's input", 1, cmd_write },
-	{ "close", "close a port's input", 1, cmd_close },
+	{ "close", "close a port's input, or a file as a whole", 1, cmd_close },
 	{ "kill", "send a signal", 1, cmd_kill },
 	{ "resize", "set the size of a port's terminal", 1, cmd_resize },
 	{ "wait", "wait for a port's end, and leave with its status", 125, cmd_wait },

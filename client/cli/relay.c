@@ -50,7 +50,10 @@ static void tear(struct relay *l)
 
 	if (l->torn_signals && now_ms() < l->torn_next_ms)
 		return;
-	redd_signal_start(l->port, steps[step].signal, REDD_GROUP, NULL);
+	if (l->is_file)
+		redd_close_whole_start(l->port, false, NULL);
+	else
+		redd_signal_start(l->port, steps[step].signal, REDD_GROUP, NULL);
 	l->torn_signals++;
 	l->torn_next_ms = now_ms() + steps[step].patience_ms;
 }

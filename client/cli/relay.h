@@ -19,6 +19,7 @@ struct relay {
 	struct redd_subscription *subscriptions[RELAY_OUTLETS]; /* the port's */
 	int signals;						/* signalfd; -1: none are watched */
 	bool terminal; /* the port's terminal is connected to ours, which is raw */
+	bool is_file;  /* the port is no process: it is closed, not signalled */
 	bool forwards; /* signals go to the port; else they end us */
 	bool lost;     /* the connection went before a subscription's end */
 	bool has_exit;
@@ -43,7 +44,7 @@ void relay_deinit(struct relay *l);
 void relay_outlet(struct relay *l, int i, const uint32_t *stream,
 		  struct redd_subscribe_options *ret);
 
-/* For redd_spawn_start(): with user = the relay. */
+/* For redd_spawn_start() and redd_open_start(): with user = the relay. */
 void relay_on_spawned(struct redd *r, int result, const struct redd_reply *reply, void *user);
 
 /* Runs until all is over, restores the terminal, and returns the exit status to leave with:

@@ -20,6 +20,13 @@ const char *show_state(enum redd_port_state state)
 	return NAME_OF(names, state);
 }
 
+const char *show_kind(enum redd_port_kind kind)
+{
+	static const char *const names[] = { "process", "file", "descriptors" };
+
+	return NAME_OF(names, kind);
+}
+
 const char *show_orphan(enum redd_orphan orphan)
 {
 	static const char *const names[] = { "kill", "close-stdin", "keep", "keep-for" };
@@ -36,8 +43,8 @@ const char *show_overflow(enum redd_overflow overflow)
 
 const char *show_end(enum redd_end_cause cause)
 {
-	static const char *const names[] = { "end-of-file", "idle", "limit", "read-error",
-					     "broker-stopped" };
+	static const char *const names[] = { "end-of-file", "idle",	      "limit",
+					     "read-error",  "broker-stopped", "closed" };
 
 	return NAME_OF(names, cause);
 }
@@ -91,6 +98,10 @@ static void show_word(FILE *f, const char *word)
 
 void show_command(FILE *f, const struct redd_port_info *p)
 {
+	if (p->kind != REDD_PROCESS)
+		fprintf(f, "[%s] ", show_kind(p->kind));
+	if (p->kind == REDD_DESCRIPTORS)
+		return;
 	show_word(f, p->program);
 	for (size_t i = 0; i < p->n_args; i++) {
 		fputc(' ', f);
@@ -236,7 +247,9 @@ void json_port(struct json *j, const struct redd_port_info *p, bool details)
 	json_unsigned(j, "port", p->port);
 	json_string(j, "name", p->name);
 	json_string(j, "state", show_state(p->state));
-	json_number(j, "pid", p->pid);
+	json_string(j, "kind", show_kind(p->kind));
+	if (p->pid)
+		json_number(j, "pid", p->pid);
 	json_unsigned(j, "owner_uid", p->owner_uid);
 	json_string(j, "program", p->program);
 	json_array(j, "args");

@@ -9,6 +9,7 @@
 #define SHOW_SIZE 64
 
 const char *show_state(enum redd_port_state state);
+const char *show_kind(enum redd_port_kind kind);
 const char *show_orphan(enum redd_orphan orphan);
 const char *show_overflow(enum redd_overflow overflow);
 const char *show_end(enum redd_end_cause cause);

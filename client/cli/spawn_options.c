@@ -22,7 +22,7 @@ static const char *take_nice(void *member, const char *value)
 	return NULL;
 }
 
-static const char *take_umask(void *member, const char *value)
+const char *option_octal(void *member, const char *value)
 {
 	struct given *g = member;
 	char *end;
@@ -65,7 +65,7 @@ static const struct option_row rows[] = {
 	    spawn.timeout_signal),
 	ROW(0, "grace", "DURATION", "and with KILL so much later (5s)", option_duration, grace),
 	ROW('u', "user", "UID[:GID]", "run it as another user", option_string, user),
-	ROW(0, "umask", "MASK", "octal (022)", take_umask, umask),
+	ROW(0, "umask", "MASK", "octal (022)", option_octal, umask),
 	ROW(0, "nice", "N", "niceness, -20 to 19", take_nice, spawn),
 	ROW(0, "limit", "NAME=SOFT[:HARD]", "a resource limit, as nofile=1024", option_words,
 	    limits),
@@ -282,6 +282,17 @@ static int check_together(const struct cli *cli, const struct run_options *o)
 	return 0;
 }
 
+int run_options_take_common(const struct cli *cli, struct run_options *o)
+{
+	int e = take_labels(cli, o);
+
+	if (!e)
+		e = take_orphan(cli, o);
+	if (!e)
+		take_numbers(o);
+	return e;
+}
+
 int run_options_parse(const struct cli *cli, const char *usage, int argc, char **argv,
 		      struct run_options *o, int *ret_first)
 {
@@ -290,16 +301,10 @@ int run_options_parse(const struct cli *cli, const char *usage, int argc, char *
 	if (!e)
 		e = check_together(cli, o);
 	if (!e)
-		e = take_labels(cli, o);
-	if (!e)
 		e = take_limits(cli, o);
 	if (!e)
 		e = take_environment(cli, o);
 	if (!e)
 		e = take_user(cli, o);
-	if (!e)
-		e = take_orphan(cli, o);
-	if (!e)
-		take_numbers(o);
-	return e;
+	return e ? e : run_options_take_common(cli, o);
 }

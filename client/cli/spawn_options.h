@@ -32,4 +32,10 @@ int run_options_parse(const struct cli *cli, const char *usage, int argc, char *
 		      struct run_options *o, int *ret_first);
 void run_options_deinit(struct run_options *o);
 
+/* Turns what was given into `spawn`, as far as ports of any kind have it: labels, umask, log size,
+ * retention, token, what becomes of it when we go. 0 or CLI_USAGE, said. */
+int run_options_take_common(const struct cli *cli, struct run_options *o);
+
+option_take_fn option_octal; /* struct given, at most 0777 */
+
 #endif

@@ -9,7 +9,8 @@
 #include "client/redd.h"
 
 /* Makes the terminal behind fd raw, and remembers how it was; it is put back by tty_restore() and,
- * whatever way the program ends that it can know of, at its exit. 0, or a negative errno. */
+ * whatever way the program ends, at its exit, and by a guardian when it is killed. 0, or a negative
+ * errno. */
 int tty_raw(int fd);
 
 /* As it was before tty_raw(). May be called at any time, any number of times. */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -191,6 +192,57 @@ Test(command_terminal, it_is_restored_when_the_broker_dies)
 	kill(now.broker, SIGKILL);
 	finish(125);
 	cr_assert_not_null(strstr(t.text, "redd: "));
+}
+
+/* A guardian is there exactly while the terminal is raw; it holds nothing but the terminal. */
+static pid_t guardian(void)
+{
+	pid_t children[8];
+	int n = census_children(t.pid, children, 8);
+
+	cr_assert_eq(n, 1, "%d children", n);
+	return children[0];
+}
+
+Test(command_terminal, S31_it_is_restored_when_we_are_killed)
+{
+	struct termios now;
+	pid_t pid;
+
+	start("sh", "-c", "echo ready; exec sleep 1000", NULL);
+	await("ready");
+	cr_assert_eq(tcgetattr(t.fd, &now), 0);
+	cr_assert_neq(now.c_lflag, t.before.c_lflag, "it was to be raw");
+	pid = guardian();
+	while (!place_valgrind() && census_fds(pid) != 2)
+		; /* it closes all others when it begins */
+	cr_assert_eq(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+	kill(t.pid, SIGKILL);
+	cr_assert_eq(waitpid(t.pid, &t.status, 0), t.pid);
+	/* It is ours now, and ends when it has done its work. */
+	cr_assert_eq(waitpid(pid, NULL, 0), pid);
+	cr_assert_eq(tcgetattr(t.fd, &now), 0);
+	cr_expect_eq(now.c_lflag, t.before.c_lflag);
+	cr_expect_eq(now.c_iflag, t.before.c_iflag);
+	cr_expect_eq(now.c_oflag, t.before.c_oflag);
+}
+
+Test(command_terminal, S31_the_guardian_goes_when_the_terminal_is_given_back)
+{
+	pid_t pid, children[8];
+	int status;
+
+	start("sh", "-c", "echo ready; read x; echo got $x", NULL);
+	await("ready");
+	pid = guardian();
+	kill(t.pid, SIGTSTP);
+	cr_assert_eq(waitpid(t.pid, &status, WUNTRACED), t.pid);
+	cr_expect_eq(census_children(t.pid, children, 8), 0);
+	kill(t.pid, SIGCONT);
+	type("on\r");
+	await("got on");
+	finish(0);
+	cr_expect_eq(census_start(pid), 0);
 }
 
 Test(command_terminal, stopping_gives_the_terminal_back_and_continuing_takes_it)

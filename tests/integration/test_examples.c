@@ -121,6 +121,61 @@ Test(examples, S40_packets_tells_a_program_that_speaks_none)
 	cr_assert_str_eq(text, "packets: at byte 0 of descriptor 1 stands no packet\n");
 }
 
+static void forget_all(void)
+{
+	struct redd *r = service_connect(&service);
+	struct redd_ports *ports;
+	struct redd_port *port;
+
+	cr_assert_not_null(r);
+	cr_assert_eq(redd_list(r, NULL, &ports), 0);
+	for (size_t i = 0; i < ports->n_ports; i++) {
+		struct redd_waited w;
+
+		cr_assert_eq(redd_port_by_id(r, ports->ports[i].port, &port), 0);
+		cr_assert_eq(redd_wait(port, REDD_UNTIL_CLOSED, -1, &w), 0);
+		cr_assert_eq(redd_forget(port), 0);
+	}
+	redd_ports_free(ports);
+	redd_free(r);
+}
+
+Test(examples, copy_copies_a_file_and_tells_what_it_could_not)
+{
+	char text[512];
+	const char *at = service.directory;
+
+	cr_assert_eq(
+		shell(text, sizeof(text),
+		      "%s 3000000 >%s/from; %s %s/from %s/to && cmp %s/from %s/to && echo same",
+		      place_prog("pattern"), at, place_example("copy"), at, at, at, at),
+		0, "%s", text);
+	cr_expect_str_eq(text, "same\n");
+	cr_expect_eq(
+		shell(text, sizeof(text), "%s %s/from /dev/full 2>&1", place_example("copy"), at),
+		1);
+	cr_expect_not_null(strstr(text, "No space left"), "%s", text);
+	cr_expect_eq(
+		shell(text, sizeof(text), "%s %s/none %s/to 2>&1", place_example("copy"), at, at),
+		1);
+	cr_expect_not_null(strstr(text, "none"), "%s", text);
+	forget_all();
+}
+
+Test(examples, adopt_lets_every_client_talk_to_the_program)
+{
+	const char *redd = place_program("redd");
+	char text[512];
+
+	cr_assert_eq(shell(text, sizeof(text),
+			   "%s talk | { read line; echo \"$line\"; %s write talk hello; "
+			   "%s write -c talk bye; %s wait talk; %s logs talk; }",
+			   place_example("adopt"), redd, redd, redd, redd),
+		     0, "%s", text);
+	cr_expect_str_eq(text, "talk is there\nHELLO\n");
+	forget_all();
+}
+
 /* A client written from the schema and PROTOCOL.md alone. */
 static int client_py(char *text, size_t size, const char *input, const char *arguments)
 {
