@@ -92,6 +92,7 @@ static void conn_blank(struct conn *c, struct broker *b, uint32_t listener, int 
 	list_init(&c->subscriptions);
 	list_init(&c->ready);
 	list_init(&c->exits);
+	list_init(&c->marks);
 	list_init(&c->watches);
 	list_init(&c->pendings);
 	job_init(&c->work, conn_work);

@@ -86,7 +86,7 @@ struct conn {
 	unsigned n_unchoked;
 	bool sndbuf_is_grown;
 
-	struct list subscriptions, ready, exits;
+	struct list subscriptions, ready, exits, marks;
 	unsigned n_subscriptions;
 	uint64_t last_subscription;
 	struct list watches;

@@ -76,6 +76,7 @@ static void port_blank(struct port *p, struct broker *b, const struct principal 
 	list_init(&p->token_link);
 	list_init(&p->ended_link);
 	list_init(&p->subscriptions);
+	list_init(&p->marks);
 	list_init(&p->pendings);
 	alarm_init(&p->phase, on_phase);
 	alarm_init(&p->timeout, port_on_timeout);

@@ -92,6 +92,7 @@ struct port {
 	struct stream *streams[PORT_STREAMS_MAX];
 	unsigned n_streams;
 	struct list subscriptions;
+	struct list marks;    /* of subscriptions that asked for them */
 	struct list pendings; /* requests that wait for something of this port */
 	struct exit_record exit;
 	uint64_t digest; /* of the request, when it has a token */

@@ -54,6 +54,7 @@ struct record {
 	uint32_t drain_ms, drain_limit_ms, retention_ms;
 	uint32_t orphan, orphan_ms;
 	uint32_t has_exited, n_streams, token_size;
+	uint32_t input_high, input_low, input_bound; /* of every input; 0: there is none */
 	uint8_t session[SESSION_ID_SIZE];
 	uint8_t token[TOKEN_MAX];
 	char name[NAME_MAX_SIZE + 4];

@@ -86,6 +86,7 @@ struct codec_write {
 	bool has_offset;
 	bool no_wait;	     /* absent when false */
 	bool close;	     /* absent when false */
+	bool force;	     /* absent when false */
 	const uint8_t *data; /* borrowed; not read by codec_write_prefix() */
 	size_t size;
 };

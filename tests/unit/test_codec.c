@@ -264,6 +264,7 @@ static struct codec_write random_write(struct random *r, uint8_t name[NAME_MAX_S
 				 .has_offset = random_chance(r, 2),
 				 .no_wait = random_chance(r, 2),
 				 .close = random_chance(r, 2),
+				 .force = random_chance(r, 2),
 				 .size = random_below(r, 600) };
 
 	if (w.by == CODEC_BY_NAME) {
@@ -300,6 +301,7 @@ static void pack_write(const struct codec_write *w, const uint8_t *data)
 	write.offset = w->offset;
 	write.has_no_wait = write.no_wait = w->no_wait;
 	write.has_close = write.close = w->close;
+	write.has_force = write.force = w->force;
 	write.has_data = true;
 	write.data = (ProtobufCBinaryData){ w->size, (uint8_t *)data };
 	request.has_id = true;
@@ -320,7 +322,7 @@ static void assert_same_write(const struct codec_write *a, const struct codec_wr
 	cr_assert_eq(a->stream, b->stream);
 	cr_assert_eq(a->offset, b->offset);
 	cr_assert(a->has_stream == b->has_stream && a->has_offset == b->has_offset);
-	cr_assert(a->no_wait == b->no_wait && a->close == b->close);
+	cr_assert(a->no_wait == b->no_wait && a->close == b->close && a->force == b->force);
 	cr_assert_eq(a->size, b->size);
 }
 
@@ -361,6 +363,7 @@ Test(codec, the_longest_write_prefix_has_room)
 				 .has_offset = true,
 				 .no_wait = true,
 				 .close = true,
+				 .force = true,
 				 .size = FRAME_MAX_HIGHEST };
 
 	memset(name, 'n', sizeof(name));

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/limits.h"
 #include "tests/lib/countdown.h"
 
 static struct input in;
@@ -78,6 +79,38 @@ Test(input, S43_a_low_mark_above_the_high_one_is_lowered_to_it)
 	cr_assert(input_is_busy(&in));
 	input_wrote(&in, 1);
 	cr_assert_not(input_is_busy(&in));
+}
+
+Test(input, S43_with_the_marks_off_it_is_never_busy)
+{
+	input_deinit(&in, NULL, NULL);
+	input_init(&in, INPUT_MARKS_OFF, 1, 1000);
+	cr_assert_eq(push(999, INPUT_NO_WAIT, NULL), 0);
+	cr_assert_not(input_is_busy(&in));
+	cr_assert_eq(push(1, INPUT_NO_WAIT, NULL), 0);
+	cr_assert_eq(push(1, INPUT_NO_WAIT, NULL), INPUT_E_FULL, "the bound stays");
+	cr_assert_not(input_is_busy(&in));
+}
+
+Test(input, S46_it_tells_how_many_writes_wait_and_a_close_is_none)
+{
+	struct input_item *item;
+
+	cr_assert_eq(input_waiting(&in), 0);
+	cr_assert_eq(push(10, 0, NULL), 0);
+	cr_assert_eq(push(10, 0, NULL), 0);
+	cr_assert_eq(input_waiting(&in), 2);
+	cr_assert_eq(input_push_close(&in, NULL, NULL), 0);
+	cr_assert_eq(input_waiting(&in), 2);
+	input_wrote(&in, 15);
+	cr_assert_eq(next_done(), 0);
+	cr_assert_eq(input_waiting(&in), 1, "the one that has begun");
+	input_wrote(&in, 5);
+	cr_assert_eq(next_done(), 10);
+	cr_assert_eq(input_waiting(&in), 0);
+	item = input_take_close(&in);
+	input_item_free(item);
+	cr_assert_eq(input_waiting(&in), 0);
 }
 
 Test(input, S45_no_wait_is_refused_while_busy_and_force_is_not)
