@@ -53,6 +53,7 @@ static void write_build(struct codec_write *w, const struct redd_port *port,
 	w->offset = o->offset;
 	w->no_wait = o->no_wait;
 	w->close = o->close;
+	w->force = o->force;
 }
 
 /* One try to queue it: an OUTGOING_E_* or a negative errno. */

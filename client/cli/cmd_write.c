@@ -15,7 +15,7 @@
 static const char usage[] = "write [OPTION...] PORT [WORD...]";
 
 struct write_options {
-	bool close, bare, no_wait;
+	bool close, bare, no_wait, force;
 	struct given stream;
 };
 
@@ -26,6 +26,8 @@ static const struct option_row rows[] = {
 	       close),
 	OPTION(0, "no-wait", NULL, "fail instead of waiting while the input is busy", option_flag,
 	       struct write_options, no_wait),
+	OPTION(0, "force", NULL, "busy or not, as long as the bound allows it", option_flag,
+	       struct write_options, force),
 	OPTION(0, "stream", "N", "another input than stdin or the terminal", option_number,
 	       struct write_options, stream),
 	OPTIONS_END,
@@ -97,6 +99,7 @@ int cmd_write(struct cli *cli, int argc, char **argv)
 	w = (struct redd_write_options){
 		.close = o.close,
 		.no_wait = o.no_wait,
+		.force = o.force,
 		.other_stream = o.stream.is,
 		.stream = (uint32_t)o.stream.value,
 	};
