@@ -65,7 +65,7 @@ static const struct refusal commands[] = {
 	{ TRUE "environment { unset: \"A=B\" } }", INVALID, EINVAL, "environment" },
 };
 
-Test(bad_spawn, P15_program_directory_and_environment)
+Test(bad_spawn, P15_S07_S08_S15_program_directory_and_environment)
 {
 	refusals_check(&peer, ROWS(commands));
 }

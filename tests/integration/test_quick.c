@@ -173,7 +173,7 @@ static void slot_begin(struct slot *slot)
 	}
 }
 
-Test(quick, P2_the_output_of_a_hundred_thousand_commands_is_never_empty_or_cut)
+Test(quick, P2_S27_S37_S59_the_output_of_a_hundred_thousand_commands_is_never_empty_or_cut)
 {
 	int64_t begin = scene_now_ms();
 	unsigned seen = 0;

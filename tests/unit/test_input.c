@@ -179,6 +179,21 @@ Test(input, P9_each_write_tells_where_it_entered_and_they_never_mix)
 	cr_assert_eq(input_offset(&in), 10);
 }
 
+Test(input, S68_offsets_are_exact_beyond_4_gib)
+{
+	struct input_item *item;
+
+	in.written = (uint64_t)UINT32_MAX - 9;
+	cr_assert_eq(push(20, 0, NULL), 0);
+	cr_assert_eq(input_check_offset(&in, (uint64_t)UINT32_MAX + 11, 1), INPUT_OFFSET_NEXT);
+	cr_assert_eq(push(20, INPUT_PINNED, &item), 0);
+	input_wrote(&in, 40);
+	cr_assert_eq(next_done(), (int64_t)UINT32_MAX - 9);
+	cr_assert_eq(next_done(), (int64_t)UINT32_MAX + 11);
+	cr_assert_eq(input_offset(&in), (uint64_t)UINT32_MAX + 31);
+	cr_assert_eq(input_check_offset(&in, UINT32_MAX, 31), INPUT_OFFSET_WRITTEN);
+}
+
 Test(input, a_write_without_data_is_done_in_its_turn)
 {
 	push(0, 0, NULL);
