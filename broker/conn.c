@@ -206,6 +206,7 @@ static void conn_release(struct conn *c)
 	free(TAKE(c->aliases));
 	closer_close(c->broker, c->fds, c->n_fds);
 	c->n_fds = 0;
+	quota_charge_return(&c->fds_charge);
 	quota_charge_return(&c->in_charge);
 	quota_charge_return(&c->control_charge);
 	quota_charge_return(&c->charge);

@@ -151,6 +151,7 @@ void port_free(struct port *p)
 		stream_free(p->streams[i]);
 	process_deinit(&p->process);
 	quota_charge_return(&p->charge);
+	quota_charge_return(&p->passed_charge);
 	p->account = quota_account_unref(p->account);
 	port_options_deinit(&p->options);
 	free(p);
@@ -232,6 +233,7 @@ static void on_started(struct process *process)
 	port_set_state(p, PORT_RUNNING);
 	p->exit.start_ns = process->start_ns;
 	p->broker->counters.spawned++;
+	quota_charge_return(&p->passed_charge);
 	for (unsigned i = 0; i < p->n_streams; i++)
 		stream_start(p->streams[i]);
 	if (p->options.timeout_ms)

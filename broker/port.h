@@ -110,6 +110,8 @@ struct port {
 	uint64_t exited_ms;	       /* loop time */
 	struct quota_account *account; /* the owner's uid's; a reference */
 	struct quota_charge charge;
+	struct quota_charge
+		passed_charge; /* descriptors of its client's, until its child has them */
 };
 
 /* Frees what the options own; zeroed ones are harmless. */
