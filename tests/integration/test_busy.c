@@ -9,7 +9,7 @@
 #include "tests/lib/places.h"
 #include "tests/lib/scene.h"
 
-TestSuite(marks, .init = scene_begin, .fini = scene_end, .timeout = 60);
+TestSuite(busy, .init = scene_begin, .fini = scene_end, .timeout = 60);
 
 static const struct redd_write_options no_wait = { .size = sizeof(no_wait), .no_wait = true };
 static const struct redd_write_options forced = { .size = sizeof(forced),
@@ -148,9 +148,11 @@ static void letters_check(void)
 }
 
 /* What was accepted of the dead is written too: who waits behind them keeps its place. */
-Test(marks, S44_S46_S84_who_waits_goes_on_in_its_turn_though_others_have_died)
+Test(busy, S44_S46_S84_who_waits_goes_on_in_its_turn_though_others_have_died)
 {
-	struct redd_port *port = feed("cat", NULL, (struct redd_spawn_options){ 0 });
+	/* A log for all of it: who reads the output is not dispatched while writers are waited for. */
+	const struct redd_spawn_options roomy = { .log_size = 1 << 20 };
+	struct redd_port *port = feed("cat", NULL, roomy);
 	struct observer observer;
 	struct writer w[WRITERS];
 	struct redd_stream_info in;
@@ -197,11 +199,11 @@ static void refused(struct redd_port *port, const struct redd_write_options *o, 
 	cr_expect_eq(scene_stream(port, 0).queued, before, "something of it was taken");
 }
 
-Test(marks, S43_S45_no_wait_stops_at_busy_and_force_at_the_bound)
+Test(busy, S43_S45_no_wait_stops_at_busy_and_force_at_the_bound)
 {
 	const struct redd_spawn_options marks = { .input_high = 100,
 						  .input_low = 200, /* lowered to 100 */
-						  .input_bound = 2 * sizeof(block) };
+						  .input_bound = sizeof(block) };
 	struct redd_port *port = feed("hang", NULL, marks);
 	struct outcome fill, more, waits;
 	struct redd_stream_info in;
@@ -211,19 +213,19 @@ Test(marks, S43_S45_no_wait_stops_at_busy_and_force_at_the_bound)
 		     0);
 	cr_assert_eq(redd_ping(scene.r), 0);
 	in = scene_stream(port, 0);
-	cr_expect(in.busy && in.high == 100 && in.low == 100 && in.bound == 2 * sizeof(block));
+	cr_expect(in.busy && in.high == 100 && in.low == 100 && in.bound == sizeof(block));
 	refused(port, &no_wait, 1);
 	cr_assert_eq(redd_write_start(port, "x", 1, &forced, outcome_call(&more)), 0);
 	cr_assert_eq(redd_write_start(port, "x", 1, NULL, outcome_call(&waits)), 0);
 	cr_assert_eq(redd_ping(scene.r), 0);
 	cr_expect_eq(fill.n + more.n + waits.n, 0, "they wait");
 	cr_expect_eq(scene_stream(port, 0).waiting, 3);
-	refused(port, &forced, 2 * sizeof(block) - in.queued);
-	refused(port, NULL, 2 * sizeof(block) - in.queued);
+	refused(port, &forced, sizeof(block) - in.queued);
+	refused(port, NULL, sizeof(block) - in.queued);
 	kill_and_forget(port);
 }
 
-Test(marks, S43_without_marks_only_the_bound_refuses)
+Test(busy, S43_without_marks_only_the_bound_refuses)
 {
 	const struct redd_spawn_options off = { .input_high = REDD_MARKS_OFF,
 						.input_bound = 2 * sizeof(block) };
@@ -250,7 +252,7 @@ Test(marks, S43_without_marks_only_the_bound_refuses)
 /* --- trouble --------------------------------------------------------------------------------- */
 
 /* Signals by the hundred, and then its death: whoever waits is told once. */
-Test(marks, S47_S48_S50_signals_to_a_busy_port_and_its_death_hold_nobody_up)
+Test(busy, S47_S48_S50_signals_to_a_busy_port_and_its_death_hold_nobody_up)
 {
 	const unsigned rounds = place_rounds(300);
 	struct redd_port *port = feed("hang", "10", (struct redd_spawn_options){ 0 });
@@ -287,7 +289,7 @@ Test(marks, S47_S48_S50_signals_to_a_busy_port_and_its_death_hold_nobody_up)
 }
 
 /* An observer that does not read what it is told is told how it is when it does. */
-Test(marks, S46_P7_an_observer_that_comes_back_late_is_told_the_state_and_no_history)
+Test(busy, S46_P7_an_observer_that_comes_back_late_is_told_the_state_and_no_history)
 {
 	struct redd_port *port = feed("cat", NULL, (struct redd_spawn_options){ 0 });
 	const unsigned rounds = place_rounds(20);
