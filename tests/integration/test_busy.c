@@ -150,7 +150,8 @@ static void letters_check(void)
 /* What was accepted of the dead is written too: who waits behind them keeps its place. */
 Test(busy, S44_S46_S84_who_waits_goes_on_in_its_turn_though_others_have_died)
 {
-	/* A log for all of it: who reads the output is not dispatched while writers are waited for. */
+	/* A log for all of it: who reads the output is not dispatched while writers are waited for.
+	 */
 	const struct redd_spawn_options roomy = { .log_size = 1 << 20 };
 	struct redd_port *port = feed("cat", NULL, roomy);
 	struct observer observer;
