@@ -98,8 +98,8 @@ struct sender {
 
 /* Round and sender for what fails. */
 static unsigned now_round, now_sender;
-#define check(condition, ...) \
-	cr_assert(condition, "round %u sender %u: " __VA_ARGS__, now_round, now_sender)
+#define check(condition, format, ...) \
+	cr_assert(condition, "round %u sender %u: " format, now_round, now_sender, ##__VA_ARGS__)
 
 static void replace(char *text, size_t size, const char *word, const char *by)
 {
