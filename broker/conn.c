@@ -92,6 +92,7 @@ static void conn_blank(struct conn *c, struct broker *b, uint32_t listener, int 
 	list_init(&c->subscriptions);
 	list_init(&c->ready);
 	list_init(&c->exits);
+	list_init(&c->marks);
 	list_init(&c->watches);
 	list_init(&c->pendings);
 	job_init(&c->work, conn_work);
@@ -205,6 +206,7 @@ static void conn_release(struct conn *c)
 	free(TAKE(c->aliases));
 	closer_close(c->broker, c->fds, c->n_fds);
 	c->n_fds = 0;
+	quota_charge_return(&c->fds_charge);
 	quota_charge_return(&c->in_charge);
 	quota_charge_return(&c->control_charge);
 	quota_charge_return(&c->charge);

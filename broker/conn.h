@@ -76,6 +76,7 @@ struct conn {
 	struct arena arena;
 	int fds[DESCRIPTORS_MAX]; /* came, and no frame has used them yet */
 	size_t n_fds;
+	struct quota_charge fds_charge;
 	uint64_t received, parsed; /* bytes so far */
 	uint64_t fds_mark;	   /* the frame that uses them begins before this byte */
 
@@ -86,7 +87,7 @@ struct conn {
 	unsigned n_unchoked;
 	bool sndbuf_is_grown;
 
-	struct list subscriptions, ready, exits;
+	struct list subscriptions, ready, exits, marks;
 	unsigned n_subscriptions;
 	uint64_t last_subscription;
 	struct list watches;
@@ -140,6 +141,10 @@ bool conn_take_fds(struct conn *c, int *ret_fds, size_t n);
 /* The bytes that came, and `more` of them. False: the quota is used up, and the connection is
  * leaving. */
 bool conn_charge_in(struct conn *c, size_t more);
+
+/* As many descriptors as that wait for the frame that uses them; fewer never fails. 0, or
+ * QUOTA_E_EXCEEDED with *ret_reason. */
+int conn_charge_fds(struct conn *c, size_t n, const char **ret_reason);
 
 /* Sets is_full by what waits on the control lane. */
 void conn_weigh_answers(struct conn *c);

@@ -1,6 +1,7 @@
 /* What a connection makes the broker keep: bytes of a frame that is not whole yet, and answers that
- * its client does not read. CONN_MEMORY_FREE of each comes with the connection; more is charged, so
- * that all connections of a user together stay within what it may take.
+ * its client does not read; and descriptors whose frame is still coming. CONN_MEMORY_FREE of each
+ * comes with the connection; more is charged, so that all connections of a user together stay
+ * within what it may take.
  *
  * Without quota for bytes that come, the connection ends with the reason. Without quota for answers
  * it is only not read on until some have gone, as at CONN_CONTROL_BOUND.
@@ -9,17 +10,29 @@
 
 #include "broker/reply.h"
 
-/* Both charges follow what is held; getting smaller never fails. */
-static int charge_follow(struct conn *c, struct quota_charge *charge, size_t held,
-			 const char **ret_reason)
+/* The charges follow what is held; getting smaller never fails. */
+static int charge_set(struct conn *c, struct quota_charge *charge, enum quota_kind kind,
+		      size_t held, const char **ret_reason)
 {
-	if (held <= CONN_MEMORY_FREE) {
+	if (!held) {
 		quota_charge_return(charge);
 		return 0;
 	}
 	if (!charge->account)
-		return quota_charge_take(charge, c->account, QUOTA_BUFFER_BYTES, held, ret_reason);
+		return quota_charge_take(charge, c->account, kind, held, ret_reason);
 	return quota_charge_resize(charge, held, ret_reason);
+}
+
+static int charge_follow(struct conn *c, struct quota_charge *charge, size_t held,
+			 const char **ret_reason)
+{
+	return charge_set(c, charge, QUOTA_BUFFER_BYTES, held <= CONN_MEMORY_FREE ? 0 : held,
+			  ret_reason);
+}
+
+int conn_charge_fds(struct conn *c, size_t n, const char **ret_reason)
+{
+	return charge_set(c, &c->fds_charge, QUOTA_DESCRIPTORS, n, ret_reason);
 }
 
 bool conn_charge_in(struct conn *c, size_t more)

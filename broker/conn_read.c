@@ -20,23 +20,31 @@
 #include "proto/fdpass.h"
 #include "proto/frame.h"
 
-static void descriptors_refuse(struct conn *c, int *fds, size_t n, const char *sentence)
+static void descriptors_refuse(struct conn *c, int *fds, size_t n, enum reply_code code,
+			       const char *sentence)
 {
 	closer_close(c->broker, fds, n);
-	conn_leave(c, REPLY_INVALID_ARGUMENT, sentence);
+	conn_leave(c, code, sentence);
 }
 
 static void descriptors_keep(struct conn *c, int *fds, const struct fdpass_info *info)
 {
+	const char *reason;
+
 	if (info->truncated || info->surplus || c->n_fds + info->n_fds > DESCRIPTORS_MAX) {
 		descriptors_refuse(
-			c, fds, info->n_fds,
+			c, fds, info->n_fds, REPLY_INVALID_ARGUMENT,
 			"more descriptors came than one frame may carry, or than the broker can "
 			"take now; pass at most 64");
 		return;
 	}
 	if (!policy_may(&c->broker->policy, &c->who, POLICY_PASS_DESCRIPTORS, NULL)) {
-		descriptors_refuse(c, fds, info->n_fds, policy_reason(POLICY_PASS_DESCRIPTORS));
+		descriptors_refuse(c, fds, info->n_fds, REPLY_INVALID_ARGUMENT,
+				   policy_reason(POLICY_PASS_DESCRIPTORS));
+		return;
+	}
+	if (conn_charge_fds(c, c->n_fds + info->n_fds, &reason)) {
+		descriptors_refuse(c, fds, info->n_fds, REPLY_RESOURCE_EXHAUSTED, reason);
 		return;
 	}
 	memcpy(c->fds + c->n_fds, fds, info->n_fds * sizeof(fds[0]));
@@ -51,6 +59,7 @@ bool conn_take_fds(struct conn *c, int *ret_fds, size_t n)
 	memcpy(ret_fds, c->fds, n * sizeof(ret_fds[0]));
 	c->n_fds -= n;
 	memmove(c->fds, c->fds + n, c->n_fds * sizeof(c->fds[0]));
+	conn_charge_fds(c, c->n_fds, NULL);
 	return true;
 }
 

@@ -19,12 +19,13 @@
 #include "broker/reply.h"
 #include "broker/subscription.h"
 #include "broker/life.h"
+#include "broker/marks.h"
 #include "proto/base/err.h"
 #include "proto/codec.h"
 
 #define BATCH		16
 #define BATCH_SMALL	KIB(16) /* of which each message takes less than 1 KiB */
-#define CONTROL_A_BATCH KIB(64) /* Exited and life events packed ahead of time */
+#define CONTROL_A_BATCH KIB(64) /* Exited, marks and life events packed ahead of time */
 #define GROW_AFTER	8	/* times that a full socket was read empty enough again */
 
 struct batch_frame {
@@ -293,7 +294,7 @@ static int batch_send(struct conn *c, struct batch *b)
 	return n == (ssize_t)b->size ? 0 : 1;
 }
 
-/* Exited, life events: made into messages when there is room for them, not before. */
+/* Exited, marks, life events: made into messages when there is room for them, not before. */
 static int control_fill(struct conn *c)
 {
 	struct subscription *s;
@@ -306,6 +307,8 @@ static int control_fill(struct conn *c)
 		if (!list_is_linked(&s->ready_link))
 			list_append(&c->ready, &s->ready_link);
 	}
+	if (!r)
+		r = marks_fill(c, CONTROL_A_BATCH);
 	if (!r && buf_size(&c->control) < CONTROL_A_BATCH)
 		r = watches_fill(c, CONTROL_A_BATCH);
 	return r > 0 ? err_begin(-ENOBUFS) : err_pass(r);
@@ -378,7 +381,7 @@ void conn_flush(struct job *job)
 bool conn_has_told(const struct conn *c)
 {
 	return !buf_size(&c->control) && !buf_size(&c->leftover.copy) && !c->leftover.left &&
-	       list_is_empty(&c->exits) && list_is_empty(&c->ready);
+	       list_is_empty(&c->exits) && list_is_empty(&c->marks) && list_is_empty(&c->ready);
 }
 
 void conn_wake(struct conn *c)

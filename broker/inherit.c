@@ -75,6 +75,7 @@ static int quota_start(struct broker *b)
 	limits[QUOTA_UID].most[QUOTA_PORTS] = s->ports_per_uid;
 	limits[QUOTA_UID].most[QUOTA_SUBSCRIPTIONS] = s->subscriptions_per_uid;
 	limits[QUOTA_UID].most[QUOTA_RING_BYTES] = s->log_bytes_per_uid;
+	limits[QUOTA_UID].most[QUOTA_DESCRIPTORS] = s->descriptors_per_uid;
 	limits[QUOTA_UID].most[QUOTA_INPUT_BYTES] = s->input_bytes_per_uid;
 	/* A pool of its own, so that who does not read takes no room from input. */
 	limits[QUOTA_UID].most[QUOTA_BUFFER_BYTES] = s->input_bytes_per_uid;

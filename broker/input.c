@@ -102,6 +102,14 @@ size_t input_queued(const struct input *in)
 	return in->queued;
 }
 
+uint32_t input_waiting(const struct input *in)
+{
+	bool ends = !list_is_empty(&in->items) &&
+		    list_entry(in->items.prev, struct input_item, link)->is_close;
+
+	return in->n_items - ends;
+}
+
 uint32_t input_window(const struct input *in)
 {
 	return in->bound;

@@ -56,8 +56,8 @@ enum input_flag {
 	INPUT_PINNED = 1 << 2,	/* the client stated the offset: displace rather than move it */
 };
 
-/* high, low and bound are at least 1; a low above high is lowered to it. A high of UINT32_MAX is
- * never reached. */
+/* high, low and bound are at least 1; a low above high is lowered to it. A high of INPUT_MARKS_OFF
+ * is never reached. */
 void input_init(struct input *in, uint32_t high, uint32_t low, uint32_t bound);
 
 /* Frees every item that is left, in order, after on_drop(item, userdata) if there is one. */
@@ -130,6 +130,9 @@ bool input_is_closed(const struct input *in);	 /* a close is queued or done */
 uint64_t input_offset(const struct input *in);	 /* bytes in the pipe so far */
 uint64_t input_accepted(const struct input *in); /* those and what is queued: the next offset */
 size_t input_queued(const struct input *in);
+
+/* Writes that are not done: one that has begun, and those behind it. A close is none. */
+uint32_t input_waiting(const struct input *in);
 
 /* Bytes that may be under way at once without a refusal: the bound. */
 uint32_t input_window(const struct input *in);

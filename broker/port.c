@@ -76,6 +76,7 @@ static void port_blank(struct port *p, struct broker *b, const struct principal 
 	list_init(&p->token_link);
 	list_init(&p->ended_link);
 	list_init(&p->subscriptions);
+	list_init(&p->marks);
 	list_init(&p->pendings);
 	alarm_init(&p->phase, on_phase);
 	alarm_init(&p->timeout, port_on_timeout);
@@ -150,6 +151,7 @@ void port_free(struct port *p)
 		stream_free(p->streams[i]);
 	process_deinit(&p->process);
 	quota_charge_return(&p->charge);
+	quota_charge_return(&p->passed_charge);
 	p->account = quota_account_unref(p->account);
 	port_options_deinit(&p->options);
 	free(p);
@@ -234,6 +236,7 @@ void port_run(struct port *p)
 	port_set_state(p, PORT_RUNNING);
 	p->exit.start_ns = p->process.start_ns;
 	p->broker->counters.spawned++;
+	quota_charge_return(&p->passed_charge);
 	for (unsigned i = 0; i < p->n_streams; i++)
 		stream_start(p->streams[i]);
 	if (p->options.timeout_ms)

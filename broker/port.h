@@ -99,6 +99,7 @@ struct port {
 	struct stream *streams[PORT_STREAMS_MAX];
 	unsigned n_streams;
 	struct list subscriptions;
+	struct list marks;    /* of subscriptions that asked for them */
 	struct list pendings; /* requests that wait for something of this port */
 	struct exit_record exit;
 	uint64_t digest; /* of the request, when it has a token */
@@ -116,6 +117,8 @@ struct port {
 	uint64_t exited_ms;	       /* loop time */
 	struct quota_account *account; /* the owner's uid's; a reference */
 	struct quota_charge charge;
+	struct quota_charge
+		passed_charge; /* descriptors of its client's, until its child has them */
 };
 
 /* Frees what the options own; zeroed ones are harmless. */

@@ -44,6 +44,16 @@ int pty_resize(int master, const struct pty_size *size)
 	return ioctl(master, TIOCSWINSZ, &w) < 0 ? err_errno() : 0;
 }
 
+int pty_size(int master, struct pty_size *ret)
+{
+	struct winsize w;
+
+	if (ioctl(master, TIOCGWINSZ, &w) < 0)
+		return err_errno();
+	*ret = (struct pty_size){ w.ws_row, w.ws_col, w.ws_xpixel, w.ws_ypixel };
+	return 0;
+}
+
 bool pty_is_canonical(int master, char *ret_eof)
 {
 	struct termios t;

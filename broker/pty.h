@@ -17,6 +17,9 @@ int pty_open(const struct pty_size *size, int ret_fds[2]);
  * errno. */
 int pty_resize(int master, const struct pty_size *size);
 
+/* The size now, whoever set it. 0 or a negative errno. */
+int pty_size(int master, struct pty_size *ret);
+
 /* In canonical mode the terminal takes lines (4096 bytes at most, termios(3)) and has an
  * end-of-file character, which goes to *ret_eof. */
 bool pty_is_canonical(int master, char *ret_eof);

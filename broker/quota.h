@@ -21,7 +21,7 @@ enum quota_kind {
 	QUOTA_RING_BYTES,  /* logs of output streams */
 	QUOTA_INPUT_BYTES, /* queued for inputs */
 	QUOTA_SUBSCRIPTIONS,
-	QUOTA_DESCRIPTORS, /* passed by clients and held for ports */
+	QUOTA_DESCRIPTORS, /* passed by clients, until a child has them */
 	QUOTA_CONNECTIONS,
 	QUOTA_BUFFER_BYTES, /* frames that are not whole, answers that are not read */
 	QUOTA_KINDS,

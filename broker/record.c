@@ -143,6 +143,15 @@ int records_fd(const struct records *r)
 
 /* --- writing --------------------------------------------------------------------------------- */
 
+static void fill_marks(struct record *ret, const struct stream *s)
+{
+	if (!s->in.is_there)
+		return;
+	ret->input_high = s->in.queue.high;
+	ret->input_low = s->in.queue.low;
+	ret->input_bound = s->in.queue.bound;
+}
+
 static void fill_stream(struct record_stream *ret, const struct stream *s)
 {
 	ret->number = s->number;
@@ -212,8 +221,10 @@ static void fill(struct record *ret, const struct port *p)
 	fill_pump(ret, &p->pumped);
 	fill_options(ret, &p->options);
 	memcpy(&ret->exit, &p->exit, sizeof(ret->exit));
-	for (; ret->n_streams < p->n_streams; ret->n_streams++)
+	for (; ret->n_streams < p->n_streams; ret->n_streams++) {
 		fill_stream(&ret->streams[ret->n_streams], p->streams[ret->n_streams]);
+		fill_marks(ret, p->streams[ret->n_streams]);
+	}
 }
 
 uint32_t records_take(struct records *r)

@@ -67,6 +67,7 @@ struct record {
 	uint32_t kind;	     /* enum port_kind */
 	uint32_t pump_flags; /* enum record_pump_flag */
 	int32_t read_error, write_error;
+	uint32_t input_high, input_low, input_bound; /* of every input; 0: there is none */
 	uint8_t session[SESSION_ID_SIZE];
 	uint8_t token[TOKEN_MAX];
 	char name[NAME_MAX_SIZE + 4];

@@ -263,6 +263,21 @@ int reply_pack_exited(struct buf *out, const struct subscription *s)
 	return pack(out, &m);
 }
 
+int reply_pack_marks(struct buf *out, const struct subscription *s, const struct stream *stream)
+{
+	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
+	Redd__V1__Marks marks = REDD__V1__MARKS__INIT;
+
+	SET(marks, subscription, s->id);
+	SET(marks, port, s->port_id);
+	SET(marks, stream, stream->number);
+	SET(marks, busy, input_is_busy(&stream->in.queue));
+	SET(marks, queued, input_queued(&stream->in.queue));
+	m.body_case = REDD__V1__MESSAGE__BODY_MARKS;
+	m.marks = &marks;
+	return pack(out, &m);
+}
+
 int reply_pack_life(struct buf *out, const struct watch *w, const struct event *e)
 {
 	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;

@@ -16,6 +16,7 @@ struct event;
 struct pending;
 struct port;
 struct reader;
+struct stream;
 struct subscription;
 struct watch;
 
@@ -57,6 +58,7 @@ int reply_pack_step(struct buf *out, const struct subscription *s, const struct 
 		    const struct cursor_step *step);
 int reply_pack_closed(struct buf *out, const struct subscription *s);
 int reply_pack_exited(struct buf *out, const struct subscription *s);
+int reply_pack_marks(struct buf *out, const struct subscription *s, const struct stream *stream);
 int reply_pack_life(struct buf *out, const struct watch *w, const struct event *e);
 int reply_pack_missed(struct buf *out, const struct watch *w);
 

@@ -177,6 +177,10 @@ static void info_input(Redd__V1__StreamInfo *info, const struct stream *s)
 	SET(*info, queued, input_queued(&s->in.queue));
 	SET(*info, ended, s->in.is_closed || s->in.is_failed);
 	SET(*info, busy, input_is_busy(&s->in.queue));
+	SET(*info, high, s->in.queue.high);
+	SET(*info, low, s->in.queue.low);
+	SET(*info, bound, s->in.queue.bound);
+	SET(*info, waiting, input_waiting(&s->in.queue));
 }
 
 void req_fill_streams(struct stream_infos *ret, const struct port *p)

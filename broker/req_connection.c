@@ -166,7 +166,7 @@ int req_cancel(struct conn *c, const Redd__V1__Request *request)
 	reply_error(c, p->request, REPLY_CANCELLED, 0, "cancelled by its client");
 	pending_free(p);
 	if (s)
-		s->port->events->stream.in_changed(s);
+		stream_settle_input(s);
 	reply_done(c, request->id);
 	return 0;
 }

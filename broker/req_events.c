@@ -7,6 +7,7 @@
 
 #include "broker/broker.h"
 #include "broker/conn.h"
+#include "broker/marks.h"
 #include "broker/req.h"
 #include "broker/life.h"
 
@@ -26,6 +27,7 @@ static void on_out_ended(struct stream *s)
 static void on_started(struct port *p)
 {
 	req_spawn_started(p);
+	marks_start(p);
 	watches_note(p->broker, EVENT_STARTED, p);
 }
 
@@ -77,7 +79,8 @@ const struct port_events req_port_events = {
 		    .out_ended = on_out_ended,
 		    .in_changed = req_input_changed,
 		    .in_closed = req_input_closed,
-		    .in_failed = req_input_failed },
+		    .in_failed = req_input_failed,
+		    .in_queued = marks_look },
 	.started = on_started,
 	.failed = on_failed,
 	.exited = on_exited,

@@ -4,6 +4,7 @@
 
 #include "broker/broker.h"
 #include "broker/conn.h"
+#include "broker/marks.h"
 #include "broker/req.h"
 #include "broker/req_events.h"
 #include "proto/base/err.h"
@@ -15,7 +16,7 @@ struct write_wish {
 	struct stream *stream;
 	const void *data;
 	size_t size; /* of the data; from frame_packet() on of the stream's bytes */
-	bool has_offset, no_wait, close, has_header;
+	bool has_offset, no_wait, force, close, has_header;
 	uint64_t offset;
 	uint32_t header_size; /* if has_header; from frame_packet() on in any case */
 	uint8_t header[INPUT_HEADER_MAX];
@@ -74,7 +75,8 @@ static void refuse_write(struct conn *c, uint64_t request, int why)
 {
 	if (why == INPUT_E_BUSY)
 		reply_error(c, request, REPLY_RESOURCE_EXHAUSTED, EAGAIN,
-			    "the input is busy and no_wait was set; try again when it is free");
+			    "the input is busy and no_wait was set; try again when it is free, or "
+			    "force it");
 	else if (why == INPUT_E_FULL)
 		reply_error(c, request, REPLY_RESOURCE_EXHAUSTED, EAGAIN,
 			    "the input's queue is full; keep no more under way than its window");
@@ -89,7 +91,7 @@ static int queue_data(const struct write_wish *w, void *cookie, struct input_ite
 		      bool *ret_known)
 {
 	struct input *in = &w->stream->in.queue;
-	unsigned flags = w->no_wait ? INPUT_NO_WAIT : 0;
+	unsigned flags = (w->no_wait ? INPUT_NO_WAIT : 0) | (w->force ? INPUT_FORCE : 0);
 
 	*ret_known = false;
 	*ret_item = NULL;
@@ -202,6 +204,8 @@ static int write_now(struct conn *c, struct write_wish *w)
 		queue_close(w, pending);
 	if (w->stream->is_started)
 		stream_write(w->stream);
+	else
+		marks_look(w->stream);
 	return 0;
 }
 
@@ -214,6 +218,7 @@ int req_write(struct conn *c, const Redd__V1__Request *request)
 				.has_offset = m->has_offset,
 				.offset = m->offset,
 				.no_wait = m->no_wait,
+				.force = m->force,
 				.close = m->close,
 				.has_header = m->has_header,
 				.header_size = m->header };
@@ -233,6 +238,7 @@ int req_write_view(struct conn *c, const struct codec_write *v)
 				.has_offset = v->has_offset,
 				.offset = v->offset,
 				.no_wait = v->no_wait,
+				.force = v->force,
 				.close = v->close,
 				.has_header = v->has_header,
 				.header_size = v->header };

@@ -19,6 +19,7 @@ struct port_message {
 	Redd__V1__PortInfo info;
 	Redd__V1__Exit exit;
 	Redd__V1__Framing framing;
+	Redd__V1__Terminal terminal_size;
 	struct stream_infos streams;
 	Redd__V1__Label labels[LABELS_MAX];
 	Redd__V1__Label *label_pointers[LABELS_MAX];
@@ -162,6 +163,21 @@ static void fill_state(struct port_message *m, struct port *p)
 	m->info.holders = p->holders;
 }
 
+static void fill_terminal_size(struct port_message *m, const struct port *p)
+{
+	const struct stream *s = port_stream(p, STREAM_TERMINAL);
+	struct pty_size size;
+
+	if (!s || s->fd < 0 || pty_size(s->fd, &size) < 0)
+		return;
+	redd__v1__terminal__init(&m->terminal_size);
+	SET(m->terminal_size, rows, size.rows);
+	SET(m->terminal_size, columns, size.columns);
+	SET(m->terminal_size, x_pixels, size.x_pixels);
+	SET(m->terminal_size, y_pixels, size.y_pixels);
+	m->info.terminal_size = &m->terminal_size;
+}
+
 static int port_message_new(struct port_message **ret, struct port *p, bool details)
 {
 	_cleanup_(port_message_freep) struct port_message *m = calloc(1, sizeof(*m));
@@ -174,6 +190,7 @@ static int port_message_new(struct port_message **ret, struct port *p, bool deta
 	fill_command(m, &p->options);
 	fill_labels(m, p->options.labels);
 	if (details) {
+		fill_terminal_size(m, p);
 		req_fill_streams(&m->streams, p);
 		m->info.n_streams = m->streams.n;
 		m->info.streams = m->streams.pointers;

@@ -58,6 +58,7 @@ const char *req_read_subscribe(const Redd__V1__Subscribe *s, const struct port *
 	ret->overflow = overflow_of(s, is_owner);
 	ret->credit = (struct credit){ .is_limited = s->has_credit, .left = s->credit };
 	ret->stall_ms = s->stall_ms;
+	ret->marks = s->marks;
 	return read_start(s->start, ret);
 }
 

@@ -389,11 +389,26 @@ static int make_reports(struct spawn_plan *plan)
 	return stream_hold(plan, s, HOLD_OUTPUT);
 }
 
+/* They left the connection with their frame, and stay until the child has them: a port may outlive
+ * the connection, so they are its uid's. */
+static int charge_passed(struct spawn_plan *plan)
+{
+	struct port *p = plan->port;
+	const char *reason;
+
+	if (plan->n_fds && quota_charge_take(&p->passed_charge, port_account(p), QUOTA_DESCRIPTORS,
+					     plan->n_fds, &reason))
+		return plan_refuse(plan, REPLY_RESOURCE_EXHAUSTED, EAGAIN, "%s", reason);
+	return 0;
+}
+
 int plan_make_descriptors(struct spawn_plan *plan)
 {
 	struct wishes w;
 	int r = wishes_read(plan, &w);
 
+	if (!r)
+		r = charge_passed(plan);
 	for (unsigned i = 0; i < w.n && !r; i++)
 		r = make_one(plan, &w, &w.all[i]);
 	for (unsigned i = 0; i < w.n && !r; i++)

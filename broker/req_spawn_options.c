@@ -70,24 +70,38 @@ static int read_times(struct spawn_plan *plan)
 	return 0;
 }
 
-static int read_sizes(struct spawn_plan *plan)
+/* From 1 to the bound. Defaults stay below a bound that is lower than they are. */
+static bool mark_is_legal(const struct spawn_plan *plan, uint32_t mark)
+{
+	return mark >= 1 && mark <= plan->input_bound;
+}
+
+static int read_marks(struct spawn_plan *plan)
 {
 	const Redd__V1__Spawn *m = plan->m;
-	uint32_t size = m->has_log_size ? m->log_size : RING_DEFAULT;
+	uint32_t bound = m->has_input_bound ? m->input_bound : INPUT_BOUND_DEFAULT;
 
-	plan->input_bound = m->has_input_bound ? m->input_bound : INPUT_BOUND_DEFAULT;
-	plan->input_high =
-		m->has_input_high ? m->input_high : MIN(INPUT_HIGH_DEFAULT, plan->input_bound);
-	plan->input_low = m->has_input_low ? m->input_low : INPUT_LOW_DEFAULT;
+	plan->input_bound = bound;
+	plan->input_high = m->has_input_high ? m->input_high : MIN(INPUT_HIGH_DEFAULT, bound);
+	plan->input_low = m->has_input_low ? m->input_low : MIN(INPUT_LOW_DEFAULT, bound);
+	if (bound < 1 || bound > INPUT_BOUND_HIGHEST)
+		return plan_refuse(plan, REPLY_INVALID_ARGUMENT, EINVAL,
+				   "input_bound is not from 1 to 67108864");
+	if (!mark_is_legal(plan, plan->input_low) ||
+	    (plan->input_high != INPUT_MARKS_OFF && !mark_is_legal(plan, plan->input_high)))
+		return plan_refuse(plan, REPLY_INVALID_ARGUMENT, EINVAL,
+				   "input_high and input_low are not from 1 to input_bound; to "
+				   "have no marks set input_high to 4294967295");
+	return 0;
+}
+
+static int read_log_size(struct spawn_plan *plan)
+{
+	uint32_t size = plan->m->has_log_size ? plan->m->log_size : RING_DEFAULT;
+
 	if (size < RING_LOWEST || size > RING_HIGHEST)
 		return plan_refuse(plan, REPLY_INVALID_ARGUMENT, EINVAL,
 				   "log_size is not from 65536 to 67108864");
-	if (plan->input_bound < 1 || plan->input_bound > INPUT_BOUND_HIGHEST)
-		return plan_refuse(plan, REPLY_INVALID_ARGUMENT, EINVAL,
-				   "input_bound is not from 1 to 67108864");
-	if (plan->input_high < 1 || plan->input_high > plan->input_bound || plan->input_low < 1)
-		return plan_refuse(plan, REPLY_INVALID_ARGUMENT, EINVAL,
-				   "input_high and input_low are not from 1 to input_bound");
 	plan->log_size = ring_round_size(size);
 	return 0;
 }
@@ -145,7 +159,9 @@ int plan_read_options(struct spawn_plan *plan)
 	if (!r)
 		r = read_times(plan);
 	if (!r)
-		r = read_sizes(plan);
+		r = read_log_size(plan);
+	if (!r)
+		r = read_marks(plan);
 	if (!r)
 		r = read_attributes(plan);
 	if (!r)

@@ -145,15 +145,17 @@ static void restore_output(struct stream *s, const struct record_stream *rs)
 	s->out.framing = port_framing(s->port, s->number);
 }
 
-static void restore_input(struct stream *s, const struct record_stream *rs)
+static void restore_input(struct stream *s, const struct record *rec,
+			  const struct record_stream *rs)
 {
 	s->in.is_there = true;
-	input_init(&s->in.queue, INPUT_HIGH_DEFAULT, INPUT_LOW_DEFAULT, INPUT_BOUND_DEFAULT);
+	input_init(&s->in.queue, rec->input_high, rec->input_low, rec->input_bound);
 	s->in.queue.written = rs->written;
 	s->in.is_closed = rs->flags & RECORD_INPUT_OVER;
 }
 
-static int restore_stream(struct port *p, struct held *h, const struct record_stream *rs)
+static int restore_stream(struct port *p, struct held *h, const struct record *rec,
+			  const struct record_stream *rs)
 {
 	bool is_output = rs->flags & RECORD_HAS_OUTPUT, is_input = rs->flags & RECORD_HAS_INPUT;
 	bool is_read = is_output || rs->kind == STREAM_IS_REPORTS;
@@ -166,7 +168,7 @@ static int restore_stream(struct port *p, struct held *h, const struct record_st
 	if (is_output)
 		restore_output(s, rs);
 	if (is_input)
-		restore_input(s, rs);
+		restore_input(s, rec, rs);
 	s->out.is_ended = rs->flags & RECORD_OUTPUT_ENDED;
 	if (is_output && rs->ring != RECORD_NO_RING) {
 		r = restore_ring(p->broker, s, rs);
@@ -249,7 +251,7 @@ static int restore_port(struct broker *b, const struct record *rec, struct held 
 	restore_pump(p, rec);
 	restore_process(p, rec, h);
 	for (uint32_t i = 0; i < rec->n_streams && !r; i++)
-		r = restore_stream(p, h, &rec->streams[i]);
+		r = restore_stream(p, h, rec, &rec->streams[i]);
 	if (r < 0) {
 		port_free(p);
 		return err_pass(r);

@@ -45,6 +45,8 @@ static const struct number numbers[] = {
 	NUMBER("subscriptions-per-uid", subscriptions_per_uid, 1, 1u << 24, 1),
 	NUMBER("spawns-per-second", spawns_per_second, 0, 1000000, 1),
 	NUMBER("spawn-burst", spawn_burst, 1, 1000000, 1),
+	NUMBER("descriptors-per-uid", descriptors_per_uid, DESCRIPTORS_MAX,
+	       QUOTA_DESCRIPTORS_SERVICE, 1),
 	NUMBER("log-bytes-per-uid", log_bytes_per_uid, RING_LOWEST, 1ull << 40, 1),
 	NUMBER("input-bytes-per-uid", input_bytes_per_uid, INPUT_BOUND_DEFAULT, 1ull << 40, 1),
 };
@@ -58,6 +60,7 @@ void settings_default(struct settings *s)
 		.ports_per_uid = PORTS_PER_UID,
 		.subscriptions_per_uid = 1u << 20,
 		.spawn_burst = 1000,
+		.descriptors_per_uid = QUOTA_DESCRIPTORS_UID,
 		.log_bytes_per_uid = RINGS_BYTES_MAX,
 		.input_bytes_per_uid = MIB(256),
 	};

@@ -20,6 +20,7 @@ struct settings {
 	uint32_t subscriptions_per_uid;
 	uint32_t spawns_per_second; /* of one uid; 0: no limit */
 	uint32_t spawn_burst;
+	uint32_t descriptors_per_uid; /* passed by clients, until their child has them */
 	uint64_t log_bytes_per_uid;
 	uint64_t input_bytes_per_uid;
 };

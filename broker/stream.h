@@ -70,6 +70,7 @@ struct stream_input {
 	bool is_there;
 	struct input queue;
 	struct quota_charge charge;
+	bool was_busy;		    /* when it was last looked at, for who is told of the marks */
 	bool is_failed;		    /* nobody reads it any more */
 	int error;		    /* the negative errno of that */
 	struct input_item *closing; /* waits for the keeper's duplicate to be closed */
@@ -100,6 +101,7 @@ struct stream_events {
 	/* The close item's turn came. error: 0 closed; else negative errno, refused */
 	void (*in_closed)(struct stream *s, struct input_item *take_item, int error);
 	void (*in_failed)(struct stream *s, int error); /* queued items will never be written */
+	void (*in_queued)(struct stream *s);		/* more waits, or less: look at the marks */
 };
 
 /* Makes a stream around our end (owned, also on failure). 0 or a negative errno. */
@@ -163,6 +165,10 @@ void stream_input_released(struct stream *s);
 
 /* Gives the input up: everything that is queued fails with error (negative errno). */
 void stream_fail_input(struct stream *s, int error);
+
+/* Something happened to the queue: who waited is told, charge and marks follow. After anything but
+ * stream_write(), which does it itself. */
+void stream_settle_input(struct stream *s);
 
 /* The charge for queued bytes follows the queue. 0 or QUOTA_E_EXCEEDED. */
 int stream_charge_input(struct stream *s, const char **ret_reason);

@@ -37,10 +37,11 @@ int stream_charge_input(struct stream *s, const char **ret_reason)
 	return 0;
 }
 
-static void stream_drained(struct stream *s)
+void stream_settle_input(struct stream *s)
 {
-	stream_charge_input(s, NULL);
 	s->port->events->stream.in_changed(s);
+	stream_charge_input(s, NULL);
+	s->port->events->stream.in_queued(s);
 }
 
 void stream_fail_input(struct stream *s, int error)
@@ -53,6 +54,7 @@ void stream_fail_input(struct stream *s, int error)
 	stream_close_unused(s);
 	s->port->events->stream.in_failed(s, error);
 	stream_charge_input(s, NULL);
+	s->port->events->stream.in_queued(s);
 }
 
 static ssize_t stream_send(struct stream *s, const struct iovec *iov, int n)
@@ -174,7 +176,7 @@ void stream_write(struct stream *s)
 		if (n > 0)
 			stream_wrote(s, iov, (size_t)n);
 	}
-	stream_drained(s);
+	stream_settle_input(s);
 	if (input_close_is_due(&s->in.queue))
 		stream_close_due(s);
 	stream_watch(s);

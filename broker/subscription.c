@@ -149,6 +149,7 @@ static struct subscription *subscription_blank(struct conn *conn, struct port *p
 	list_init(&s->port_link);
 	list_init(&s->ready_link);
 	list_init(&s->exit_link);
+	marks_init(&s->marks);
 	return s;
 }
 
@@ -193,6 +194,8 @@ int subscription_new(struct subscription **ret, struct conn *conn, struct port *
 		return SUBSCRIPTION_E_QUOTA;
 	}
 	subscription_link(s);
+	if (options->marks)
+		marks_watch(s);
 	*ret = s;
 	return 0;
 }
@@ -213,11 +216,13 @@ static void subscription_stop(struct subscription *s, enum subscription_cause ca
 {
 	s->state = SUBSCRIPTION_ENDING;
 	s->cause = cause;
+	marks_leave(s);
 	subscription_unread(s);
 }
 
 void subscription_leave_port(struct subscription *s)
 {
+	marks_leave(s);
 	subscription_unread(s);
 	list_remove(&s->port_link);
 	s->port = NULL;
@@ -233,6 +238,7 @@ void subscription_free(struct subscription *s)
 	list_remove(&s->port_link);
 	list_remove(&s->ready_link);
 	list_remove(&s->exit_link);
+	marks_leave(s);
 	s->conn->n_subscriptions--;
 	quota_charge_return(&s->charge);
 	free(s);
@@ -312,8 +318,10 @@ void subscription_next(struct subscription *s, struct bulk *ret)
 		s->cause = SUBSCRIPTION_PORT_CLOSED;
 		is_over = true;
 	}
-	/* Exited comes before Closed: while it waits for room on its lane, so does the end. */
-	if ((is_over || s->state == SUBSCRIPTION_ENDING) && !list_is_linked(&s->exit_link))
+	/* Exited and the last marks come before Closed: while they wait for room on their lane, so
+	 * does the end. */
+	if ((is_over || s->state == SUBSCRIPTION_ENDING) && !list_is_linked(&s->exit_link) &&
+	    !marks_are_due(s))
 		ret->what = BULK_CLOSED;
 }
 

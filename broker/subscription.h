@@ -12,6 +12,7 @@
 
 #include "broker/alarm.h"
 #include "broker/cursor.h"
+#include "broker/marks.h"
 #include "broker/quota.h"
 #include "broker/stream.h"
 
@@ -44,6 +45,7 @@ struct subscription_options {
 	uint32_t stall_ms; /* 0: never */
 	bool has_framing;  /* else each output's own */
 	struct framing framing;
+	bool marks; /* tell when inputs are busy, and free again */
 };
 
 struct subscription {
@@ -63,6 +65,7 @@ struct subscription {
 	struct quota_charge charge;
 	uint32_t stall_ms;
 	struct alarm stall;
+	struct marks marks;
 	bool is_blocking;
 	unsigned turn; /* the reader that is asked first next time */
 	unsigned n_readers;

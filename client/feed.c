@@ -55,6 +55,7 @@ static void write_build(struct codec_write *w, const struct redd_port *port,
 	w->close = o->close;
 	w->has_header = o->header != 0;
 	w->header = o->header == REDD_HEADER_NONE ? 0 : o->header;
+	w->force = o->force;
 }
 
 /* One try to queue it: an OUTGOING_E_* or a negative errno. */

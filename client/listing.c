@@ -118,6 +118,12 @@ static struct redd_framing framing_of(const Redd__V1__Framing *w)
 				      .header = w->header };
 }
 
+static struct redd_terminal take_terminal(const Redd__V1__Terminal *w)
+{
+	return w ? (struct redd_terminal){ w->rows, w->columns, w->x_pixels, w->y_pixels }
+		 : (struct redd_terminal){ 0 };
+}
+
 static struct redd_port_info take_port(struct block *b, const Redd__V1__PortInfo *w)
 {
 	return (struct redd_port_info){
@@ -137,6 +143,8 @@ static struct redd_port_info take_port(struct block *b, const Redd__V1__PortInfo
 		.has_exit = w->exit != NULL,
 		.exit = exit_of(w->exit),
 		.terminal = w->terminal,
+		.has_terminal_size = w->terminal_size != NULL,
+		.terminal_size = take_terminal(w->terminal_size),
 		.orphan = (enum redd_orphan)w->orphan,
 		.orphaned = w->orphaned,
 		.n_streams = w->n_streams,

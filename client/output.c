@@ -268,6 +268,15 @@ static void on_exited(struct redd_subscription *s, const Redd__V1__Message *m)
 		s->handler.on_exited(s, &s->exit, s->handler.user);
 }
 
+static void on_marks(struct redd_subscription *s, const Redd__V1__Message *m)
+{
+	const Redd__V1__Marks *w = m->marks;
+	struct redd_marks marks = { .stream = w->stream, .busy = w->busy, .queued = w->queued };
+
+	if (s->handler.on_marks)
+		s->handler.on_marks(s, &marks, s->handler.user);
+}
+
 /* The last thing that the program hears of it. */
 static void subscription_close(struct redd_subscription *s, struct redd_closed *closed)
 {
@@ -321,6 +330,8 @@ static uint64_t event_id(const Redd__V1__Message *m)
 		return m->stream_end->subscription;
 	case REDD__V1__MESSAGE__BODY_EXITED:
 		return m->exited->subscription;
+	case REDD__V1__MESSAGE__BODY_MARKS:
+		return m->marks->subscription;
 	default:
 		return m->closed->subscription;
 	}
@@ -334,6 +345,7 @@ int subscription_event(struct redd *r, const Redd__V1__Message *m)
 		[REDD__V1__MESSAGE__BODY_STREAM_END] = on_stream_end,
 		[REDD__V1__MESSAGE__BODY_EXITED] = on_exited,
 		[REDD__V1__MESSAGE__BODY_CLOSED] = on_closed,
+		[REDD__V1__MESSAGE__BODY_MARKS] = on_marks,
 	};
 	struct redd_subscription *s = subscription_find(r, event_id(m));
 

@@ -65,6 +65,7 @@ static int route(struct redd *r, const Redd__V1__Message *m)
 	case REDD__V1__MESSAGE__BODY_STREAM_END:
 	case REDD__V1__MESSAGE__BODY_EXITED:
 	case REDD__V1__MESSAGE__BODY_CLOSED:
+	case REDD__V1__MESSAGE__BODY_MARKS:
 		return subscription_event(r, m);
 	case REDD__V1__MESSAGE__BODY_LIFE:
 		return watch_event(r, m);

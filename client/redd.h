@@ -60,6 +60,7 @@ extern "C" {
 #define REDD_STREAMS_MAX 16
 #define REDD_TERMINAL	 1024u /* the number of a terminal's two streams */
 #define REDD_UNLIMITED	 UINT64_MAX
+#define REDD_MARKS_OFF	 UINT32_MAX /* as input_high: the input is never busy */
 
 struct redd;		  /* a connection */
 struct redd_port;	  /* what the broker holds open: a process, file or descriptors */
@@ -264,8 +265,11 @@ struct redd_stream_info {
 	uint64_t oldest; /* output: oldest byte that the log still has */
 	uint64_t queued; /* input: bytes that wait */
 	bool ended;
-	bool busy; /* input: at or above its high mark */
-	bool held; /* output: not read, because a blocking reader is behind */
+	bool busy;	    /* input: it was at its high mark, and is not below its low one since */
+	uint32_t high, low; /* input: its marks; high REDD_MARKS_OFF: none */
+	uint32_t bound;	    /* input: more than this is refused */
+	uint32_t waiting;   /* input: writes that are not in the pipe yet */
+	bool held;	    /* output: not read, because a blocking reader is behind */
 	bool has_xxh3;
 	uint64_t xxh3;
 	uint32_t log_size;
@@ -306,6 +310,11 @@ enum redd_port_kind {
 	REDD_FILE_PORT = 1,   /* redd_open(): `program` is its path; pid is 0 */
 	REDD_DESCRIPTORS = 2, /* redd_adopt(): `program` is ""; pid is 0 */
 };
+struct redd_terminal {
+	uint32_t rows, columns; /* both 0: 24 and 80 */
+	uint32_t x_pixels, y_pixels;
+};
+
 enum redd_port_state { REDD_STARTING, REDD_RUNNING, REDD_DRAINING, REDD_ENDED };
 enum redd_orphan {
 	/* SIGKILL to the tree; of a file or descriptors: redd_close_whole(), and 5 s later what is
@@ -381,6 +390,8 @@ struct redd_port_info {
 	bool has_exit;
 	struct redd_exit exit;
 	bool terminal;
+	bool has_terminal_size; /* inspect, and lists with details: while the terminal is there */
+	struct redd_terminal terminal_size;
 	enum redd_orphan orphan;
 	bool orphaned; /* its owner's session has ended */
 	size_t n_streams;
@@ -527,8 +538,18 @@ struct redd_closed {
 	uint64_t bad_offset;
 };
 
-/* Any of them may be NULL. Order: on_exited when the leader is gone, ahead of output that is still
- * on its way; for each stream outputs and gaps by offset, then its end; on_closed last of all. */
+/* An input of the port is busy (as many bytes wait in it as its high mark says), or free again
+ * (fewer than its low one). A state: what changed and changed back meanwhile is not told, and the
+ * newest call says how it is. Inputs are free until told otherwise, and at their end. */
+struct redd_marks {
+	uint32_t stream;
+	bool busy;
+	uint64_t queued; /* bytes that waited when this was said */
+};
+
+/* Any of them may be NULL; on_marks makes the broker tell the marks. Order: on_exited when the
+ * leader is gone, ahead of output that is still on its way; for each stream outputs and gaps by
+ * offset, then its end; on_closed last of all. */
 struct redd_handler {
 	void *user;
 	void (*on_output)(struct redd_subscription *s, const struct redd_output *o, void *user);
@@ -536,6 +557,7 @@ struct redd_handler {
 	void (*on_end)(struct redd_subscription *s, const struct redd_stream_end *e, void *user);
 	void (*on_exited)(struct redd_subscription *s, const struct redd_exit *e, void *user);
 	void (*on_closed)(struct redd_subscription *s, const struct redd_closed *c, void *user);
+	void (*on_marks)(struct redd_subscription *s, const struct redd_marks *m, void *user);
 };
 
 enum redd_start {
@@ -622,11 +644,6 @@ struct redd_descriptor {
 	int passed;	/* PASSED: our descriptor; it is duplicated, ours stays ours */
 };
 
-struct redd_terminal {
-	uint32_t rows, columns; /* both 0: 24 and 80 */
-	uint32_t x_pixels, y_pixels;
-};
-
 enum redd_environment {
 	REDD_ENV_CLIENT = 0, /* `environment`, or our own environ(7) */
 	REDD_ENV_BROKER = 1, /* what the service was started with */
@@ -701,7 +718,9 @@ struct redd_spawn_options {
 	size_t token_size;
 	bool checksum; /* keep XXH3 of every output */
 	bool hold_unread;
-	uint32_t input_high, input_low, input_bound; /* 0: defaults */
+	/* Of each input: busy at high bytes that wait, free again below low, and refused beyond
+	 * bound. 0: defaults (8192, 4096, 1 MiB). REDD_MARKS_OFF as high: never busy. */
+	uint32_t input_high, input_low, input_bound;
 	/* Subscribes in the same step: no byte can be missed. */
 	const struct redd_subscribe_options *subscribe;
 	/* What subscriptions of its outputs (but stderr) get that do not say otherwise, and, when
@@ -812,11 +831,12 @@ struct redd_write_options {
 	uint32_t stream;
 	bool at_offset; /* must go to `offset`: makes a repeated write harmless */
 	uint64_t offset;
-	bool no_wait; /* refused while the input is busy */
+	bool no_wait; /* refused while the input is busy: -EAGAIN, and nothing was taken */
 	bool close;   /* close the input behind it */
 	/* 1, 2 or 4: a packet, the data's size in so many bytes goes in front; REDD_HEADER_NONE. 0:
 	 * as the port was spawned: its packets' header where its framing is PACKETS, else none. */
 	uint32_t header;
+	bool force; /* busy or not, as long as the bound allows it: overrides no_wait */
 };
 
 /* One write: taken whole or refused whole, never mixed with another's. Answered when its last byte

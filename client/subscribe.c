@@ -92,6 +92,8 @@ int subscribe_build(struct redd *r, struct subscribe_build *b,
 	m->credit = o->window ? o->window : WINDOW_DEFAULT;
 	m->has_stall_ms = o->stall_ms != 0;
 	m->stall_ms = o->stall_ms;
+	m->has_marks = o->handler.on_marks != NULL;
+	m->marks = m->has_marks;
 	return framing_build(r, &b->framing, &o->framing, &m->framing);
 }
 

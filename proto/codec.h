@@ -84,10 +84,11 @@ struct codec_write {
 	uint64_t offset; /* if has_offset */
 	bool has_stream;
 	bool has_offset;
-	bool no_wait; /* absent when false */
-	bool close;   /* absent when false */
 	bool has_header;
 	uint32_t header;     /* if has_header */
+	bool no_wait;	     /* absent when false */
+	bool close;	     /* absent when false */
+	bool force;	     /* absent when false */
 	const uint8_t *data; /* borrowed; not read by codec_write_prefix() */
 	size_t size;
 };

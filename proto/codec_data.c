@@ -39,6 +39,7 @@ enum tag {
 	WRITE_NO_WAIT = TAG(4, VARINT),
 	WRITE_CLOSE = TAG(5, VARINT),
 	WRITE_HEADER = TAG(6, VARINT),
+	WRITE_FORCE = TAG(7, VARINT),
 	WRITE_DATA = TAG(15, BYTES),
 	PORT_ID = TAG(1, VARINT),
 	PORT_NAME = TAG(2, BYTES),
@@ -130,6 +131,8 @@ size_t codec_write_prefix(uint8_t out[CODEC_WRITE_PREFIX_MAX], const struct code
 		p = put(p, WRITE_CLOSE, 1);
 	if (w->has_header)
 		p = put(p, WRITE_HEADER, w->header);
+	if (w->force)
+		p = put(p, WRITE_FORCE, 1);
 	p = put(p, WRITE_DATA, w->size);
 	return wrap(out, head, head_size, REQUEST_WRITE, body, (size_t)(p - body), w->size);
 }
@@ -261,6 +264,7 @@ int codec_view_write(const uint8_t *frame, size_t size, struct codec_write *ret)
 	w.no_wait = view_flag(&v, WRITE_NO_WAIT);
 	w.close = view_flag(&v, WRITE_CLOSE);
 	w.header = (uint32_t)view_optional(&v, WRITE_HEADER, UINT32_MAX, &w.has_header);
+	w.force = view_flag(&v, WRITE_FORCE);
 	data = view_bytes(&v, WRITE_DATA);
 	if (!view_ends(&port) || !view_ends(&v) || !view_ends(&request))
 		return CODEC_E_OTHER;

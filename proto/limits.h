@@ -119,6 +119,7 @@
 
 #define INPUT_HIGH_DEFAULT  8192u /* Erlang's port marks */
 #define INPUT_LOW_DEFAULT   4096u
+#define INPUT_MARKS_OFF	    UINT32_MAX /* as a high mark: above every bound, so never reached */
 #define INPUT_BOUND_DEFAULT MIB(1)
 #define INPUT_BOUND_HIGHEST MIB(64)
 #define CANONICAL_LINE_MAX  4096u /* termios(3), N_TTY_BUF_SIZE */

@@ -26,12 +26,22 @@ static void line(const char *key, const char *value)
 	printf("\n");
 }
 
+static void print_input(const struct redd_stream_info *s)
+{
+	printf(" queued=%" PRIu64 " waiting=%" PRIu32, s->queued, s->waiting);
+	if (s->high == REDD_MARKS_OFF)
+		printf(" marks=off");
+	else
+		printf(" marks=%" PRIu32 ":%" PRIu32, s->high, s->low);
+	printf(" bound=%" PRIu32 "%s", s->bound, s->busy ? " busy" : "");
+}
+
 static void print_stream(const struct redd_stream_info *s)
 {
 	printf("%-14s %" PRIu32 " %s total=%" PRIu64, "stream", s->stream,
 	       s->direction == REDD_INPUT ? "input" : "output", s->total);
 	if (s->direction == REDD_INPUT)
-		printf(" queued=%" PRIu64 "%s", s->queued, s->busy ? " busy" : "");
+		print_input(s);
 	else
 		printf(" oldest=%" PRIu64 " log=%" PRIu32 "%s", s->oldest, s->log_size,
 		       s->held ? " held" : "");
@@ -88,7 +98,11 @@ static void print_port(const struct redd_port_info *p)
 	show_command(stdout, p);
 	printf("\n");
 	line("directory", p->directory);
-	line("terminal", p->terminal ? "yes" : "no");
+	if (p->has_terminal_size)
+		printf("%-14s %" PRIu32 " rows, %" PRIu32 " columns\n", "terminal",
+		       p->terminal_size.rows, p->terminal_size.columns);
+	else
+		line("terminal", p->terminal ? "yes" : "no");
 	line("started", units_time(p->start_ns, when));
 	if (p->has_exit) {
 		line("ended", units_time(p->exit.end_ns, when));

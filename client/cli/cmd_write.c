@@ -15,7 +15,7 @@
 static const char usage[] = "write [OPTION...] PORT [WORD...]";
 
 struct write_options {
-	bool close, bare, no_wait;
+	bool close, bare, no_wait, force;
 	struct given stream;
 	uint32_t packet; /* bytes of its length; 0: the words as the port speaks, stdin as it is */
 };
@@ -29,6 +29,8 @@ static const struct option_row rows[] = {
 	       struct write_options, no_wait),
 	OPTION(0, "packet", "1|2|4", "one packet behind a length of so many bytes", option_header,
 	       struct write_options, packet),
+	OPTION(0, "force", NULL, "busy or not, as long as the bound allows it", option_flag,
+	       struct write_options, force),
 	OPTION(0, "stream", "N", "another input than stdin or the terminal", option_number,
 	       struct write_options, stream),
 	OPTIONS_END,
@@ -126,6 +128,7 @@ int cmd_write(struct cli *cli, int argc, char **argv)
 	w = (struct redd_write_options){
 		.close = o.close,
 		.no_wait = o.no_wait,
+		.force = o.force,
 		.other_stream = o.stream.is,
 		.stream = (uint32_t)o.stream.value,
 		.header = o.packet,

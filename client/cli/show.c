@@ -153,6 +153,12 @@ void json_stream(struct json *j, const struct redd_stream_info *s)
 	if (s->direction == REDD_INPUT) {
 		json_unsigned(j, "queued", s->queued);
 		json_bool(j, "busy", s->busy);
+		json_unsigned(j, "waiting", s->waiting);
+		if (s->high != REDD_MARKS_OFF) {
+			json_unsigned(j, "high", s->high);
+			json_unsigned(j, "low", s->low);
+		}
+		json_unsigned(j, "bound", s->bound);
 	} else {
 		json_unsigned(j, "oldest", s->oldest);
 		json_bool(j, "held", s->held);
@@ -202,6 +208,14 @@ void json_pids(struct json *j, const char *key, const int32_t *pids, size_t n)
 
 static void json_details(struct json *j, const struct redd_port_info *p)
 {
+	if (p->has_terminal_size) {
+		json_object(j, "terminal_size");
+		json_unsigned(j, "rows", p->terminal_size.rows);
+		json_unsigned(j, "columns", p->terminal_size.columns);
+		json_unsigned(j, "x_pixels", p->terminal_size.x_pixels);
+		json_unsigned(j, "y_pixels", p->terminal_size.y_pixels);
+		json_object_end(j);
+	}
 	json_array(j, "streams");
 	for (size_t i = 0; i < p->n_streams; i++)
 		json_stream(j, &p->streams[i]);

@@ -43,6 +43,36 @@ static const char *take_drain(void *member, const char *value)
 	return option_duration(&o->drain, value);
 }
 
+/* Zero would mean the default to the library, and is what the broker refuses. */
+static bool mark_parse(const char *text, uint32_t *ret)
+{
+	uint64_t size;
+
+	if (!units_size(text, &size) || size == 0 || size >= REDD_MARKS_OFF)
+		return false;
+	*ret = (uint32_t)size;
+	return true;
+}
+
+static const char *take_marks(void *member, const char *value)
+{
+	struct run_options *o = member;
+	const char *colon = strchrnul(value, ':');
+	char high[32];
+
+	if (!strcmp(value, "off")) {
+		o->spawn.input_high = REDD_MARKS_OFF;
+		return NULL;
+	}
+	if ((size_t)(colon - value) >= sizeof(high))
+		return "is no HIGH[:LOW]";
+	*(char *)mempcpy(high, value, (size_t)(colon - value)) = '\0';
+	if (!mark_parse(high, &o->spawn.input_high) ||
+	    (*colon && !mark_parse(colon + 1, &o->spawn.input_low)))
+		return "is no HIGH[:LOW] of sizes from 1 on, such as 64K:16K, or off";
+	return NULL;
+}
+
 #define ROW(letter, name, value, help, take, member) \
 	OPTION(letter, name, value, help, take, struct run_options, member)
 
@@ -85,6 +115,10 @@ static const struct option_row rows[] = {
 	    token),
 	ROW(0, "null-stdin", NULL, "stdin is the null device", option_flag, null_stdin),
 	ROW(0, "merge", NULL, "stderr goes where stdout goes", option_flag, merge),
+	ROW(0, "input-marks", "HIGH[:LOW]|off", "stdin is busy from so many queued bytes (8K:4K)",
+	    take_marks, spawn),
+	ROW(0, "input-bound", "SIZE", "and refuses what goes beyond this (1M)", option_size,
+	    input_bound),
 	ROW(0, "checksum", NULL, "keep and compare checksums of the outputs", option_flag,
 	    spawn.checksum),
 	ROW(0, "packet", "1|2|4", "it speaks packets behind a length of so many bytes",
@@ -258,6 +292,8 @@ static void take_numbers(struct run_options *o)
 	s->umask = (mode_t)o->umask.value;
 	s->nice = o->nice;
 	s->log_size = (uint32_t)(o->log_size.value < UINT32_MAX ? o->log_size.value : UINT32_MAX);
+	s->input_bound =
+		(uint32_t)(o->input_bound.value < UINT32_MAX ? o->input_bound.value : UINT32_MAX);
 	s->retention_ms = (uint32_t)o->retention.value;
 	s->drain_ms = (uint32_t)o->drain.value;
 	s->drain_limit_ms = (uint32_t)o->drain_limit.value;

@@ -16,7 +16,7 @@ struct run_options {
 	/* As given; turned into `spawn` when all are read. */
 	struct words set_env, unset, labels, limits;
 	const char *environment, *user, *orphan, *token;
-	struct given timeout, grace, umask, log_size, retention, drain, drain_limit;
+	struct given timeout, grace, umask, log_size, input_bound, retention, drain, drain_limit;
 	bool drain_never;
 	int nice;
 	bool has_nice;

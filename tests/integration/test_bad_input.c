@@ -74,7 +74,7 @@ static const struct refusal references[] = {
 	REFERENCES("forget", ""),
 };
 
-Test(bad_input, P15_a_port_that_is_not_named_or_not_there)
+Test(bad_input, P15_S73_S84_a_port_that_is_not_named_or_not_there)
 {
 	refusals_check(&peer, ROWS(references));
 }
@@ -112,7 +112,7 @@ static const struct refusal input[] = {
 	{ "resize { port { name: \"tty\" } size { y_pixels: 4294967295 } }", INVALID, 0, "65535" },
 };
 
-Test(bad_input, P15_write_close_and_resize)
+Test(bad_input, P15_S49_write_close_and_resize)
 {
 	refusals_check(&peer, ROWS(input));
 }

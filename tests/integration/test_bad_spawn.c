@@ -64,7 +64,7 @@ static const struct refusal commands[] = {
 	{ TRUE "environment { unset: \"A=B\" } }", INVALID, EINVAL, "environment" },
 };
 
-Test(bad_spawn, P15_program_directory_and_environment)
+Test(bad_spawn, P15_S07_S08_S15_program_directory_and_environment)
 {
 	refusals_check(&peer, ROWS(commands));
 }
@@ -187,7 +187,12 @@ static const struct refusal lives[] = {
 	{ TRUE "input_bound: 67108865 }", INVALID, EINVAL, "input_bound" },
 	{ TRUE "input_high: 0 }", INVALID, EINVAL, "input_high" },
 	{ TRUE "input_high: 1048577 }", INVALID, EINVAL, "input_high" },
+	{ TRUE "input_high: 4294967294 }", INVALID, EINVAL, "input_high" },
 	{ TRUE "input_low: 0 }", INVALID, EINVAL, "input_low" },
+	{ TRUE "input_low: 1048577 }", INVALID, EINVAL, "input_low" },
+	{ TRUE "input_low: 4294967295 }", INVALID, EINVAL, "input_low" },
+	{ TRUE "input_high: 4294967295 input_low: 0 }", INVALID, EINVAL, "input_low" },
+	{ TRUE "input_bound: 10 input_low: 11 }", INVALID, EINVAL, "input_low" },
 	{ TRUE "input_bound: 10 input_high: 11 }", INVALID, EINVAL, "input_high" },
 	{ TRUE "token: \"\" }", INVALID, EINVAL, "token" },
 	{ TRUE "token: \"t\"*65 }", INVALID, EINVAL, "token" },
@@ -208,7 +213,7 @@ static const struct refusal lives[] = {
 	{ TRUE "labels*33 { key: \"k#\" } }", INVALID, EINVAL, "32" },
 };
 
-Test(bad_spawn, P15_times_sizes_name_token_and_labels)
+Test(bad_spawn, P15_S43_times_sizes_name_token_and_labels)
 {
 	refusals_check(&peer, ROWS(lives));
 }

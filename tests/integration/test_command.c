@@ -281,6 +281,41 @@ Test(command, write_takes_stdin_byte_for_byte)
 	EXPECT(0, "3000000\n", "logs", "count");
 }
 
+Test(command, S43_S45_the_marks_of_an_input_are_set_shown_and_overridden)
+{
+	static char block[150000], word[100001];
+	struct redd *r = service_connect(&service);
+	struct redd_port *port;
+
+	EXPECT(0, NULL, "run", "-d", "-i", "--name", "deaf", "--input-marks", "1K:100",
+	       "--input-bound", "200K", "--", "sleep", "1000");
+	EXPECT(0, "", "write", "--no-wait", "-n", "deaf", "x");
+	EXPECT(0, NULL, "inspect", "deaf");
+	cr_expect_not_null(strstr(c.out.text, " queued=0 waiting=0 marks=1024:100 bound=204800\n"),
+			   "%s", c.out.text);
+	cr_assert_eq(redd_port_by_name(r, "deaf", &port), 0);
+	cr_assert_eq(redd_write_start(port, block, sizeof(block), NULL, NULL), 0);
+	cr_assert_eq(redd_write_start(port, block, 10000, NULL, NULL), 0);
+	cr_assert_eq(redd_ping(r), 0);
+	EXPECT(1, "", "write", "--no-wait", "deaf", "x");
+	expect_complaint("busy");
+	memset(word, 'w', sizeof(word) - 1);
+	EXPECT(1, "", "write", "--no-wait", "--force", "deaf", word, word);
+	expect_complaint("full");
+	EXPECT(0, NULL, "inspect", "deaf");
+	cr_expect_not_null(strstr(c.out.text, " waiting=2 "), "%s", c.out.text);
+	cr_expect_not_null(strstr(c.out.text, " busy\n"), "%s", c.out.text);
+	redd_free(r);
+	EXPECT(125, "", "run", "--input-marks", "0", "true");
+	expect_complaint("--input-marks");
+	EXPECT(0, NULL, "run", "-d", "-i", "--name", "free", "--input-marks", "off", "--", "sleep",
+	       "1000");
+	EXPECT(0, NULL, "inspect", "free");
+	cr_expect_not_null(strstr(c.out.text, " marks=off bound=1048576\n"), "%s", c.out.text);
+	EXPECT(0, "", "kill", "-s", "KILL", "deaf", "free");
+	EXPECT(128 + SIGKILL, "", "wait", "--until", "closed", "deaf", "free");
+}
+
 Test(command, kill_reaches_what_it_is_told_to)
 {
 	EXPECT(0, NULL, "run", "-d", "--name", "a", "sleep", "1000");

@@ -258,7 +258,7 @@ Test(cut, P7_a_session_that_is_back_in_time_has_its_ports_again)
 	forget(port);
 }
 
-Test(cut, P7_a_session_may_be_taken_over_from_a_connection_that_lives)
+Test(cut, P7_S63_a_session_may_be_taken_over_from_a_connection_that_lives)
 {
 	struct peer first, second;
 	struct shown shown;

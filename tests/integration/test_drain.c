@@ -83,7 +83,7 @@ static void expect_holder(void)
 
 /* --- the exit is not hidden ------------------------------------------------------------------ */
 
-Test(drain, P5_the_exit_is_told_at_once_although_a_grandchild_holds_on)
+Test(drain, P5_S54_the_exit_is_told_at_once_although_a_grandchild_holds_on)
 {
 	const char *const argv[] = { place_prog("holder"), "7", fifo, "the last words\n", NULL };
 	struct redd_spawn_options o = drained(argv, REDD_DRAIN_NEVER);
@@ -217,7 +217,7 @@ Test(drain, P5_streams_are_idle_each_for_itself)
 	scene_forget(port);
 }
 
-Test(drain, P5_without_drain_time_it_ends_with_the_exit_but_nothing_written_is_lost)
+Test(drain, P5_S37_S54_without_drain_time_it_ends_with_the_exit_but_nothing_written_is_lost)
 {
 	struct redd_spawn_options o = drained(NULL, 0);
 	struct redd_port *port;

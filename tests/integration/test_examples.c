@@ -176,6 +176,38 @@ Test(examples, adopt_lets_every_client_talk_to_the_program)
 	forget_all();
 }
 
+/* Another writer keeps the input busy: feed waits for it to be free, and loses nothing. */
+Test(examples, S44_feed_stops_while_the_input_is_busy)
+{
+	static char block[256 * 1024];
+	const struct redd_descriptor in = { .fd = 0, .kind = REDD_PIPE };
+	struct redd_spawn_options o = { .size = sizeof(o),
+					.shell = "kill -STOP $$; exec wc -c",
+					.name = "fed",
+					.descriptors = &in,
+					.n_descriptors = 1 };
+	struct redd *r = service_connect(&service);
+	struct redd_port *port;
+	char text[1024];
+
+	cr_assert_not_null(r);
+	cr_assert_eq(redd_spawn(r, &o, &port), 0, "%s", redd_last_error(r)->message);
+	cr_assert_eq(redd_write_start(port, block, sizeof(block), NULL, NULL), 0);
+	cr_assert_eq(redd_ping(r), 0);
+	cr_assert_eq(shell(text, sizeof(text),
+			   "{ %s 100000 | %s fed 2>&1 & } | { read line; echo \"$line\"; "
+			   "%s kill -s CONT fed; cat; }",
+			   place_prog("pattern"), place_example("feed"), place_program("redd")),
+		     0);
+	cr_expect_not_null(strstr(text, "busy, with "), "%s", text);
+	cr_expect_not_null(strstr(text, "free\n"), "%s", text);
+	cr_expect_not_null(strstr(text, "100000 bytes\n"), "%s", text);
+	cr_assert_eq(shell(text, sizeof(text), "%s logs fed", place_program("redd")), 0);
+	cr_expect_str_eq(text, "362144\n");
+	cr_assert_eq(redd_forget(port), 0);
+	redd_free(r);
+}
+
 /* A client written from the schema and PROTOCOL.md alone. */
 static int client_py(char *text, size_t size, const char *input, const char *arguments)
 {

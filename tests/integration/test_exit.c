@@ -57,7 +57,7 @@ static void on_code(struct redd *r, int result, const struct redd_reply *reply, 
 		     reply->waited.exit.code != c->code || reply->waited.exit.timed_out;
 }
 
-Test(exit, P4_every_code_from_0_to_255_is_told_as_it_is)
+Test(exit, P4_S52_every_code_from_0_to_255_is_told_as_it_is)
 {
 	static struct code_run runs[256];
 	char code[8];
@@ -80,7 +80,7 @@ Test(exit, P4_every_code_from_0_to_255_is_told_as_it_is)
 	}
 }
 
-Test(exit, P4_every_deadly_signal_is_told_as_a_signal)
+Test(exit, P4_S52_S71_every_deadly_signal_is_told_as_a_signal)
 {
 	static const int signals[] = { SIGHUP,	SIGINT,	 SIGQUIT, SIGILL,  SIGTRAP, SIGABRT,
 				       SIGBUS,	SIGFPE,	 SIGKILL, SIGUSR1, SIGSEGV, SIGUSR2,
@@ -175,7 +175,7 @@ static void on_life(struct redd_watch *watch, const struct redd_life *life, void
 		cr_expect(life->has_exit && life->exit.code == 3);
 }
 
-Test(exit, P4_a_watcher_is_told_of_each_step_once_and_in_order)
+Test(exit, P4_S73_a_watcher_is_told_of_each_step_once_and_in_order)
 {
 	const struct redd_watch_options o = { .on_life = on_life };
 	struct redd_watch *watch;
@@ -204,7 +204,7 @@ static void wait_on_all_sides(struct redd_port *port, int n)
 	}
 }
 
-Test(exit, P4_any_number_of_clients_may_wait_before_and_after)
+Test(exit, P4_S73_S74_any_number_of_clients_may_wait_before_and_after)
 {
 	struct redd_port *port = scene_shell("exit 9", NULL);
 

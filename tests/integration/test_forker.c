@@ -185,12 +185,12 @@ static void storm_run(unsigned spawns, uint64_t seed)
 }
 
 /* The forker is another one afterwards, with the same descriptors. */
-Test(forker, P12_spawns_run_once_while_forkers_are_killed)
+Test(forker, P12_S26_spawns_run_once_while_forkers_are_killed)
 {
 	storm_run(place_rounds(2500) * CLIENTS, 20260102);
 }
 
-Test(forker_plain, P12_spawns_run_once_while_forkers_are_killed)
+Test(forker_plain, P12_S26_spawns_run_once_while_forkers_are_killed)
 {
 	storm_run(place_rounds(750) * CLIENTS, 20260103);
 }
@@ -294,7 +294,7 @@ Test(forker, P12_spawns_that_wait_for_a_stopped_forker_run_once_with_the_next)
 }
 
 /* Blocks in a memfd, more than a datagram holds, are still there for the next attempt. */
-Test(forker, P12_a_large_spawn_survives_its_forker)
+Test(forker, P12_S25_a_large_spawn_survives_its_forker)
 {
 	static char large[120 * 1024];
 	const char *argv[] = { "/bin/sh", "-c", "printf %s \"$1$2\" | wc -c", "sh", large,

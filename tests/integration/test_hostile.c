@@ -123,7 +123,7 @@ static void send_body(struct peer *p, const void *body, size_t size)
 	cr_assert_eq(peer_send(p, body, size), 0);
 }
 
-Test(hostile, P15_bodies_that_are_not_the_protocol)
+Test(hostile, P15_S64_bodies_that_are_not_the_protocol)
 {
 	for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
 		struct peer p;

@@ -328,7 +328,7 @@ static rlim_t limit_set(pid_t broker, rlim_t soft)
 
 /* All connections that the broker admits; then descriptors by the dozen, of which it can take only
  * some. */
-Test(hostile_fds, P15_what_does_not_fit_below_the_limit_of_open_files_is_refused)
+Test(hostile_fds, P15_S29_what_does_not_fit_below_the_limit_of_open_files_is_refused)
 {
 	enum { PEERS = 4, ROOM = 100 };
 	struct peer peers[PEERS];

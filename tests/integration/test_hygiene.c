@@ -172,7 +172,7 @@ Test(hygiene, P11_nothing_is_left_of_ports_of_every_sort)
 }
 
 /* Clients come and go, with what they had. */
-Test(hygiene, P11_nothing_is_left_of_clients_that_vanish)
+Test(hygiene, P11_S75_nothing_is_left_of_clients_that_vanish)
 {
 	for (unsigned i = 0; i < place_rounds(100); i++) {
 		struct redd *r = service_connect(&scene.service);
@@ -202,7 +202,7 @@ Test(hygiene, P11_nothing_is_left_of_clients_that_vanish)
 #define AT_ONCE 64
 
 /* Each says which descriptors it has, while others are started before and behind it. */
-Test(hygiene, P11_a_child_has_nothing_of_those_that_start_beside_it)
+Test(hygiene, P11_S21_a_child_has_nothing_of_those_that_start_beside_it)
 {
 	static const char expected[] = "fds=3\nfd[0]=pipe r \nfd[1]=pipe w \nfd[2]=pipe w \n";
 	const char *const argv[] = { place_prog("state"), "fds", NULL };

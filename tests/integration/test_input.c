@@ -166,7 +166,7 @@ static void messages_check(const struct writer *w, uint32_t rounds)
 		cr_expect_eq(next[i], rounds);
 }
 
-Test(input, P9_writes_of_many_clients_never_mix)
+Test(input, P9_S42_writes_of_many_clients_never_mix)
 {
 	struct redd_port *port = feed("cat", (struct redd_spawn_options){ 0 });
 	uint32_t rounds = place_rounds(2000);
@@ -222,7 +222,7 @@ Test(input, P9_pipelined_writes_follow_each_other)
 	scene_forget(port);
 }
 
-Test(input, P9_a_spawn_its_writes_and_its_close_go_in_one_packet)
+Test(input, P9_S12_a_spawn_its_writes_and_its_close_go_in_one_packet)
 {
 	const char *argv[] = { place_prog("cat"), NULL };
 	const struct redd_write_options last = { .size = sizeof(last), .close = true };
@@ -404,7 +404,7 @@ Test(input, P9_an_empty_queue_takes_any_write)
 	kill_and_forget(port);
 }
 
-Test(input, P9_no_wait_is_refused_while_the_input_is_busy)
+Test(input, P9_S45_no_wait_is_refused_while_the_input_is_busy)
 {
 	struct redd_spawn_options marks = { .input_high = 100, .input_low = 50 };
 	const struct redd_write_options no_wait = { .size = sizeof(no_wait), .no_wait = true };

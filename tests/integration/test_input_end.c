@@ -66,7 +66,7 @@ static void kill_and_forget(struct redd_port *port)
 
 /* --- close ----------------------------------------------------------------------------------- */
 
-Test(input_end, P9_a_close_is_queued_behind_the_data_and_leaves_the_outputs_open)
+Test(input_end, P9_S60_S61_a_close_is_queued_behind_the_data_and_leaves_the_outputs_open)
 {
 	struct redd_port *port = feed_shell("wc -c; echo still open; echo here too >&2");
 	struct outcome writes[4], closed, late;
@@ -134,7 +134,7 @@ Test(input_end, P9_a_shared_end_of_the_pipe_does_not_keep_a_sibling_open)
 
 /* --- nobody reads ---------------------------------------------------------------------------- */
 
-Test(input_end, P9_a_program_that_ends_without_reading_fails_what_waits)
+Test(input_end, P9_S47_S50_a_program_that_ends_without_reading_fails_what_waits)
 {
 	struct redd_port *port = feed_shell("exec sleep 0.2; exit 3");
 	struct outcome writes[3], closed;
@@ -185,7 +185,7 @@ Test(input_end, P9_what_a_program_left_unread_is_not_told_as_unwritten)
 }
 
 /* S51 */
-Test(input_end, P9_a_program_that_never_reads_is_closed_at_once_200_times, .timeout = 120)
+Test(input_end, P9_S51_a_program_that_never_reads_is_closed_at_once_200_times, .timeout = 120)
 {
 	unsigned rounds = place_rounds(200);
 	double begin = measure_now();
@@ -336,7 +336,7 @@ static void send_chunk(struct redd_port *port, uint64_t offset)
 }
 
 /* What comes back is checked as it comes. */
-Test(input_end, P9_more_than_a_gibibyte_goes_in_and_comes_out_at_once, .timeout = 200)
+Test(input_end, P9_S68_more_than_a_gibibyte_goes_in_and_comes_out_at_once, .timeout = 200)
 {
 	uint64_t size = (uint64_t)place_rounds(1100) << 20, total;
 	struct redd_port *port;

@@ -3,10 +3,14 @@
  * setting that it is about. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "proto/limits.h"
 #include "tests/lib/ask.h"
+#include "tests/lib/census.h"
 #include "tests/lib/measure.h"
 #include "tests/lib/places.h"
 #include "tests/lib/service.h"
@@ -270,6 +274,61 @@ Test(limits, P15_bytes_of_logs)
 	ask_end(&peer, ports[0]);
 	ask_end(&peer, ports[1]);
 	ask_end(&peer, full);
+}
+
+/* --- descriptors of clients ------------------------------------------------------------------ */
+
+static void send_spawn_with(struct peer *p, const int *fds, size_t n)
+{
+	struct buf frame;
+	char text[256];
+
+	snprintf(text, sizeof(text),
+		 "spawn { program: \"%s\" retention_ms: 0 descriptors*%zu { fd: # kind: "
+		 "KIND_PASSED passed: # } }",
+		 place_prog("exit"), n);
+	buf_init(&frame, KIB(64));
+	ask_pack(&frame, ++p->last_id, text);
+	cr_assert_eq(peer_send_fds(p, buf_head(&frame), buf_size(&frame), fds, n), 0);
+	buf_deinit(&frame);
+}
+
+/* They are in hand until the forker has them: one that stands still leaves them there. */
+Test(limits, P15_S29_descriptors_that_wait_for_their_child)
+{
+	enum { N = 60 };
+	struct peer second;
+	Redd__V1__Message *m;
+	int fds[N], pair[2];
+	pid_t forker;
+
+	begin("--descriptors-per-uid", "100");
+	cr_assert_eq(pipe(pair), 0);
+	for (int i = 0; i < N; i++)
+		fds[i] = pair[1];
+	forker = census_child(service.pid, "forker");
+	cr_assert_eq(kill(forker, SIGSTOP), 0);
+	send_spawn_with(&peer, fds, N);
+	cr_assert_eq(ask_send_as(&peer, 9000, "ping { }"), 0);
+	ask_answer(&peer, 9000);
+	cr_assert_eq(peer_open(&second, service.socket), 0);
+	cr_assert_eq(peer_hello(&second), 0);
+	send_spawn_with(&second, fds, N);
+	m = ask_event(&second, BYE);
+	cr_assert_not_null(m);
+	cr_expect_eq(m->bye->error->code, EXHAUSTED, "%s", ask_text(m));
+	cr_expect_not_null(strstr(m->bye->error->message, "descriptors"), "%s", ask_text(m));
+	peer_close(&second);
+	cr_assert_eq(kill(forker, SIGCONT), 0);
+	m = ask_answer(&peer, peer.last_id);
+	cr_expect_eq(m->body_case, STARTED, "%s", ask_text(m));
+	for (int i = 0; i < 3; i++) { /* and given back */
+		send_spawn_with(&peer, fds, N);
+		m = ask_answer(&peer, peer.last_id);
+		cr_expect_eq(m->body_case, STARTED, "%s", ask_text(m));
+	}
+	close(pair[0]);
+	close(pair[1]);
 }
 
 /* --- descriptors of the broker --------------------------------------------------------------- */

@@ -72,7 +72,7 @@ Test(output, P1_chunks_of_odd_sizes_arrive_in_order)
 	}
 }
 
-Test(output, P1_three_streams_at_once_keep_their_bytes_apart)
+Test(output, P1_S32_three_streams_at_once_keep_their_bytes_apart)
 {
 	const char *const argv[] = {
 		place_prog("pattern"), "3000000", "5003", "1", "2", "7", NULL
@@ -185,7 +185,7 @@ Test(output, P3_without_being_asked_for_there_is_no_checksum)
 	cr_assert_eq(collect_stream(&scene.c, 1)->end.result, 0);
 }
 
-Test(output, P3_an_end_comes_while_the_program_goes_on)
+Test(output, P3_S38_an_end_comes_while_the_program_goes_on)
 {
 	struct redd_port *port = scene_steered(
 		"echo said; echo err >&2; exec >&- 2>&-; " SCENE_WAIT "; exit 7", &scene.c);

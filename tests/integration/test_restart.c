@@ -260,6 +260,32 @@ Test(restart, P13_no_byte_is_lost_or_doubled_on_its_way_into_the_log)
 	scene_forget(port);
 }
 
+Test(restart, P13_S43_the_marks_of_an_input_survive)
+{
+	const struct redd_descriptor in = { .fd = 0, .kind = REDD_PIPE };
+	const struct redd_spawn_options o = { .size = sizeof(o),
+					      .shell = "exec cat >/dev/null",
+					      .name = "marked",
+					      .orphan = REDD_ORPHAN_KEEP,
+					      .descriptors = &in,
+					      .n_descriptors = 1,
+					      .input_high = 300,
+					      .input_low = 200,
+					      .input_bound = 100000 };
+	struct redd_port *port = scene_spawn(&o, NULL);
+	struct redd_stream_info s;
+
+	redd_port_free(port);
+	broker_kill();
+	reconnect();
+	cr_assert_eq(redd_port_by_name(scene.r, "marked", &port), 0);
+	s = scene_stream(port, 0);
+	cr_expect(s.high == 300 && s.low == 200 && s.bound == 100000, "%u %u %u", s.high, s.low,
+		  s.bound);
+	cr_assert_eq(redd_signal(port, SIGKILL, REDD_LEADER, NULL), 0);
+	scene_forget(port);
+}
+
 Test(restart, P13_an_exit_that_nobody_saw_is_told_by_the_next_broker)
 {
 	const struct redd_spawn_options o = { .size = sizeof(o),

@@ -60,7 +60,7 @@ static void forget(uint64_t port)
 
 /* --- inputs ---------------------------------------------------------------------------------- */
 
-Test(review, P7_a_write_that_nobody_reads_stops_nobody)
+Test(review, P7_S42_a_write_that_nobody_reads_stops_nobody)
 {
 	uint64_t port = ask_spawn(&peer, "hang", "descriptors { fd: 0 kind: KIND_PIPE }");
 

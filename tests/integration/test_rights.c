@@ -83,7 +83,7 @@ static void expect_hidden(struct peer *p, const char *reference)
 	}
 }
 
-Test(rights, P14_every_verb_on_anothers_port_says_that_there_is_none)
+Test(rights, P14_S65_every_verb_on_anothers_port_says_that_there_is_none)
 {
 	char id[64];
 

@@ -124,7 +124,7 @@ static void look_golden(const struct redd_spawn_options *o)
 	is("timer", "0");
 }
 
-Test(spawn_child, P11_every_child_begins_the_same)
+Test(spawn_child, P11_S23_S24_every_child_begins_the_same)
 {
 	struct redd_spawn_options o = { .size = sizeof(o), .client_directory = "/" };
 
@@ -137,7 +137,7 @@ Test(spawn_child, P11_every_child_begins_the_same)
 	is("group", "own");
 }
 
-Test(spawn_child_dirty, P11_nothing_of_a_careless_start_reaches_a_child)
+Test(spawn_child_dirty, P11_S22_nothing_of_a_careless_start_reaches_a_child)
 {
 	const struct redd_spawn_options o = { .size = sizeof(o), .client_directory = "/" };
 	struct rlimit nofile, stack;

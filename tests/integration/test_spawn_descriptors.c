@@ -104,7 +104,7 @@ static const char *fds_of(const struct redd_descriptor *d, size_t n)
 
 /* --- one kind at a time ---------------------------------------------------------------------- */
 
-Test(spawn_descriptors, P11_a_child_has_a_null_stdin_and_two_pipes_and_nothing_else)
+Test(spawn_descriptors, P11_S21_S39_a_child_has_a_null_stdin_and_two_pipes_and_nothing_else)
 {
 	cr_expect_str_eq(fds_of(NULL, 0), "fds=3\nfd[0]=character rw /dev/null\n"
 					  "fd[1]=pipe w \nfd[2]=pipe w \n");
@@ -119,7 +119,7 @@ Test(spawn_descriptors, P11_what_is_closed_is_not_open)
 	cr_expect_str_eq(fds_of(d, 3), "fds=1\nfd[1]=pipe w \n");
 }
 
-Test(spawn_descriptors, P6_pipes_of_any_number_are_streams)
+Test(spawn_descriptors, P6_S21_S39_pipes_of_any_number_are_streams)
 {
 	const struct redd_descriptor d[] = { { .fd = 7 },
 					     { .fd = 1023 },
@@ -150,7 +150,7 @@ Test(spawn_descriptors, P6_pipes_of_any_number_are_streams)
 	redd_port_free(port);
 }
 
-Test(spawn_descriptors, P6_merged_descriptors_keep_their_order)
+Test(spawn_descriptors, P6_S32_merged_descriptors_keep_their_order)
 {
 	const struct redd_descriptor two = { .fd = 2, .kind = REDD_SAME, .same_as = 1 };
 	const struct redd_descriptor one = { .fd = 1, .kind = REDD_SAME, .same_as = 2 };

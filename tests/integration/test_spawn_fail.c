@@ -138,7 +138,7 @@ static int runs(const char *program)
 
 /* --- exec ------------------------------------------------------------------------------------ */
 
-Test(spawn_fail, P6_a_program_that_cannot_be_executed_says_why)
+Test(spawn_fail, P6_S03_a_program_that_cannot_be_executed_says_why)
 {
 	char name[300];
 
@@ -159,7 +159,7 @@ Test(spawn_fail, P6_a_program_that_cannot_be_executed_says_why)
 	program_fails(here(name), ENAMETOOLONG);
 }
 
-Test(spawn_fail, P6_a_script_without_a_first_line_is_run_by_the_shell)
+Test(spawn_fail, P6_S06_a_script_without_a_first_line_is_run_by_the_shell)
 {
 	make_file("script", "exit 7\n", 0755);
 	make_file("empty", "", 0755);
@@ -205,7 +205,7 @@ Test(spawn_fail, P6_a_program_that_is_being_written_is_busy)
 
 /* --- directory, files, limits ---------------------------------------------------------------- */
 
-Test(spawn_fail, P6_a_directory_that_cannot_be_entered_says_why)
+Test(spawn_fail, P6_S18_a_directory_that_cannot_be_entered_says_why)
 {
 	make_file("file", "", 0644);
 	cr_assert_eq(symlink(here("loop"), here("loop")), 0);
@@ -295,7 +295,7 @@ static void fault_try(const struct fault *f, const struct redd_spawn_options *o)
 	cr_expect_eq(runs("/bin/true"), 0, "%s: it goes on", f->inject);
 }
 
-Test(spawn_fail, P6_what_fails_in_the_child_is_told_with_its_stage, .timeout = 120)
+Test(spawn_fail, P6_S10_what_fails_in_the_child_is_told_with_its_stage, .timeout = 120)
 {
 	static const struct fault faults[] = {
 		{ "clone:error=EAGAIN", EAGAIN, REDD_STAGE_CLONE },
@@ -380,7 +380,7 @@ static void broker_fault(const char *what, const struct redd_spawn_options *o, i
 	cr_expect_eq(runs("/bin/true"), 0, "%s: it goes on", what);
 }
 
-Test(spawn_fail, P6_what_the_broker_cannot_have_is_told_as_such, .timeout = 120)
+Test(spawn_fail, P6_S10_S30_what_the_broker_cannot_have_is_told_as_such, .timeout = 120)
 {
 	const struct redd_descriptor in = { .fd = 0, .kind = REDD_PIPE };
 	const struct redd_descriptor both = { .fd = 5, .kind = REDD_SOCKET };

@@ -135,7 +135,7 @@ static void arguments_arrive(const char *const *argv, const char *program)
 	free(text);
 }
 
-Test(spawn_program, P6_arguments_arrive_byte_by_byte)
+Test(spawn_program, P6_S04_arguments_arrive_byte_by_byte)
 {
 	static char all[256], long_one[128 * 1024];
 	const char *argv[] = { place_prog("state"),
@@ -174,7 +174,7 @@ Test(spawn_program, P6_many_arguments_arrive)
 	arguments_arrive(argv, NULL);
 }
 
-Test(spawn_program, P6_argv0_is_what_was_asked_for)
+Test(spawn_program, P6_S05_argv0_is_what_was_asked_for)
 {
 	const char *argv[] = { "-some name", "args", NULL };
 
@@ -183,7 +183,7 @@ Test(spawn_program, P6_argv0_is_what_was_asked_for)
 	arguments_arrive(argv, place_prog("state"));
 }
 
-Test(spawn_program, P6_a_shell_command_is_one_argument_of_sh)
+Test(spawn_program, P6_S01_a_shell_command_is_one_argument_of_sh)
 {
 	struct redd_spawn_options o = { .size = sizeof(o),
 					.shell = "printf '%s|' \"$0\" \"$#\" \"a  b\"\nexit 0" };
@@ -224,7 +224,7 @@ static int not_found_by(const char *search_path)
 	return result;
 }
 
-Test(spawn_program, P6_a_program_without_a_slash_is_searched_as_a_shell_does)
+Test(spawn_program, P6_S02_S82_a_program_without_a_slash_is_searched_as_a_shell_does)
 {
 	char path[3 * PATH_MAX];
 
@@ -301,7 +301,7 @@ Test(spawn_program, P6_paths_are_relative_to_the_childs_directory)
 	prints(&o, "a/tool:");
 }
 
-Test(spawn_program, P6_the_directory_is_the_clients_unless_said_otherwise)
+Test(spawn_program, P6_S19_the_directory_is_the_clients_unless_said_otherwise)
 {
 	static const char *const argv[] = { "/bin/pwd", NULL };
 	struct redd_spawn_options o = { .size = sizeof(o), .argv = argv };
@@ -346,7 +346,7 @@ static void environment_is(const struct redd_spawn_options *o, const char *expec
 	free(text);
 }
 
-Test(spawn_program, P6_the_environment_starts_from_nothing_or_the_clients)
+Test(spawn_program, P6_S13_the_environment_starts_from_nothing_or_the_clients)
 {
 	static const char *const own[] = { "A=1", "B=two words", "C=", "D=\xff=\n", NULL };
 	struct redd_spawn_options o = { .size = sizeof(o), .environment_base = REDD_ENV_EMPTY };
@@ -361,7 +361,7 @@ Test(spawn_program, P6_the_environment_starts_from_nothing_or_the_clients)
 	environment_is(&o, "env[0]=MINE=yes\n");
 }
 
-Test(spawn_program, P6_the_environment_starts_from_the_services)
+Test(spawn_program, P6_S13_the_environment_starts_from_the_services)
 {
 	static const char *const unset[] = { "SERVICE", "NOT_THERE", NULL };
 	static const char *const set[] = { "BOTH=spawn", NULL };
@@ -376,7 +376,7 @@ Test(spawn_program, P6_the_environment_starts_from_the_services)
 	environment_is(&o, "env[0]=PATH=/usr/bin:/bin\nenv[1]=BOTH=spawn\n");
 }
 
-Test(spawn_program, P6_unset_comes_before_set_and_the_last_of_a_name_wins)
+Test(spawn_program, P6_S13_unset_comes_before_set_and_the_last_of_a_name_wins)
 {
 	static const char *const own[] = { "A=1", "B=1", "A=2", "C=1", NULL };
 	static const char *const unset[] = { "A", "C", "A", NULL };
@@ -396,7 +396,7 @@ Test(spawn_program, P6_unset_comes_before_set_and_the_last_of_a_name_wins)
 	free(text);
 }
 
-Test(spawn_program, P6_a_variable_without_a_name_is_left_out_or_refused)
+Test(spawn_program, P6_S15_a_variable_without_a_name_is_left_out_or_refused)
 {
 	static const char *const odd[] = { "A=1", "=nameless", "no equals", "", "B=2", NULL };
 	const char *set[] = { "=nameless", NULL };
@@ -417,7 +417,7 @@ Test(spawn_program, P6_a_variable_without_a_name_is_left_out_or_refused)
 }
 
 /* S16: more than a datagram between the parts can hold. */
-Test(spawn_program, P6_twenty_thousand_variables_arrive)
+Test(spawn_program, P6_S16_twenty_thousand_variables_arrive)
 {
 	enum { N = 20000 };
 	static const char *own[N + 1];
@@ -441,7 +441,7 @@ Test(spawn_program, P6_twenty_thousand_variables_arrive)
 }
 
 /* S17: sizes around which the ways part: one datagram or a memfd, one read of the broker's. */
-Test(spawn_program, P6_requests_of_every_size_around_a_boundary_arrive)
+Test(spawn_program, P6_S17_requests_of_every_size_around_a_boundary_arrive)
 {
 	static const size_t around[] = { 4096, 65536, 98304, 131072 };
 	static char text[131072 + 16];
@@ -458,7 +458,7 @@ Test(spawn_program, P6_requests_of_every_size_around_a_boundary_arrive)
 }
 
 /* The frame and the record themselves, with all their parts, moved over each boundary. */
-Test(spawn_program, P6_records_of_every_size_around_a_boundary_arrive)
+Test(spawn_program, P6_S17_records_of_every_size_around_a_boundary_arrive)
 {
 	static const size_t around[] = { 65536, 131072 };
 	static char first[131072], second[131072];

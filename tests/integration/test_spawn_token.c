@@ -245,7 +245,7 @@ Test(spawn_token, P12_the_longest_token_is_taken_and_one_byte_more_refused)
 
 /* --- names ----------------------------------------------------------------------------------- */
 
-Test(spawn_token, P6_a_name_is_one_ports_until_that_is_forgotten)
+Test(spawn_token, P6_S66_a_name_is_one_ports_until_that_is_forgotten)
 {
 	const char *const argv[] = { place_prog("hang"), NULL };
 	struct redd_spawn_options o = { .size = sizeof(o), .argv = argv, .name = "a/b:c@d-e_f.9" };

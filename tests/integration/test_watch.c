@@ -204,7 +204,7 @@ Test(watch, P15_nothing_is_missed_between_list_and_watch)
 	peer_close(&p);
 }
 
-Test(watch, P15_a_watch_is_selected_by_labels_and_ends)
+Test(watch, P15_S75_a_watch_is_selected_by_labels_and_ends)
 {
 	Redd__V1__Message *m = ask(&peer, "watch { labels { key: \"job\" value: \"a\" } }");
 	uint64_t watch, ports[2];

@@ -253,6 +253,20 @@ void fake_closed(struct fake *f)
 	fake_say(f, &m);
 }
 
+void fake_marks(struct fake *f, uint32_t stream, bool busy, uint64_t queued)
+{
+	Redd__V1__Message m = reply(0, REDD__V1__MESSAGE__BODY_MARKS);
+	Redd__V1__Marks marks = REDD__V1__MARKS__INIT;
+
+	marks.has_subscription = marks.has_stream = marks.has_busy = marks.has_queued = true;
+	marks.subscription = 1;
+	marks.stream = stream;
+	marks.busy = busy;
+	marks.queued = queued;
+	m.marks = &marks;
+	fake_say(f, &m);
+}
+
 /* --- hearing --------------------------------------------------------------------------------- */
 
 int fake_settle(struct fake *f)

@@ -60,6 +60,7 @@ void fake_gap(struct fake *f, uint32_t stream, uint64_t offset, uint64_t end);
 void fake_end(struct fake *f, uint32_t stream, uint64_t total);
 void fake_exited(struct fake *f, uint32_t code);
 void fake_closed(struct fake *f);
+void fake_marks(struct fake *f, uint32_t stream, bool busy, uint64_t queued);
 
 /* Lets the client take what was said, and send what it has queued. The last result. */
 int fake_settle(struct fake *f);

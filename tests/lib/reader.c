@@ -107,6 +107,17 @@ static void on_exited(struct reader_client *r, const Redd__V1__Exited *e)
 	s->has_exited = true;
 }
 
+/* A state is told when it is another one than was told before. */
+static void on_marks(struct reader_client *r, const Redd__V1__Marks *m)
+{
+	struct reader_subscription *s = subscription(r, m->subscription);
+
+	cr_assert_lt(m->stream, READER_STREAMS);
+	cr_assert_neq(s->is_busy[m->stream], m->busy, "told twice");
+	s->is_busy[m->stream] = m->busy;
+	s->n_marks++;
+}
+
 static void on_message(struct reader_client *r, const Redd__V1__Message *m)
 {
 	if (m->has_reply_to && m->reply_to) {
@@ -128,6 +139,9 @@ static void on_message(struct reader_client *r, const Redd__V1__Message *m)
 		break;
 	case REDD__V1__MESSAGE__BODY_EXITED:
 		on_exited(r, m->exited);
+		break;
+	case REDD__V1__MESSAGE__BODY_MARKS:
+		on_marks(r, m->marks);
 		break;
 	default:
 		cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_BYE);

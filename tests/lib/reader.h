@@ -29,6 +29,8 @@ struct reader_stream {
 struct reader_subscription {
 	struct reader_stream streams[READER_STREAMS]; /* by number */
 	bool may_gap, has_exited, is_closed;
+	bool is_busy[READER_STREAMS]; /* as the marks told, by stream */
+	unsigned n_marks;
 	unsigned cause; /* of Closed */
 	uint64_t cost;	/* credit that all of this took */
 };

@@ -73,6 +73,13 @@ static void on_closed(struct redd_subscription *s, const struct redd_closed *c, 
 	heard.exit = c->exit;
 }
 
+static void on_marks(struct redd_subscription *s, const struct redd_marks *m, void *user)
+{
+	(void)s;
+	(void)user;
+	note("m%u:%s:%llu ", m->stream, m->busy ? "busy" : "free", (unsigned long long)m->queued);
+}
+
 static const struct redd_handler handler = {
 	.user = &heard,
 	.on_output = on_output,
@@ -85,15 +92,20 @@ static const struct redd_handler handler = {
 /* A subscription with id 1 to port 1, from offset 0 of stream 1. */
 static struct redd_subscription *subscribe(struct fake *f, struct redd_subscribe_options *o)
 {
+	const bool wants_marks = o->handler.on_marks != NULL;
 	struct redd_subscription *s;
+	const Redd__V1__Request *request;
 	struct redd_port *port;
 
 	heard = (struct heard){ 0 };
 	o->handler = handler;
+	o->handler.on_marks = wants_marks ? on_marks : NULL;
 	cr_assert_eq(redd_port_by_id(f->r, 1, &port), 0);
 	fake_subscribed(f, 2, 1, 1, 1, 0);
 	cr_assert_eq(redd_subscribe(port, o, &s), 0, "%s", redd_last_error(f->r)->message);
-	cr_assert_eq(fake_heard(f)->body_case, REDD__V1__REQUEST__BODY_SUBSCRIBE);
+	request = fake_heard(f);
+	cr_assert_eq(request->body_case, REDD__V1__REQUEST__BODY_SUBSCRIBE);
+	cr_assert_eq(request->subscribe->marks, wants_marks);
 	cr_assert_eq(redd_subscription_id(s), 1);
 	return s;
 }
@@ -123,6 +135,37 @@ Test(client_output, P1_P3_P4_bytes_gaps_ends_exit_and_close_come_as_they_were_se
 	cr_assert(heard.end_result == 0 && heard.closed_result == 0);
 	cr_assert(heard.end.seen == 6 && heard.end.gaps == 2 && heard.end.skipped == 0);
 	cr_assert(heard.exit.state == REDD_EXIT_CODE && heard.exit.code == 7);
+	fake_close(&f);
+}
+
+Test(client_output, S46_marks_are_asked_for_by_their_handler_and_handed_to_it)
+{
+	struct redd_subscribe_options o = { .handler = { .on_marks = on_marks } };
+	struct fake f;
+
+	fake_open(&f);
+	subscribe(&f, &o);
+	fake_marks(&f, 0, true, 9000);
+	fake_output(&f, 1, 0, "abc", 3);
+	fake_marks(&f, 0, false, 4000);
+	fake_end(&f, 1, 3);
+	fake_closed(&f);
+	expect(&f, "m0:busy:9000 o1@0:abc m0:free:4000 e1=3 c0 ");
+	fake_close(&f);
+}
+
+Test(client_output, marks_that_nobody_asked_for_do_no_harm)
+{
+	struct redd_subscribe_options o = { 0 };
+	struct fake f;
+
+	fake_open(&f);
+	subscribe(&f, &o);
+	fake_marks(&f, 0, true, 9000);
+	fake_end(&f, 1, 0);
+	fake_closed(&f);
+	fake_marks(&f, 0, false, 0);
+	expect(&f, "e1=0 c0 ");
 	fake_close(&f);
 }
 

@@ -406,6 +406,7 @@ Test(client_spawn, a_write_takes_its_options_along)
 					.at_offset = true,
 					.offset = 0,
 					.no_wait = true,
+					.force = true,
 					.close = true };
 	struct redd_written written;
 	Redd__V1__Write *w;
@@ -419,7 +420,7 @@ Test(client_spawn, a_write_takes_its_options_along)
 	cr_assert_eq(written.size, 3);
 	w = fake_heard(&f)->write;
 	cr_assert(w->has_stream && w->stream == 5 && w->has_offset && w->offset == 0);
-	cr_assert(w->no_wait && w->close && w->data.len == 3 && w->data.data[1] == 0);
+	cr_assert(w->no_wait && w->force && w->close && w->data.len == 3 && w->data.data[1] == 0);
 	fake_close(&f);
 }
 

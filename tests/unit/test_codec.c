@@ -265,6 +265,7 @@ static struct codec_write random_write(struct random *r, uint8_t name[NAME_MAX_S
 				 .no_wait = random_chance(r, 2),
 				 .close = random_chance(r, 2),
 				 .has_header = random_chance(r, 2),
+				 .force = random_chance(r, 2),
 				 .size = random_below(r, 600) };
 
 	if (w.by == CODEC_BY_NAME) {
@@ -304,6 +305,7 @@ static void pack_write(const struct codec_write *w, const uint8_t *data)
 	write.has_close = write.close = w->close;
 	write.has_header = w->has_header;
 	write.header = w->header;
+	write.has_force = write.force = w->force;
 	write.has_data = true;
 	write.data = (ProtobufCBinaryData){ w->size, (uint8_t *)data };
 	request.has_id = true;
@@ -324,8 +326,8 @@ static void assert_same_write(const struct codec_write *a, const struct codec_wr
 	cr_assert_eq(a->stream, b->stream);
 	cr_assert_eq(a->offset, b->offset);
 	cr_assert(a->has_stream == b->has_stream && a->has_offset == b->has_offset);
-	cr_assert(a->no_wait == b->no_wait && a->close == b->close);
 	cr_assert(a->has_header == b->has_header && a->header == b->header);
+	cr_assert(a->no_wait == b->no_wait && a->close == b->close && a->force == b->force);
 	cr_assert_eq(a->size, b->size);
 }
 
@@ -368,6 +370,7 @@ Test(codec, the_longest_write_prefix_has_room)
 				 .close = true,
 				 .has_header = true,
 				 .header = UINT32_MAX,
+				 .force = true,
 				 .size = FRAME_MAX_HIGHEST };
 
 	memset(name, 'n', sizeof(name));

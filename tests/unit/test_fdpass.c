@@ -140,7 +140,7 @@ Test(fdpass, descriptors_without_a_byte_are_refused)
 	close_pair();
 }
 
-Test(fdpass, what_the_kernel_drops_for_want_of_numbers_is_told)
+Test(fdpass, S29_what_the_kernel_drops_for_want_of_numbers_is_told)
 {
 	int sent[8], got[8], lowest;
 	struct fdpass_info info;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/limits.h"
 #include "tests/lib/countdown.h"
 
 static struct input in;
@@ -80,6 +81,38 @@ Test(input, S43_a_low_mark_above_the_high_one_is_lowered_to_it)
 	cr_assert_not(input_is_busy(&in));
 }
 
+Test(input, S43_with_the_marks_off_it_is_never_busy)
+{
+	input_deinit(&in, NULL, NULL);
+	input_init(&in, INPUT_MARKS_OFF, 1, 1000);
+	cr_assert_eq(push(999, INPUT_NO_WAIT, NULL), 0);
+	cr_assert_not(input_is_busy(&in));
+	cr_assert_eq(push(1, INPUT_NO_WAIT, NULL), 0);
+	cr_assert_eq(push(1, INPUT_NO_WAIT, NULL), INPUT_E_FULL, "the bound stays");
+	cr_assert_not(input_is_busy(&in));
+}
+
+Test(input, S46_it_tells_how_many_writes_wait_and_a_close_is_none)
+{
+	struct input_item *item;
+
+	cr_assert_eq(input_waiting(&in), 0);
+	cr_assert_eq(push(10, 0, NULL), 0);
+	cr_assert_eq(push(10, 0, NULL), 0);
+	cr_assert_eq(input_waiting(&in), 2);
+	cr_assert_eq(input_push_close(&in, NULL, NULL), 0);
+	cr_assert_eq(input_waiting(&in), 2);
+	input_wrote(&in, 15);
+	cr_assert_eq(next_done(), 0);
+	cr_assert_eq(input_waiting(&in), 1, "the one that has begun");
+	input_wrote(&in, 5);
+	cr_assert_eq(next_done(), 10);
+	cr_assert_eq(input_waiting(&in), 0);
+	item = input_take_close(&in);
+	input_item_free(item);
+	cr_assert_eq(input_waiting(&in), 0);
+}
+
 Test(input, S45_no_wait_is_refused_while_busy_and_force_is_not)
 {
 	cr_assert_eq(push(100, INPUT_NO_WAIT, NULL), 0);
@@ -144,6 +177,21 @@ Test(input, P9_each_write_tells_where_it_entered_and_they_never_mix)
 	cr_assert_eq(next_done(), 7);
 	cr_assert_eq(next_done(), 9);
 	cr_assert_eq(input_offset(&in), 10);
+}
+
+Test(input, S68_offsets_are_exact_beyond_4_gib)
+{
+	struct input_item *item;
+
+	in.written = (uint64_t)UINT32_MAX - 9;
+	cr_assert_eq(push(20, 0, NULL), 0);
+	cr_assert_eq(input_check_offset(&in, (uint64_t)UINT32_MAX + 11, 1), INPUT_OFFSET_NEXT);
+	cr_assert_eq(push(20, INPUT_PINNED, &item), 0);
+	input_wrote(&in, 40);
+	cr_assert_eq(next_done(), (int64_t)UINT32_MAX - 9);
+	cr_assert_eq(next_done(), (int64_t)UINT32_MAX + 11);
+	cr_assert_eq(input_offset(&in), (uint64_t)UINT32_MAX + 31);
+	cr_assert_eq(input_check_offset(&in, UINT32_MAX, 31), INPUT_OFFSET_WRITTEN);
 }
 
 Test(input, a_write_without_data_is_done_in_its_turn)

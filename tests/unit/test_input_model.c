@@ -88,11 +88,11 @@ static void do_push(void)
 	int r;
 
 	if (random_chance(&m.random, 4))
-		flags |= INPUT_NO_WAIT;
+		flags |= INPUT_NO_WAIT | (random_chance(&m.random, 3) ? INPUT_FORCE : 0);
 	w.fill = (uint8_t)random_next(&m.random);
 	memset(data, w.fill, size);
 	r = input_push(&m.in, data, size, flags, NULL, &w.item);
-	if ((flags & INPUT_NO_WAIT) && m.is_busy) {
+	if ((flags & INPUT_NO_WAIT) && !(flags & INPUT_FORCE) && m.is_busy) {
 		check(r == INPUT_E_BUSY);
 		return;
 	}
@@ -215,6 +215,7 @@ static void do_look(void)
 	check(input_queued(&m.in) == queued());
 	check(input_offset(&m.in) == m.written);
 	check(input_is_busy(&m.in) == m.is_busy);
+	check(input_waiting(&m.in) == m.n);
 	for (size_t i = 0; i < m.n; i++)
 		check(m.writes[i].item->offset == offset_of(i));
 }

@@ -74,7 +74,7 @@ static struct port *tokened(const struct principal *owner, const char *token)
 
 /* --- ids ------------------------------------------------------------------------------------- */
 
-Test(port_table, ids_rise_and_are_never_used_again)
+Test(port_table, S67_ids_rise_and_are_never_used_again)
 {
 	uint64_t last = 0;
 
