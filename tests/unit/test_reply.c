@@ -96,7 +96,15 @@ Test(reply, causes_are_the_schemas)
 	      { STREAM_BROKER_STOPPED, "BROKER_STOPPED" }, { STREAM_CLOSED, "CLOSED" });
 	CHECK(closed__cause, "", { SUBSCRIPTION_PORT_CLOSED, "PORT_CLOSED" },
 	      { SUBSCRIPTION_UNSUBSCRIBED, "UNSUBSCRIBED" }, { SUBSCRIPTION_TOO_SLOW, "TOO_SLOW" },
-	      { SUBSCRIPTION_FORGOTTEN, "FORGOTTEN" });
+	      { SUBSCRIPTION_FORGOTTEN, "FORGOTTEN" }, { SUBSCRIPTION_BAD_RECORD, "BAD_RECORD" });
+}
+
+Test(reply, framing_is_the_schemas)
+{
+	CHECK(framing__cut, "", { FRAMING_RAW, "RAW" }, { FRAMING_LINES, "LINES" },
+	      { FRAMING_PACKETS, "PACKETS" });
+	CHECK(output__record, "", { FRAMING_PART, "PART" }, { FRAMING_END, "END" },
+	      { FRAMING_CUT, "CUT" }, { FRAMING_UNTERMINATED, "UNTERMINATED" });
 }
 
 Test(reply, states_of_ports_and_exits_are_the_schemas)
