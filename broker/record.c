@@ -21,8 +21,8 @@
 #include "proto/base/fd.h"
 
 #define RECORD_MAGIC  0x7265636f72647331ull
-#define RECORD_LAYOUT 1u
-#define COPY_SIZE     1024u
+#define RECORD_LAYOUT 2u
+#define COPY_SIZE     1536u
 
 struct record_copy {
 	uint64_t sequence; /* 0: empty */
@@ -191,10 +191,15 @@ static void fill(struct record *ret, const struct port *p)
 	ret->listener = p->owner.listener;
 	ret->uid = p->owner.uid;
 	ret->gid = p->owner.gid;
+	ret->delegation = p->owner.delegation;
 	ret->timed_out = p->timed_out;
 	ret->has_exited = p->has_exited;
 	if (p->session)
 		memcpy(ret->session, p->session->id, sizeof(ret->session));
+	if (p->grants) {
+		ret->n_grants = p->grants->n;
+		memcpy(ret->grants, p->grants->list, p->grants->n * sizeof(ret->grants[0]));
+	}
 	fill_options(ret, &p->options);
 	memcpy(&ret->exit, &p->exit, sizeof(ret->exit));
 	for (; ret->n_streams < p->n_streams; ret->n_streams++)
@@ -232,8 +237,9 @@ void records_save(struct records *r, uint32_t place, const struct port *p)
 
 static bool body_is_sane(const struct record *b)
 {
-	return b->n_streams <= PORT_STREAMS_MAX && b->token_size <= TOKEN_MAX &&
-	       b->state < PORT_GONE && memchr(b->name, '\0', NAME_MAX_SIZE + 1) &&
+	return b->n_streams <= PORT_STREAMS_MAX && b->n_grants <= GRANTS_MAX &&
+	       b->token_size <= TOKEN_MAX && b->state < PORT_GONE &&
+	       memchr(b->name, '\0', NAME_MAX_SIZE + 1) &&
 	       memchr(b->program, '\0', sizeof(b->program));
 }
 

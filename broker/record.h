@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "broker/exit_record.h"
+#include "broker/grants.h"
 #include "proto/limits.h"
 
 struct port;
@@ -53,13 +54,15 @@ struct record {
 	uint32_t timeout_ms, timeout_signal, timeout_grace_ms, timed_out;
 	uint32_t drain_ms, drain_limit_ms, retention_ms;
 	uint32_t orphan, orphan_ms;
-	uint32_t has_exited, n_streams, token_size;
+	uint32_t has_exited, n_streams, token_size, n_grants;
+	uint64_t delegation; /* of the owner */
 	uint8_t session[SESSION_ID_SIZE];
 	uint8_t token[TOKEN_MAX];
 	char name[NAME_MAX_SIZE + 4];
 	char program[64]; /* for show, cut */
 	struct exit_record exit;
 	struct record_stream streams[PORT_STREAMS_MAX];
+	struct grant grants[GRANTS_MAX];
 };
 
 /* Makes an empty table. 0 or a negative errno. */

@@ -26,6 +26,7 @@ enum subscription_cause {
 	SUBSCRIPTION_UNSUBSCRIBED = 1,
 	SUBSCRIPTION_TOO_SLOW = 2,
 	SUBSCRIPTION_FORGOTTEN = 3,
+	SUBSCRIPTION_REVOKED = 5,
 };
 
 /* What is wanted. Zeroed: every output from the beginning, the owner's default, no limit of credit.
