@@ -15,7 +15,7 @@
 static const char usage[] = "write [OPTION...] PORT [WORD...]";
 
 struct write_options {
-	bool close, bare, no_wait;
+	bool close, bare, no_wait, lease;
 	struct given stream;
 };
 
@@ -26,6 +26,8 @@ static const struct option_row rows[] = {
 	       close),
 	OPTION(0, "no-wait", NULL, "fail instead of waiting while the input is busy", option_flag,
 	       struct write_options, no_wait),
+	OPTION(0, "lease", NULL, "wait until nobody else writes, and keep others out meanwhile",
+	       option_flag, struct write_options, lease),
 	OPTION(0, "stream", "N", "another input than stdin or the terminal", option_number,
 	       struct write_options, stream),
 	OPTIONS_END,
@@ -104,6 +106,11 @@ int cmd_write(struct cli *cli, int argc, char **argv)
 	if (!port)
 		return CLI_TROUBLE;
 	r = redd_port_connection(port);
+	if (o.lease && redd_lease(port, &(struct redd_lease_options){ .wait = true }, NULL) < 0) {
+		e = say_failure(r, argv[first]);
+		redd_free(r);
+		return e;
+	}
 	e = argc - first > 1 ? write_words(port, &w, !o.bare, argc - first - 1, argv + first + 1)
 			     : write_stdin(port, &w, o.close);
 	if (e < 0 && e != CLI_TROUBLE)
