@@ -232,9 +232,7 @@ Test(grants, P14_a_revocation_ends_at_once_what_hung_on_it)
 	subscription = m->subscribed->subscription;
 	waits = ask_send(&friend, "wait { port { id: %llu } }", ID(port));
 	/* The process is stopped, so its pipe fills, and what is behind that waits. */
-	cr_assert_eq(ask(&owner, "signal { port { id: %llu } signal: %d }", ID(port), SIGSTOP)
-			     ->body_case,
-		     REDD__V1__MESSAGE__BODY_SIGNALLED);
+	ask_stop(&owner, port);
 	for (;;) {
 		static char block[KIB(4) + 1];
 

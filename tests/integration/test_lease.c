@@ -34,7 +34,7 @@ static void set_up(void)
 	come(&b);
 	come(&c);
 	port = ask_spawn(
-		&a, "cat",
+		&c, "cat",
 		"descriptors { fd: 0 kind: KIND_PIPE } orphan: ORPHAN_KEEP input_bound: 65536");
 }
 
@@ -186,9 +186,7 @@ Test(lease, P9_what_was_queued_is_written_whole_before_the_next_holders)
 	uint64_t ids[8], late, n = 0;
 	Redd__V1__Message *m;
 
-	cr_assert_eq(
-		ask(&a, "signal { port { id: %llu } signal: %d }", ID(port), SIGSTOP)->body_case,
-		REDD__V1__MESSAGE__BODY_SIGNALLED);
+	ask_stop(&a, port);
 	lease(&a, "");
 	memset(block, 'a', KIB(4));
 	do {
@@ -223,9 +221,7 @@ Test(lease, P9_a_flooding_writer_does_not_shut_the_others_out)
 	Redd__V1__Message *m;
 	uint64_t small;
 
-	cr_assert_eq(
-		ask(&a, "signal { port { id: %llu } signal: %d }", ID(port), SIGSTOP)->body_case,
-		REDD__V1__MESSAGE__BODY_SIGNALLED);
+	ask_stop(&a, port);
 	memset(block, 'a', KIB(4));
 	do {
 		uint64_t id =
