@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "broker/conn.h"
+#include "broker/delegation.h"
 #include "broker/inherit.h"
 #include "broker/listener.h"
 #include "broker/errand.h"
@@ -138,7 +139,8 @@ static const struct helper_events helper_events = {
 
 static bool broker_is_idle(const struct broker *b)
 {
-	return b->state == BROKER_SERVING && b->settings.idle_exit_ms && !b->n_conns && !b->ports.n;
+	return b->state == BROKER_SERVING && b->settings.idle_exit_ms && !b->n_conns &&
+	       !b->ports.n && list_is_empty(&b->delegations);
 }
 
 static void on_idle(struct alarm *a)
@@ -171,6 +173,8 @@ static void broker_blank(struct broker *b)
 	list_init(&b->watches);
 	list_init(&b->group_signals);
 	list_init(&b->ended_ports);
+	list_init(&b->delegations);
+	list_init(&b->selected_waits);
 	alarm_init(&b->beat, on_beat);
 	alarm_init(&b->idle, on_idle);
 	stop_init(&b->stop);
@@ -243,6 +247,7 @@ static void broker_deinit(struct broker *b)
 		listener_free(TAKE(b->listeners[--b->n_listeners]));
 	list_for_each_safe (c, next, &b->conns, link)
 		conn_close(c);
+	delegations_end_all(b);
 	while ((p = port_table_after(&b->ports, 0)))
 		port_free(p);
 	resume_free(b);

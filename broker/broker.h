@@ -59,6 +59,9 @@ struct broker {
 	struct listener *listeners[LISTENERS_MAX];
 	unsigned n_listeners;
 	struct list conns, sessions, errands, watches, group_signals, ended_ports;
+	struct list delegations, selected_waits;
+	unsigned n_delegations;
+	uint64_t last_grant; /* and claim, and delegation: with `deaths` never used twice */
 	unsigned n_conns;
 	unsigned n_grown_pipes;
 	uint64_t last_cookie;

@@ -9,8 +9,10 @@
 
 #include "broker/broker.h"
 #include "broker/closer.h"
+#include "broker/delegation.h"
 #include "broker/pending.h"
 #include "broker/reply.h"
+#include "broker/rights.h"
 #include "broker/session.h"
 #include "broker/subscription.h"
 #include "broker/life.h"
@@ -78,11 +80,10 @@ static void on_deadline(struct alarm *a)
 		conn_close(c);
 }
 
-static void conn_blank(struct conn *c, struct broker *b, uint32_t listener, int fd)
+static void conn_blank(struct conn *c, struct broker *b, int fd)
 {
 	c->broker = b;
 	c->fd = fd;
-	c->who.listener = listener;
 	c->frame_max = FRAME_MAX_DEFAULT;
 	buf_init(&c->in, FRAME_PREFIX_MAX + FRAME_MAX_DEFAULT + CONN_READ_SIZE);
 	buf_init(&c->control, CONN_CONTROL_BOUND + 4 * FRAME_MAX_DEFAULT);
@@ -100,18 +101,41 @@ static void conn_blank(struct conn *c, struct broker *b, uint32_t listener, int 
 	alarm_init(&c->deadline, on_deadline);
 }
 
+/* Those besides its gid. Somebody with more than there is room for counts as in none of the rest.
+ */
+static int conn_read_groups(struct conn *c)
+{
+	socklen_t size = sizeof(c->groups);
+
+	if (getsockopt(c->fd, SOL_SOCKET, SO_PEERGROUPS, c->groups, &size) < 0) {
+		c->has_more_groups = errno == ERANGE;
+		return c->has_more_groups ? 0 : err_errno();
+	}
+	c->n_groups = (unsigned)(size / sizeof(c->groups[0]));
+	return 0;
+}
+
+/* Through a door it is whoever made that; only its pid is its own. */
+static void conn_act_for(struct conn *c, struct delegation *d)
+{
+	c->delegation = d;
+	c->who = d->who;
+	c->n_groups = d->n_groups;
+	memcpy(c->groups, d->groups, sizeof(c->groups));
+	delegation_enter(d);
+}
+
 /* Who the kernel says it is, at the time of its connect(2). */
-static int conn_identify(struct conn *c)
+static int conn_identify(struct conn *c, uint32_t listener)
 {
 	struct ucred who;
 	socklen_t size = sizeof(who);
 
 	if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0)
 		return err_errno();
-	c->who.uid = who.uid;
-	c->who.gid = who.gid;
+	c->who = (struct principal){ .listener = listener, .uid = who.uid, .gid = who.gid };
 	c->pid = who.pid;
-	return 0;
+	return err_pass(conn_read_groups(c));
 }
 
 static int conn_admit(struct conn *c, const char **ret_reason)
@@ -154,7 +178,7 @@ static int conn_open(struct conn *c)
 	return err_pass(r);
 }
 
-int conn_new(struct broker *b, uint32_t listener, int take_fd)
+static int conn_make(struct broker *b, uint32_t listener, struct delegation *d, int take_fd)
 {
 	struct conn *c = calloc(1, sizeof(*c));
 	const char *reason = NULL;
@@ -164,8 +188,10 @@ int conn_new(struct broker *b, uint32_t listener, int take_fd)
 		fd_close(take_fd);
 		return err_begin(-ENOMEM);
 	}
-	conn_blank(c, b, listener, take_fd);
-	r = conn_identify(c);
+	conn_blank(c, b, take_fd);
+	r = conn_identify(c, listener);
+	if (!r && d)
+		conn_act_for(c, d);
 	if (!r)
 		r = conn_admit(c, &reason);
 	if (r > 0)
@@ -184,9 +210,21 @@ int conn_new(struct broker *b, uint32_t listener, int take_fd)
 	quota_charge_return(&c->charge);
 	c->account = quota_account_unref(c->account);
 	c->uid_account = quota_account_unref(c->uid_account);
-	fd_close(c->fd);
+	closer_close(b, &c->fd, 1);
+	if (c->delegation)
+		delegation_leave(c->delegation);
 	free(c);
 	return r;
+}
+
+int conn_new(struct broker *b, uint32_t listener, int take_fd)
+{
+	return conn_make(b, listener, NULL, take_fd);
+}
+
+int conn_new_through(struct delegation *d, int take_fd)
+{
+	return conn_make(d->broker, d->who.listener, d, take_fd);
 }
 
 /* --- end ------------------------------------------------------------------------------------- */
@@ -207,6 +245,8 @@ static void conn_release(struct conn *c)
 	closer_close(c->broker, c->fds, c->n_fds);
 	c->n_fds = 0;
 	quota_charge_return(&c->fds_charge);
+	while (c->n_doors)
+		fd_close(c->doors[--c->n_doors].fd);
 	quota_charge_return(&c->in_charge);
 	quota_charge_return(&c->control_charge);
 	quota_charge_return(&c->charge);
@@ -244,7 +284,16 @@ void conn_close(struct conn *c)
 	conn_close_socket(c);
 	if (session)
 		session_detach(session);
+	if (c->delegation)
+		delegation_leave(TAKE(c->delegation));
 	broker_check_idle(c->broker);
+}
+
+void conn_lose_rights(struct conn *c)
+{
+	c->delegation->n_conns--;
+	c->delegation = NULL;
+	rights_look_at(c);
 }
 
 void conn_hear_end(struct conn *c)

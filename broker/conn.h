@@ -33,6 +33,7 @@
 #include "proto/limits.h"
 
 struct broker;
+struct delegation;
 struct session;
 struct subscription;
 
@@ -47,6 +48,12 @@ struct leftover {
 	size_t left;
 };
 
+/* A descriptor that goes with the first byte of a message on the control lane. */
+struct conn_door {
+	uint64_t at; /* of all bytes that were ever put on the lane */
+	int fd;	     /* owned */
+};
+
 /* A Spawn of this connection, so that later requests can refer to its port before it is answered.
  */
 struct conn_alias {
@@ -59,6 +66,10 @@ struct conn {
 	enum conn_state state;
 	struct principal who;
 	pid_t pid;
+	gid_t groups[CONN_GROUPS]; /* besides its gid */
+	unsigned n_groups;
+	bool has_more_groups;	       /* than there is room for */
+	struct delegation *delegation; /* it came through; NULL: none, or that has ended */
 	char client[CLIENT_NAME_MAX + 1];
 	struct session *session;
 	struct quota_account *account, *uid_account;
@@ -80,8 +91,11 @@ struct conn {
 	uint64_t received, parsed; /* bytes so far */
 	uint64_t fds_mark;	   /* the frame that uses them begins before this byte */
 
-	struct buf control; /* packed messages of the control lane */
-	bool is_full;	    /* so many of them that no further request is read */
+	struct buf control;    /* packed messages of the control lane */
+	uint64_t control_sent; /* of all that was ever on it */
+	struct conn_door doors[CONN_DOORS];
+	unsigned n_doors;
+	bool is_full; /* so many of them that no further request is read */
 	struct leftover leftover;
 	uint64_t sent_since_choke;
 	unsigned n_unchoked;
@@ -106,6 +120,12 @@ struct conn {
 #define CONN_E_DENIED 1
 #define CONN_E_QUOTA  2
 int conn_new(struct broker *b, uint32_t listener, int take_fd);
+
+/* The same for a socket that came through a door: it acts for that delegation. */
+int conn_new_through(struct delegation *d, int take_fd);
+
+/* Its delegation has ended: it may do nothing more, and what it does ends. */
+void conn_lose_rights(struct conn *c);
 
 /* Ends it now: nothing further is sent. May be called at any time, also twice. */
 void conn_close(struct conn *c);
@@ -157,6 +177,10 @@ void conn_flush(struct job *job);
 
 /* All that there was to say has gone: nothing waits on either lane. */
 bool conn_has_told(const struct conn *c);
+
+/* Sends the descriptor with the message that is put on the control lane next. False: too many wait.
+ * It is consumed in every case. */
+bool conn_attach(struct conn *c, int take_fd);
 
 /* The socket takes bytes again. */
 void conn_writable(struct conn *c);

@@ -21,7 +21,9 @@
 #include "broker/life.h"
 #include "broker/marks.h"
 #include "proto/base/err.h"
+#include "proto/base/fd.h"
 #include "proto/codec.h"
+#include "proto/fdpass.h"
 
 #define BATCH		16
 #define BATCH_SMALL	KIB(16) /* of which each message takes less than 1 KiB */
@@ -46,7 +48,8 @@ struct batch {
 		*small; /* whole messages (Gap, StreamEnd, Closed); does not move while it fills */
 	struct iovec iov[3 + 2 * BATCH];
 	int n_iov;
-	size_t size; /* of all iov */
+	size_t size;		/* of all iov */
+	struct conn_door *door; /* goes with its first byte; NULL: none */
 };
 
 /* --- leftover -------------------------------------------------------------------------------- */
@@ -190,6 +193,24 @@ static int batch_take(struct conn *c, struct batch *b)
 	return 0;
 }
 
+/* The control lane, up to the next message that carries a descriptor: that one has to begin a send
+ * of its own, and its descriptor goes with it. True: it was cut there. */
+static bool batch_add_control(struct conn *c, struct batch *b)
+{
+	size_t size = buf_size(&c->control);
+	unsigned next = 0;
+
+	b->door = NULL;
+	if (!size)
+		return false;
+	if (!b->size && c->n_doors && c->doors[0].at == c->control_sent)
+		b->door = &c->doors[next++];
+	if (next < c->n_doors)
+		size = (size_t)(c->doors[next].at - c->control_sent);
+	batch_add(b, buf_head(&c->control), size);
+	return next < c->n_doors;
+}
+
 static int batch_begin(struct conn *c, struct batch *b)
 {
 	const struct leftover *l = &c->leftover;
@@ -206,17 +227,18 @@ static int batch_begin(struct conn *c, struct batch *b)
 	batch_add(b, buf_head(&l->copy), buf_size(&l->copy));
 	if (l->left)
 		batch_add(b, ring_at(l->ring, l->pin.offset), l->left);
-	batch_add(b, buf_head(&c->control), buf_size(&c->control));
-	return 0;
+	return batch_add_control(c, b);
 }
 
 static int batch_fill(struct conn *c, struct batch *b, size_t budget)
 {
 	int r = batch_begin(c, b);
+	bool is_cut;
 
 	if (r < 0)
 		return err_pass(r);
-	while (c->state != CONN_LEAVING && b->n < BATCH && b->size < budget &&
+	is_cut = r;
+	while (!is_cut && c->state != CONN_LEAVING && b->n < BATCH && b->size < budget &&
 	       !list_is_empty(&c->ready)) {
 		r = batch_take(c, b);
 		if (r < 0)
@@ -243,6 +265,12 @@ static void frame_done(struct batch_frame *f)
 		subscription_moved(f->subscription, f->bulk.reader);
 }
 
+static void door_sent(struct conn *c)
+{
+	fd_close(c->doors[0].fd);
+	memmove(&c->doors[0], &c->doors[1], --c->n_doors * sizeof(c->doors[0]));
+}
+
 /* The first n bytes of the batch have gone. */
 static int batch_settle(struct conn *c, struct batch *b, size_t n)
 {
@@ -253,6 +281,9 @@ static int batch_settle(struct conn *c, struct batch *b, size_t n)
 	leftover_consume(&c->leftover, &n);
 	control = MIN(n, buf_size(&c->control));
 	buf_consume(&c->control, control);
+	c->control_sent += control;
+	if (b->door && control)
+		door_sent(c);
 	n -= control;
 	for (first = 0; first < b->n && n > 0; first++) {
 		struct batch_frame *f = &b->frames[first];
@@ -278,14 +309,13 @@ static void conn_choke(struct conn *c)
 /* 0: all of it has gone; 1: the socket is full; negative errno. */
 static int batch_send(struct conn *c, struct batch *b)
 {
-	struct msghdr message = { .msg_iov = b->iov, .msg_iovlen = (size_t)b->n_iov };
-	ssize_t n = sendmsg(c->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+	ssize_t n = fdpass_send(c->fd, b->iov, (size_t)b->n_iov, b->door ? &b->door->fd : NULL,
+				b->door ? 1 : 0, MSG_DONTWAIT);
 	int r;
 
-	if (n < 0 && errno != EAGAIN && errno != EINTR) {
-		r = -errno;
+	if (n < 0 && n != -EAGAIN) {
 		batch_settle(c, b, 0);
-		return r;
+		return (int)n;
 	}
 	r = batch_settle(c, b, n < 0 ? 0 : (size_t)n);
 	if (r < 0)
@@ -376,6 +406,19 @@ void conn_flush(struct job *job)
 		conn_close(c);
 	conn_read_on(c);
 	conn_watch(c);
+}
+
+bool conn_attach(struct conn *c, int take_fd)
+{
+	if (c->n_doors == CONN_DOORS || c->state == CONN_LEAVING || c->state == CONN_CLOSED) {
+		fd_close(take_fd);
+		return false;
+	}
+	c->doors[c->n_doors++] = (struct conn_door){
+		.at = c->control_sent + buf_size(&c->control),
+		.fd = take_fd,
+	};
+	return true;
 }
 
 bool conn_has_told(const struct conn *c)

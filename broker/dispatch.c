@@ -39,6 +39,11 @@ static const struct dispatch_entry table[] = {
 	[REDD__V1__REQUEST__BODY_SHUTDOWN] = { req_shutdown, WHEN_OPEN, false },
 	[REDD__V1__REQUEST__BODY_CANCEL] = { req_cancel, WHEN_OPEN, false },
 	[REDD__V1__REQUEST__BODY_OPEN] = { req_open, WHEN_OPEN, false },
+	[REDD__V1__REQUEST__BODY_GRANT] = { req_grant, WHEN_OPEN, false },
+	[REDD__V1__REQUEST__BODY_REVOKE] = { req_revoke, WHEN_OPEN, false },
+	[REDD__V1__REQUEST__BODY_DELEGATE] = { req_delegate, WHEN_OPEN, false },
+	[REDD__V1__REQUEST__BODY_LEASE] = { req_lease, WHEN_OPEN, false },
+	[REDD__V1__REQUEST__BODY_RELEASE] = { req_release, WHEN_OPEN, false },
 };
 
 static unsigned when_now(const struct conn *c)

@@ -36,6 +36,7 @@ void events_free(struct events *e)
 		struct event *event = &e->ring[(e->newest - i) % EVENTS_KEPT];
 
 		event->labels = labels_unref(event->labels);
+		event->grants = grants_unref(event->grants);
 	}
 	free(e);
 }
@@ -44,12 +45,15 @@ uint64_t events_add(struct events *e, const struct event *event)
 {
 	struct event *slot = &e->ring[++e->newest % EVENTS_KEPT];
 	struct labels *before = slot->labels;
+	struct grants *grants_before = slot->grants;
 
 	assert(event->n_holders <= HOLDERS_MAX);
 	*slot = *event;
 	slot->sequence = e->newest;
 	slot->labels = labels_ref(event->labels);
+	slot->grants = grants_ref(event->grants);
 	labels_unref(before);
+	grants_unref(grants_before);
 	e->n_kept = MIN(e->n_kept + 1, (uint64_t)EVENTS_KEPT);
 	return e->newest;
 }

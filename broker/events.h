@@ -18,6 +18,8 @@ enum event_what {
 	EVENT_EXITED = 2,
 	EVENT_CLOSED = 3,
 	EVENT_FORGOTTEN = 4,
+	EVENT_GRANTED = 6,
+	EVENT_REVOKED = 7,
 };
 
 struct event {
@@ -28,6 +30,8 @@ struct event {
 	int64_t time_ns; /* CLOCK_REALTIME */
 	struct principal owner;
 	struct labels *labels;	      /* events_add() takes a reference of its own */
+	struct grants *grants;	      /* likewise: the port's, as they are at any time */
+	struct grant grant;	      /* GRANTED, REVOKED */
 	char name[NAME_MAX_SIZE + 1]; /* "" when the port has none */
 	struct exit_record exit;      /* EXITED, CLOSED */
 	uint32_t n_holders;	      /* CLOSED */

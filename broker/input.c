@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "proto/base/err.h"
+#include "proto/limits.h"
 
 /* One item may stand for so many bytes of the bound on average, but there may always be some. */
 #define BYTES_PER_ITEM 64u
@@ -58,6 +59,7 @@ void input_deinit(struct input *in, void (*on_drop)(struct input_item *item, voi
 	drop_all(&in->items, on_drop, userdata);
 	in->queued = 0;
 	in->n_items = 0;
+	in->n_guests = 0;
 	in->is_closed = true;
 }
 
@@ -147,22 +149,42 @@ static bool has_room(const struct input *in, size_t size)
 	return in->queued < in->bound && size <= in->bound - in->queued;
 }
 
+static bool has_room_for_guest(const struct input *in, size_t size)
+{
+	return in->n_guests < INPUT_GUESTS_MAX && size <= INPUT_GUEST_SIZE;
+}
+
+/* From the end: who fills the queue stands there, and is found at once. */
+bool input_has_of(const struct input *in, const void *writer)
+{
+	for (const struct list *l = in->items.prev; l != &in->items; l = l->prev)
+		if (list_entry(l, struct input_item, link)->writer == writer)
+			return true;
+	return false;
+}
+
 int input_push_packet(struct input *in, const void *header, size_t header_size, const void *data,
 		      size_t size, unsigned int flags, void *cookie, struct input_item **ret_item)
 {
 	struct input_item *item;
+	bool is_guest = false;
 
 	if (in->is_closed)
 		return INPUT_E_CLOSED;
 	if (in->is_busy && (flags & INPUT_NO_WAIT) && !(flags & INPUT_FORCE))
 		return INPUT_E_BUSY;
-	if (!has_room(in, header_size + size))
-		return INPUT_E_FULL;
+	if (!has_room(in, header_size + size)) {
+		if (!(flags & INPUT_GUEST) || !has_room_for_guest(in, header_size + size))
+			return INPUT_E_FULL;
+		is_guest = true;
+	}
 	item = item_new(header, header_size, data, size, cookie);
 	if (!item)
 		return err_begin(-ENOMEM);
 	item->offset = input_accepted(in);
 	item->is_pinned = flags & INPUT_PINNED;
+	item->is_guest = is_guest;
+	in->n_guests += is_guest;
 	list_append(&in->items, &item->link);
 	in->n_items++;
 	count_queued(in, in->queued + item->size);
@@ -286,6 +308,7 @@ static struct input_item *take_item(struct input *in, struct input_item *item)
 {
 	list_remove(&item->link);
 	in->n_items--;
+	in->n_guests -= item->is_guest;
 	return item;
 }
 

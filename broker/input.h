@@ -29,8 +29,10 @@ struct input_item {
 	size_t size;
 	size_t done; /* bytes that are in the pipe */
 	bool is_close;
-	bool is_pinned; /* its offset was stated by the client */
-	void *cookie;	/* the owner's; the queue never looks at it */
+	bool is_pinned;	    /* its offset was stated by the client */
+	bool is_guest;	    /* past the bound: counts as one of INPUT_GUESTS_MAX */
+	void *cookie;	    /* the owner's; the queue never looks at it */
+	const void *writer; /* set by the owner; compared by input_has_of(), and nothing else */
 	uint8_t data[];
 };
 
@@ -39,7 +41,7 @@ struct input {
 	struct list displaced; /* wait for input_next_displaced() */
 	uint64_t written;      /* bytes in the pipe since the stream was opened */
 	uint64_t queued;       /* bytes that wait */
-	uint32_t n_items;
+	uint32_t n_items, n_guests;
 	uint32_t high, low, bound;
 	bool is_busy;
 	bool is_closed; /* a close is queued or was taken */
@@ -54,6 +56,9 @@ enum input_flag {
 	INPUT_NO_WAIT = 1 << 0, /* refuse while busy */
 	INPUT_FORCE = 1 << 1,	/* busy or not, up to the bound; overrides INPUT_NO_WAIT */
 	INPUT_PINNED = 1 << 2,	/* the client stated the offset: displace rather than move it */
+	/* From a writer that has nothing queued: up to INPUT_GUEST_SIZE go past the bound, of
+	 * INPUT_GUESTS_MAX writes at once. */
+	INPUT_GUEST = 1 << 3,
 };
 
 /* high, low and bound are at least 1; a low above high is lowered to it. A high of INPUT_MARKS_OFF
@@ -77,6 +82,8 @@ int input_push(struct input *in, const void *data, size_t size, unsigned int fla
 #define INPUT_HEADER_MAX 4u
 int input_push_packet(struct input *in, const void *header, size_t header_size, const void *data,
 		      size_t size, unsigned int flags, void *cookie, struct input_item **ret_item);
+/* Something of that writer is queued. */
+bool input_has_of(const struct input *in, const void *writer);
 
 /* Queues the end. 0, INPUT_E_CLOSED or -ENOMEM. */
 int input_push_close(struct input *in, void *cookie, struct input_item **ret_item);

@@ -9,6 +9,7 @@
 #include "broker/conn.h"
 #include "broker/port.h"
 #include "broker/reply.h"
+#include "broker/rights.h"
 #include "proto/base/err.h"
 
 int watch_new(struct watch **ret, struct conn *conn, const uint64_t *after,
@@ -69,9 +70,7 @@ void watches_free(struct conn *conn)
 
 static bool watch_wants(const struct watch *w, const struct event *e)
 {
-	struct policy_target target = { .owner = e->owner };
-
-	return policy_may(&w->conn->broker->policy, &w->conn->who, POLICY_SEE, &target) &&
+	return rights_see_event(w->conn, e) &&
 	       (!w->selector || labels_match(e->labels, w->selector));
 }
 
@@ -109,13 +108,16 @@ int watches_fill(struct conn *conn, size_t limit)
 	return 0;
 }
 
-void watches_note(struct broker *b, enum event_what what, const struct port *p)
+void watches_note_grant(struct broker *b, enum event_what what, const struct port *p,
+			const struct grant *grant)
 {
 	struct event e = { .what = what,
 			   .port = p->id,
 			   .pid = port_is_pumped(p) ? 0 : p->process.pid,
 			   .owner = p->owner,
 			   .labels = p->options.labels,
+			   .grants = p->grants,
+			   .grant = *grant,
 			   .exit = p->exit,
 			   .n_holders = p->n_holders };
 	struct timespec now;
@@ -128,4 +130,11 @@ void watches_note(struct broker *b, enum event_what what, const struct port *p)
 	events_add(b->events, &e);
 	list_for_each (w, &b->watches, link)
 		conn_wake(w->conn);
+}
+
+void watches_note(struct broker *b, enum event_what what, const struct port *p)
+{
+	static const struct grant none;
+
+	watches_note_grant(b, what, p, &none);
 }

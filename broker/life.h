@@ -43,4 +43,8 @@ int watches_fill(struct conn *conn, size_t limit);
 struct port;
 void watches_note(struct broker *b, enum event_what what, const struct port *p);
 
+/* GRANTED, REVOKED: told to those for whom the grant is, if it shows or hides the port. */
+void watches_note_grant(struct broker *b, enum event_what what, const struct port *p,
+			const struct grant *grant);
+
 #endif

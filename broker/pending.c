@@ -39,6 +39,8 @@ int pending_new(struct pending **ret, struct conn *conn, struct port *port, enum
 	alarm_init(&p->alarm, on_alarm);
 	list_init(&p->port_link);
 	list_init(&p->cookie_link);
+	list_init(&p->select_link);
+	lease_claim_init(&p->claim, NULL, 0);
 	list_append(&conn->pendings, &p->conn_link);
 	conn->n_pendings++;
 	if (port)
@@ -62,7 +64,31 @@ void pending_free(struct pending *p)
 	list_remove(&p->conn_link);
 	list_remove(&p->port_link);
 	list_remove(&p->cookie_link);
+	list_remove(&p->select_link);
+	lease_unwait(&p->claim);
+	labels_unref(p->selector);
 	free(p);
+}
+
+/* False: bytes of the item are in the pipe. */
+static bool cancel_item(struct pending *p, struct input_item **item)
+{
+	if (!*item)
+		return true;
+	if (input_cancel(&p->stream->in.queue, *item))
+		return false;
+	input_item_free(TAKE(*item));
+	return true;
+}
+
+/* A Write with a close goes as a whole or not at all. */
+bool pending_cancel_input(struct pending *p)
+{
+	if (p->item && p->item == p->stream->in.closing)
+		return false;
+	if (p->tells_written && p->size && !p->data)
+		return false;
+	return cancel_item(p, &p->data) && cancel_item(p, &p->item);
 }
 
 struct pending *pending_find(const struct conn *conn, uint64_t request)

@@ -8,6 +8,8 @@
 #include <stdint.h>
 
 #include "broker/alarm.h"
+#include "broker/labels.h"
+#include "broker/lease.h"
 #include "proto/base/list.h"
 
 struct conn;
@@ -25,6 +27,7 @@ enum pending_kind {
 	PENDING_WAIT_EXITED,
 	PENDING_WAIT_CLOSED,
 	PENDING_SIGNAL,
+	PENDING_LEASE,
 };
 
 struct pending {
@@ -46,9 +49,13 @@ struct pending {
 	/* SPAWN */
 	uint64_t subscription; /* id on the connection, 0: none */
 	/* SIGNAL */
-	struct errand *errand;	 /* TREE: its answer is waited for */
-	uint64_t cookie;	 /* GROUP by the keeper: what its answer carries */
-	struct list cookie_link; /* of the broker's group_signals */
+	struct errand *errand;	  /* TREE: its answer is waited for */
+	uint64_t cookie;	  /* GROUP by the keeper: what its answer carries */
+	struct list cookie_link;  /* of the broker's group_signals */
+	struct lease_claim claim; /* LEASE */
+	struct labels *selector;  /* WAIT for any of several: a reference, and `port` is NULL */
+	struct list select_link;  /* of the broker's selected_waits */
+	bool is_looked_at;	  /* rights.c's */
 };
 
 #define PENDING_E_TOO_MANY 1 /* CONN_PENDING_MAX wait already */
@@ -60,6 +67,10 @@ int pending_new(struct pending **ret, struct conn *conn, struct port *port, enum
 
 /* Takes it from everywhere; an item that still carries it as its cookie forgets it. */
 void pending_free(struct pending *p);
+
+/* Takes a Write or Close that has not begun out of its queue, with all that belongs to it; others
+ * wait for nothing that could be taken out. False: it has begun, and nothing was done. */
+bool pending_cancel_input(struct pending *p);
 
 struct pending *pending_find(const struct conn *conn, uint64_t request);
 

@@ -17,7 +17,9 @@
 
 #include "broker/broker.h"
 #include "broker/errand.h"
+#include "broker/holding.h"
 #include "broker/record.h"
+#include "broker/rights.h"
 #include "broker/session.h"
 #include "broker/subscription.h"
 #include "proto/base/err.h"
@@ -78,6 +80,10 @@ static void port_blank(struct port *p, struct broker *b, const struct principal 
 	list_init(&p->subscriptions);
 	list_init(&p->marks);
 	list_init(&p->pendings);
+	list_init(&p->lease_link);
+	lease_init(&p->lease);
+	alarm_init(&p->grants_end, rights_on_end);
+	alarm_init(&p->lease_end, holding_on_end);
 	alarm_init(&p->phase, on_phase);
 	alarm_init(&p->timeout, port_on_timeout);
 	alarm_init(&p->orphan, port_on_orphan);
@@ -140,6 +146,8 @@ void port_free(struct port *p)
 	alarm_stop(&b->alarms, &p->phase);
 	alarm_stop(&b->alarms, &p->timeout);
 	alarm_stop(&b->alarms, &p->orphan);
+	alarm_stop(&b->alarms, &p->grants_end);
+	holding_forget(p);
 	list_remove(&p->session_link);
 	list_remove(&p->ended_link);
 	if (p->session)
@@ -153,6 +161,7 @@ void port_free(struct port *p)
 	quota_charge_return(&p->charge);
 	quota_charge_return(&p->passed_charge);
 	p->account = quota_account_unref(p->account);
+	p->grants = grants_unref(p->grants);
 	port_options_deinit(&p->options);
 	free(p);
 }

@@ -15,6 +15,7 @@
 #include "broker/alarm.h"
 #include "broker/exit_record.h"
 #include "broker/labels.h"
+#include "broker/lease.h"
 #include "broker/policy.h"
 #include "broker/process.h"
 #include "broker/pumped.h"
@@ -99,8 +100,15 @@ struct port {
 	struct stream *streams[PORT_STREAMS_MAX];
 	unsigned n_streams;
 	struct list subscriptions;
-	struct list marks;    /* of subscriptions that asked for them */
-	struct list pendings; /* requests that wait for something of this port */
+	struct list marks;     /* of subscriptions that asked for them */
+	struct list pendings;  /* requests that wait for something of this port */
+	struct grants *grants; /* a reference; NULL: it never had any */
+	struct alarm grants_end;
+	struct lease lease;	 /* of its inputs, by session */
+	struct session *holder;	 /* the lease's */
+	struct list lease_link;	 /* of the holder's */
+	uint64_t lease_until_ms; /* loop time; 0: no end */
+	struct alarm lease_end;
 	struct exit_record exit;
 	uint64_t digest; /* of the request, when it has a token */
 	bool has_exited, timed_out;

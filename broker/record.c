@@ -213,12 +213,17 @@ static void fill(struct record *ret, const struct port *p)
 	ret->listener = p->owner.listener;
 	ret->uid = p->owner.uid;
 	ret->gid = p->owner.gid;
+	ret->delegation = p->owner.delegation;
 	ret->timed_out = p->timed_out;
 	ret->has_exited = p->has_exited;
 	if (p->session)
 		memcpy(ret->session, p->session->id, sizeof(ret->session));
 	ret->kind = (uint32_t)p->kind;
 	fill_pump(ret, &p->pumped);
+	if (p->grants) {
+		ret->n_grants = p->grants->n;
+		memcpy(ret->grants, p->grants->list, p->grants->n * sizeof(ret->grants[0]));
+	}
 	fill_options(ret, &p->options);
 	memcpy(&ret->exit, &p->exit, sizeof(ret->exit));
 	for (; ret->n_streams < p->n_streams; ret->n_streams++) {
@@ -263,9 +268,9 @@ struct transit_note *records_transit(const struct records *r)
 
 static bool body_is_sane(const struct record *b)
 {
-	return b->n_streams <= PORT_STREAMS_MAX && b->token_size <= TOKEN_MAX &&
-	       b->state < PORT_GONE && b->kind <= PORT_IS_DESCRIPTORS &&
-	       memchr(b->name, '\0', NAME_MAX_SIZE + 1) &&
+	return b->n_streams <= PORT_STREAMS_MAX && b->n_grants <= GRANTS_MAX &&
+	       b->token_size <= TOKEN_MAX && b->state < PORT_GONE &&
+	       b->kind <= PORT_IS_DESCRIPTORS && memchr(b->name, '\0', NAME_MAX_SIZE + 1) &&
 	       memchr(b->program, '\0', sizeof(b->program));
 }
 

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "broker/exit_record.h"
+#include "broker/grants.h"
 #include "proto/limits.h"
 
 struct port;
@@ -63,17 +64,19 @@ struct record {
 	uint32_t drain_ms, drain_limit_ms, retention_ms;
 	uint32_t orphan, orphan_ms;
 	uint32_t framing, framing_maximum; /* enum framing_cut | header << 8 */
-	uint32_t has_exited, n_streams, token_size;
+	uint32_t has_exited, n_streams, token_size, n_grants;
 	uint32_t kind;	     /* enum port_kind */
 	uint32_t pump_flags; /* enum record_pump_flag */
 	int32_t read_error, write_error;
 	uint32_t input_high, input_low, input_bound; /* of every input; 0: there is none */
+	uint64_t delegation;			     /* of the owner */
 	uint8_t session[SESSION_ID_SIZE];
 	uint8_t token[TOKEN_MAX];
 	char name[NAME_MAX_SIZE + 4];
 	char program[64]; /* for show, cut */
 	struct exit_record exit;
 	struct record_stream streams[PORT_STREAMS_MAX];
+	struct grant grants[GRANTS_MAX];
 };
 
 /* Makes an empty table. 0 or a negative errno. */

@@ -144,6 +144,32 @@ void reply_refuse_connection(int fd, enum reply_code code, const char *sentence)
 
 #define SET(message, field, value) ((message).has_##field = true, (message).field = (value))
 
+static void send_leased(struct conn *c, uint64_t request, uint64_t port, uint64_t lease,
+			uint32_t cause)
+{
+	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
+	Redd__V1__Leased leased = REDD__V1__LEASED__INIT;
+
+	SET(leased, port, port);
+	SET(leased, lease, lease);
+	SET(leased, cause, (Redd__V1__Leased__Cause)cause);
+	m.body_case = REDD__V1__MESSAGE__BODY_LEASED;
+	m.leased = &leased;
+	if (request)
+		SET(m, reply_to, request);
+	send_message(c, &m);
+}
+
+void reply_leased(struct conn *c, uint64_t request, uint64_t port, uint64_t lease)
+{
+	send_leased(c, request, port, lease, REDD__V1__LEASED__CAUSE__HELD);
+}
+
+void reply_lease_ended(struct conn *c, uint64_t port, uint64_t lease, uint32_t cause)
+{
+	send_leased(c, 0, port, lease, cause);
+}
+
 void reply_fill_exit(Redd__V1__Exit *ret, const struct exit_record *e)
 {
 	SET(*ret, state, (Redd__V1__Exit__State)e->state);

@@ -47,6 +47,10 @@ void reply_spawn_failed(struct conn *c, uint64_t request, enum reply_code code, 
 void reply_bye(struct conn *c, enum reply_code code, const char *sentence);
 void reply_done(struct conn *c, uint64_t request);
 
+/* Answers a Lease: the session has it. And tells, later, that it has it no more (Leased.Cause). */
+void reply_leased(struct conn *c, uint64_t request, uint64_t port, uint64_t lease);
+void reply_lease_ended(struct conn *c, uint64_t port, uint64_t lease, uint32_t cause);
+
 /* Any other answer: a Redd__V1__Message whose reply_to is set here. */
 void reply_message(struct conn *c, uint64_t request, void *message);
 

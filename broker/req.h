@@ -32,6 +32,8 @@ req_handler req_subscribe, req_unsubscribe, req_credit;
 req_handler req_wait, req_forget, req_watch, req_unwatch;
 req_handler req_list, req_inspect;
 req_handler req_stats;
+req_handler req_grant, req_revoke, req_delegate;
+req_handler req_lease, req_release;
 
 /* Close of a port as a whole, a right of which is checked already, and what waits for that. */
 int req_close_whole(struct conn *c, const Redd__V1__Request *request, struct port *p);
@@ -68,6 +70,10 @@ const char *req_read_subscribe(const Redd__V1__Subscribe *s, const struct port *
 			       const struct conn *c, struct subscription_options *ret,
 			       enum reply_code *ret_code);
 
+/* NULL, or the right that is wanting. Without named streams they become those that may be read. */
+const char *req_check_subscribe(const struct port *p, const struct conn *c,
+				struct subscription_options *ret);
+
 /* The code for a SUBSCRIPTION_E_*. */
 enum reply_code req_subscription_code(int subscription_error);
 
@@ -94,6 +100,35 @@ struct stream_infos {
 	size_t n;
 };
 void req_fill_streams(struct stream_infos *ret, const struct port *p);
+
+/* Rights as they stand in a request: NULL, or what is wrong with them. */
+struct rights_wish {
+	uint8_t rights;
+	uint32_t streams[PORT_STREAMS_MAX];
+	unsigned n_streams;
+};
+const char *req_read_rights(const Redd__V1__Rights *m, struct rights_wish *ret);
+
+/* Room for what Inspect tells of grants and lease. */
+struct grants_message {
+	Redd__V1__GrantInfo infos[GRANTS_MAX];
+	Redd__V1__GrantInfo *pointers[GRANTS_MAX];
+	Redd__V1__Rights rights[GRANTS_MAX];
+	uint32_t streams[GRANTS_MAX][PORT_STREAMS_MAX];
+	size_t n;
+};
+void req_fill_grants(struct grants_message *ret, const struct port *p);
+
+struct lease_message {
+	Redd__V1__LeaseInfo info;
+	Redd__V1__ClaimInfo holder, waiting[LEASE_CLAIMS_MAX];
+	Redd__V1__ClaimInfo *pointers[LEASE_CLAIMS_MAX];
+};
+/* NULL: nobody has it. */
+Redd__V1__LeaseInfo *req_fill_lease(struct lease_message *ret, const struct port *p);
+
+/* Nobody else has the lease of the port's inputs; else the request has been answered. */
+bool req_lease_admits(struct conn *c, uint64_t request, const struct port *p);
 
 /* Bytes of input that may be under way without a refusal. */
 uint32_t req_input_window(const struct port *p);

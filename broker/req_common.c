@@ -5,7 +5,23 @@
 
 #include "broker/broker.h"
 #include "broker/conn.h"
+#include "broker/rights.h"
 #include "proto/base/err.h"
+
+/* A name means a port of one's own: others cannot make a client write to theirs by choosing a name
+ * that it uses. Through a door it also means those that the delegation covers, chosen by its maker.
+ */
+static struct port *port_of_name(struct conn *c, const ProtobufCBinaryData *name)
+{
+	const struct port_table *ports = &c->broker->ports;
+	struct port *p = port_table_by_name(ports, &c->who, name->data, name->len);
+	struct principal maker = c->who;
+
+	if (p || !c->who.delegation)
+		return p;
+	maker.delegation = 0;
+	return port_table_by_name(ports, &maker, name->data, name->len);
+}
 
 static struct port *port_find(struct conn *c, const Redd__V1__PortRef *ref)
 {
@@ -15,7 +31,7 @@ static struct port *port_find(struct conn *c, const Redd__V1__PortRef *ref)
 	case REDD__V1__PORT_REF__BY_ID:
 		return port_table_by_id(ports, ref->id);
 	case REDD__V1__PORT_REF__BY_NAME:
-		return port_table_by_name(ports, &c->who, ref->name.data, ref->name.len);
+		return port_of_name(c, &ref->name);
 	case REDD__V1__PORT_REF__BY_SPAWN:
 		return port_table_by_id(ports, conn_spawned(c, ref->spawn));
 	default:
@@ -26,7 +42,6 @@ static struct port *port_find(struct conn *c, const Redd__V1__PortRef *ref)
 struct port *req_port(struct conn *c, uint64_t request, const Redd__V1__PortRef *ref,
 		      enum policy_verb verb)
 {
-	struct policy_target target;
 	struct port *p;
 
 	if (!ref || ref->by_case == REDD__V1__PORT_REF__BY__NOT_SET) {
@@ -35,14 +50,13 @@ struct port *req_port(struct conn *c, uint64_t request, const Redd__V1__PortRef 
 		return NULL;
 	}
 	p = port_find(c, ref);
-	target = (struct policy_target){ .owner = p ? p->owner : c->who };
-	if (!p || !policy_may(&c->broker->policy, &c->who, POLICY_SEE, &target)) {
+	if (!p || !rights_may(c, POLICY_SEE, p)) {
 		reply_error(c, request, REPLY_NOT_FOUND, 0,
 			    "there is no such port, or no longer; List shows those there are");
 		return NULL;
 	}
-	if (!policy_may(&c->broker->policy, &c->who, verb, &target)) {
-		reply_error(c, request, REPLY_PERMISSION_DENIED, 0, "%s", policy_reason(verb));
+	if (!rights_may(c, verb, p)) {
+		reply_error(c, request, REPLY_PERMISSION_DENIED, EPERM, "%s", policy_reason(verb));
 		return NULL;
 	}
 	return p;

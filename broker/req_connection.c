@@ -122,27 +122,6 @@ int req_ping(struct conn *c, const Redd__V1__Request *request)
 
 /* --- Cancel ---------------------------------------------------------------------------------- */
 
-/* False: bytes of the item are in the pipe. */
-static bool cancel_item(struct pending *p, struct input_item **item)
-{
-	if (!*item)
-		return true;
-	if (input_cancel(&p->stream->in.queue, *item))
-		return false;
-	input_item_free(TAKE(*item));
-	return true;
-}
-
-/* A Write with a close goes as a whole or not at all. */
-static bool cancel_input(struct pending *p)
-{
-	if (p->item && p->item == p->stream->in.closing)
-		return false;
-	if (p->tells_written && p->size && !p->data)
-		return false;
-	return cancel_item(p, &p->data) && cancel_item(p, &p->item);
-}
-
 int req_cancel(struct conn *c, const Redd__V1__Request *request)
 {
 	struct pending *p = pending_find(c, request->cancel->request);
@@ -157,7 +136,7 @@ int req_cancel(struct conn *c, const Redd__V1__Request *request)
 		reply_done(c, request->id);
 		return 0;
 	}
-	if (p->kind == PENDING_SPAWN || p->kind == PENDING_SIGNAL || !cancel_input(p)) {
+	if (p->kind == PENDING_SPAWN || p->kind == PENDING_SIGNAL || !pending_cancel_input(p)) {
 		reply_error(c, request->id, REPLY_FAILED_PRECONDITION, 0,
 			    "the request has taken effect already; its own answer follows");
 		return 0;

@@ -7,11 +7,13 @@
 #include "broker/marks.h"
 #include "broker/req.h"
 #include "broker/req_events.h"
+#include "broker/rights.h"
 #include "proto/base/err.h"
 
 /* A Write, however it was read. */
 struct write_wish {
 	uint64_t request;
+	const void *writer;
 	struct port *port;
 	struct stream *stream;
 	const void *data;
@@ -24,7 +26,8 @@ struct write_wish {
 
 /* --- which input ----------------------------------------------------------------------------- */
 
-/* The input, if bytes can be queued for it; else NULL, and the request has been answered. */
+/* The input, if this client can queue bytes for it; else NULL, and the request has been answered.
+ */
 static struct stream *input_of(struct conn *c, uint64_t request, struct port *p, bool has_stream,
 			       uint32_t number)
 {
@@ -43,7 +46,10 @@ static struct stream *input_of(struct conn *c, uint64_t request, struct port *p,
 			    "nobody reads the input any more (%s): the process closed it or has "
 			    "ended, or what it leads to takes no more",
 			    err_name(s->in.error));
-	else
+	else if (!rights_may_stream(c, POLICY_WRITE, s))
+		reply_error(c, request, REPLY_PERMISSION_DENIED, EPERM, "%s",
+			    policy_reason(POLICY_WRITE));
+	else if (req_lease_admits(c, request, p))
 		return s;
 	return NULL;
 }
@@ -85,6 +91,19 @@ static void refuse_write(struct conn *c, uint64_t request, int why)
 			    "no memory for the data; try again");
 }
 
+/* A full queue takes a little of a client that has nothing there. */
+static int push(struct input *in, const struct write_wish *w, unsigned flags, void *cookie,
+		struct input_item **ret_item)
+{
+	int r = input_push(in, w->data, w->size, flags, cookie, ret_item);
+
+	if (r == INPUT_E_FULL && !input_has_of(in, w->writer))
+		r = input_push(in, w->data, w->size, flags | INPUT_GUEST, cookie, ret_item);
+	if (!r)
+		(*ret_item)->writer = w->writer;
+	return r;
+}
+
 /* Queues the data. 0, or INPUT_E_*, or negative; a repeat that was written already is told so by
  * *ret_known. */
 static int queue_data(const struct write_wish *w, void *cookie, struct input_item **ret_item,
@@ -111,6 +130,7 @@ static int queue_data(const struct write_wish *w, void *cookie, struct input_ite
 	}
 	return input_push_packet(in, w->header, w->header_size, w->data, w->size - w->header_size,
 				 flags, cookie, ret_item);
+	return push(in, w, flags, cookie, ret_item);
 }
 
 /* Over its quota: out again, as if it had never come. */
@@ -213,6 +233,7 @@ int req_write(struct conn *c, const Redd__V1__Request *request)
 {
 	const Redd__V1__Write *m = request->write;
 	struct write_wish w = { .request = request->id,
+				.writer = c,
 				.data = m->data.data,
 				.size = m->data.len,
 				.has_offset = m->has_offset,
@@ -233,6 +254,7 @@ int req_write_view(struct conn *c, const struct codec_write *v)
 {
 	Redd__V1__PortRef ref = REDD__V1__PORT_REF__INIT;
 	struct write_wish w = { .request = v->id,
+				.writer = c,
 				.data = v->data,
 				.size = v->size,
 				.has_offset = v->has_offset,

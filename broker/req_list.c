@@ -9,6 +9,8 @@
 #include "broker/broker.h"
 #include "broker/conn.h"
 #include "broker/req.h"
+#include "broker/rights.h"
+#include "broker/session.h"
 #include "proto/base/err.h"
 
 #define SUBSCRIPTIONS_SHOWN 256u /* of one port */
@@ -27,6 +29,8 @@ struct port_message {
 	Redd__V1__SubscriptionInfo *subscriptions; /* owned, SUBSCRIPTIONS_SHOWN of them */
 	Redd__V1__SubscriptionInfo **subscription_pointers;
 	Redd__V1__StreamOffset *offsets, **offset_pointers;
+	struct grants_message grants;
+	struct lease_message lease;
 };
 
 static void port_message_deinit(struct port_message *m)
@@ -178,7 +182,8 @@ static void fill_terminal_size(struct port_message *m, const struct port *p)
 	m->info.terminal_size = &m->terminal_size;
 }
 
-static int port_message_new(struct port_message **ret, struct port *p, bool details)
+static int port_message_new(struct port_message **ret, const struct conn *c, struct port *p,
+			    bool details)
 {
 	_cleanup_(port_message_freep) struct port_message *m = calloc(1, sizeof(*m));
 	int r;
@@ -194,6 +199,12 @@ static int port_message_new(struct port_message **ret, struct port *p, bool deta
 		req_fill_streams(&m->streams, p);
 		m->info.n_streams = m->streams.n;
 		m->info.streams = m->streams.pointers;
+		m->info.lease = req_fill_lease(&m->lease, p);
+		if (rights_may(c, POLICY_MANAGE, p)) {
+			req_fill_grants(&m->grants, p);
+			m->info.n_grants = m->grants.n;
+			m->info.grants = m->grants.pointers;
+		}
 		r = fill_subscriptions(m, p);
 		if (r < 0)
 			return err_pass(r);
@@ -213,7 +224,7 @@ int req_inspect(struct conn *c, const Redd__V1__Request *request)
 
 	if (!p)
 		return 0;
-	r = port_message_new(&m, p, true);
+	r = port_message_new(&m, c, p, true);
 	if (r < 0)
 		return err_pass(r);
 	reply.body_case = REDD__V1__MESSAGE__BODY_PORT_INFO;
@@ -256,15 +267,13 @@ static unsigned states_wanted(const Redd__V1__List *m)
 static bool list_wants(const struct conn *c, unsigned states, const struct labels *selector,
 		       const struct port *p)
 {
-	struct policy_target target = { .owner = p->owner };
-
-	return (states & 1u << p->state) &&
-	       policy_may(&c->broker->policy, &c->who, POLICY_SEE, &target) &&
+	return (states & 1u << p->state) && rights_may(c, POLICY_SEE, p) &&
 	       (!selector || labels_match(p->options.labels, selector));
 }
 
 /* False: the page is full. */
-static int page_add(struct page *page, struct port *p, const Redd__V1__List *m)
+static int page_add(struct page *page, const struct conn *c, struct port *p,
+		    const Redd__V1__List *m)
 {
 	size_t limit = m->has_limit ? MIN(m->limit, LIST_MAX) : LIST_MAX, size;
 	struct port_message *message;
@@ -274,7 +283,7 @@ static int page_add(struct page *page, struct port *p, const Redd__V1__List *m)
 		page->more = true;
 		return 1;
 	}
-	r = port_message_new(&message, p, m->details);
+	r = port_message_new(&message, c, p, m->details);
 	if (r < 0)
 		return err_pass(r);
 	size = redd__v1__port_info__get_packed_size(&message->info);
@@ -305,7 +314,7 @@ static int list_answer(struct conn *c, const Redd__V1__Request *request, unsigne
 	for (struct port *p = port_table_after(t, m->after); p && !r;
 	     p = port_table_after(t, p->id))
 		if (list_wants(c, states, selector, p))
-			r = page_add(page, p, m);
+			r = page_add(page, c, p, m);
 	if (r < 0)
 		return err_pass(r);
 	ports.n_ports = page->n;

@@ -3,7 +3,9 @@
 
 #include "broker/broker.h"
 #include "broker/conn.h"
+#include "broker/delegation.h"
 #include "broker/req.h"
+#include "broker/rights.h"
 #include "proto/base/err.h"
 
 static const char *read_start(const Redd__V1__Start *s, struct subscription_options *ret)
@@ -33,13 +35,43 @@ static enum cursor_overflow overflow_of(const Redd__V1__Subscribe *s, bool is_ow
 	return (enum cursor_overflow)s->overflow;
 }
 
+/* Named streams it must have the right to read; unnamed are those that it has. */
+static const char *check_streams(const struct port *p, const struct conn *c,
+				 struct subscription_options *ret)
+{
+	stream_set may = rights_streams(c, POLICY_READ, p), all = 0;
+
+	for (unsigned i = 0; i < p->n_streams; i++)
+		if (p->streams[i]->out.is_there)
+			all |= (stream_set)(1u << i);
+	for (unsigned i = 0; i < ret->n_streams; i++)
+		if (rights_bit(p, ret->streams[i]) & ~may)
+			return policy_reason(POLICY_READ);
+	if (ret->n_streams || !(all & ~may))
+		return NULL;
+	for (unsigned i = 0; i < p->n_streams; i++)
+		if (all & may & 1u << i)
+			ret->streams[ret->n_streams++] = p->streams[i]->number;
+	return ret->n_streams ? NULL : policy_reason(POLICY_READ);
+}
+
+/* What a client that did not open the port may not have. */
+const char *req_check_subscribe(const struct port *p, const struct conn *c,
+				struct subscription_options *ret)
+{
+	if (ret->overflow == CURSOR_MAY_BLOCK && !rights_may(c, POLICY_BLOCK, p))
+		return policy_reason(POLICY_BLOCK);
+	return check_streams(p, c, ret);
+}
+
 const char *req_read_subscribe(const Redd__V1__Subscribe *s, const struct port *p,
 			       const struct conn *c, struct subscription_options *ret,
 			       enum reply_code *ret_code)
 {
 	/* Whoever spawns is the owner; so is one that asks as the same principal. Blocking is the
 	 * right of the one whose session the port belongs to, unless asked for by name. */
-	bool is_owner = !p || p->session == c->session;
+	bool is_owner = p ? p->session == c->session && rights_may(c, POLICY_BLOCK, p)
+			  : !c->delegation || c->delegation->options.rights & RIGHT_BLOCK;
 	const char *wrong;
 
 	*ret = (struct subscription_options){ 0 };
@@ -59,7 +91,12 @@ const char *req_read_subscribe(const Redd__V1__Subscribe *s, const struct port *
 	ret->credit = (struct credit){ .is_limited = s->has_credit, .left = s->credit };
 	ret->stall_ms = s->stall_ms;
 	ret->marks = s->marks;
-	return read_start(s->start, ret);
+	wrong = read_start(s->start, ret);
+	if (!wrong && p) { /* a Spawn asks when its port is there */
+		wrong = req_check_subscribe(p, c, ret);
+		*ret_code = REPLY_PERMISSION_DENIED;
+	}
+	return wrong;
 }
 
 void req_fill_subscribed(struct subscribed_message *ret, const struct subscription *s)

@@ -6,6 +6,7 @@
 #include "broker/conn.h"
 #include "broker/errand.h"
 #include "broker/req.h"
+#include "broker/rights.h"
 #include "proto/base/err.h"
 
 #define SIGNAL_HIGHEST 64u
@@ -44,18 +45,26 @@ static void answer_result(struct conn *c, uint64_t request, int error)
 
 /* --- group ----------------------------------------------------------------------------------- */
 
+static int ask_keeper(struct port *p, int signal, uint64_t cookie)
+{
+	struct link_group_signal m = { .head = { LINK_SIGNAL_GROUP, sizeof(m) },
+				       .signal = signal,
+				       .cookie = cookie };
+
+	m.id = (struct link_spawn_id){ p->process.id, p->process.slot, p->process.attempt };
+	return helper_link_send(&p->broker->helper, &m, sizeof(m), NULL, 0);
+}
+
 static void signal_group_by_keeper(struct conn *c, struct port *p, uint64_t request, int signal)
 {
-	struct link_group_signal m = { .head = { LINK_SIGNAL_GROUP, sizeof(m) }, .signal = signal };
 	struct pending *pending = req_pending(c, p, PENDING_SIGNAL, request);
 	int r;
 
 	if (!pending)
 		return;
-	m.id = (struct link_spawn_id){ p->process.id, p->process.slot, p->process.attempt };
-	m.cookie = pending->cookie = ++c->broker->last_cookie;
+	pending->cookie = ++c->broker->last_cookie;
 	list_append(&c->broker->group_signals, &pending->cookie_link);
-	r = helper_link_send(&c->broker->helper, &m, sizeof(m), NULL, 0);
+	r = ask_keeper(p, signal, pending->cookie);
 	if (r < 0) {
 		pending_free(pending);
 		answer_result(c, request, r);
@@ -122,16 +131,77 @@ static void signal_tree(struct conn *c, struct port *p, uint64_t request, int si
 	}
 }
 
+/* --- all that have labels -------------------------------------------------------------------- */
+
+/* Without an answer of its own. 0 or a negative errno. */
+static int signal_quietly(struct port *p, int signal, Redd__V1__Target target)
+{
+	int r;
+
+	if ((p->state != PORT_RUNNING && p->state != PORT_DRAINING) || port_is_pumped(p))
+		return -ESRCH;
+	if (target == REDD__V1__TARGET__TARGET_LEADER)
+		return port_signal_leader(p, signal);
+	if (target == REDD__V1__TARGET__TARGET_TREE) {
+		port_signal_tree(p, signal);
+		return 0;
+	}
+	r = port_signal_group(p, signal);
+	return r == -EINVAL ? ask_keeper(p, signal, ++p->broker->last_cookie) : r;
+}
+
+static int signal_selected(struct conn *c, const Redd__V1__Request *request)
+{
+	_cleanup_(labels_unrefp) struct labels *selector = NULL;
+	const Redd__V1__Signal *m = request->signal;
+	const char *reason;
+	struct port *p;
+	uint32_t n = 0;
+	int r = req_read_labels(m->labels, m->n_labels, true, &selector, &reason);
+
+	if (r < 0)
+		return err_pass(r);
+	if (r) {
+		reply_error(c, request->id, REPLY_INVALID_ARGUMENT, 0, "%s", reason);
+		return 0;
+	}
+	port_table_for_each(p, &c->broker->ports)
+	{
+		if (labels_match(p->options.labels, selector) && rights_may(c, POLICY_SIGNAL, p) &&
+		    signal_quietly(p, (int)m->signal, m->target) == 0)
+			n++;
+	}
+	answer(c, request->id, n, NULL);
+	return 0;
+}
+
+/* NULL, or what is wrong with it whatever port it is for. */
+static const char *check_signal(const Redd__V1__Signal *m)
+{
+	if (m->signal > SIGNAL_HIGHEST)
+		return "there is no such signal; they are 1 to 64";
+	if ((unsigned)m->target > REDD__V1__TARGET__TARGET_TREE)
+		return "target has a value that this broker does not know";
+	if (m->port && m->n_labels)
+		return "port and labels exclude each other";
+	return NULL;
+}
+
 int req_signal(struct conn *c, const Redd__V1__Request *request)
 {
 	const Redd__V1__Signal *m = request->signal;
-	struct port *p = req_port(c, request->id, m->port, POLICY_SIGNAL);
+	const char *wrong = check_signal(m);
+	struct port *p;
 
+	if (m->n_labels && wrong)
+		reply_error(c, request->id, REPLY_INVALID_ARGUMENT, EINVAL, "%s", wrong);
+	if (m->n_labels)
+		return wrong ? 0 : signal_selected(c, request);
+	p = req_port(c, request->id, m->port, POLICY_SIGNAL);
 	if (!p)
 		return 0;
-	if (m->signal > SIGNAL_HIGHEST)
-		reply_error(c, request->id, REPLY_INVALID_ARGUMENT, EINVAL,
-			    "there is no signal %u; they are 1 to 64", m->signal);
+	if (wrong)
+		reply_error(c, request->id, REPLY_INVALID_ARGUMENT, EINVAL, "%s", wrong);
 	else if (port_is_pumped(p))
 		reply_error(
 			c, request->id, REPLY_FAILED_PRECONDITION, ESRCH,
@@ -144,10 +214,7 @@ int req_signal(struct conn *c, const Redd__V1__Request *request)
 		answer_result(c, request->id, port_signal_leader(p, (int)m->signal));
 	else if (m->target == REDD__V1__TARGET__TARGET_GROUP)
 		signal_group(c, p, request->id, (int)m->signal);
-	else if (m->target == REDD__V1__TARGET__TARGET_TREE)
-		signal_tree(c, p, request->id, (int)m->signal);
 	else
-		reply_error(c, request->id, REPLY_INVALID_ARGUMENT, 0,
-			    "target has a value that this broker does not know");
+		signal_tree(c, p, request->id, (int)m->signal);
 	return 0;
 }

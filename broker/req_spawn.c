@@ -196,6 +196,9 @@ static int plan_subscribe(struct spawn_plan *plan, struct pending *pending)
 
 	if (!plan->m->subscribe)
 		return 0;
+	reason = req_check_subscribe(plan->port, plan->conn, &plan->subscription);
+	if (reason)
+		return plan_refuse(plan, REPLY_PERMISSION_DENIED, EPERM, "subscribe: %s", reason);
 	r = subscription_new(&s, plan->conn, plan->port, &plan->subscription, &reason);
 	if (r < 0)
 		return err_pass(r);

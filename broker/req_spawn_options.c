@@ -176,14 +176,15 @@ int plan_read_options(struct spawn_plan *plan)
 static int groups_of_caller(struct spawn_plan *plan)
 {
 	struct port_options *o = &plan->options;
-	gid_t groups[ARRAY_SIZE(o->groups)];
-	socklen_t size = sizeof(groups);
+	const struct conn *c = plan->conn;
 
-	if (getsockopt(plan->conn->fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0)
-		return plan_refuse(plan, REPLY_FAILED_PRECONDITION, errno,
-				   "the client's groups cannot be taken over: %s", err_name(errno));
-	for (o->n_groups = 0; o->n_groups < size / sizeof(groups[0]); o->n_groups++)
-		o->groups[o->n_groups] = groups[o->n_groups];
+	_Static_assert(CONN_GROUPS == ARRAY_SIZE(o->groups), "all of a client's groups");
+	if (c->has_more_groups)
+		return plan_refuse(plan, REPLY_FAILED_PRECONDITION, ERANGE,
+				   "the client's groups cannot be taken over: more than %u",
+				   CONN_GROUPS);
+	for (o->n_groups = 0; o->n_groups < c->n_groups; o->n_groups++)
+		o->groups[o->n_groups] = c->groups[o->n_groups];
 	return 0;
 }
 
@@ -210,14 +211,11 @@ static int groups_of_request(struct spawn_plan *plan)
 /* The client's groups are those of the service. The kernel keeps both in one order. */
 static bool has_service_groups(const struct conn *c)
 {
-	int n = getgroups(0, NULL);
-	socklen_t size = (socklen_t)MAX(n, 0) * (socklen_t)sizeof(gid_t);
-	_cleanup_(freep) gid_t *ours = malloc(size + 1), *theirs = malloc(size + 1);
-	socklen_t theirs_size = size;
+	gid_t ours[CONN_GROUPS];
+	int n = getgroups((int)CONN_GROUPS, ours); /* fails when there are more */
 
-	return n >= 0 && ours && theirs && getgroups(n, ours) == n &&
-	       getsockopt(c->fd, SOL_SOCKET, SO_PEERGROUPS, theirs, &theirs_size) == 0 &&
-	       theirs_size == size && !memcmp(ours, theirs, size);
+	return n >= 0 && !c->has_more_groups && c->n_groups == (unsigned)n &&
+	       !memcmp(ours, c->groups, (size_t)n * sizeof(ours[0]));
 }
 
 /* Children of such a client need nothing but what the service has itself. */

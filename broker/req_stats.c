@@ -45,6 +45,11 @@ static uint64_t value_clients(struct broker *b)
 	return b->n_conns;
 }
 
+static uint64_t value_doors(struct broker *b)
+{
+	return b->n_delegations;
+}
+
 static uint64_t value_waiting(struct broker *b)
 {
 	struct process *p;
@@ -119,6 +124,7 @@ static uint64_t value_lost_lines(struct broker *b)
 }
 
 static const struct metric metrics[] = {
+	{ "redd_doors", GAUGE, "Doors that were made by Delegate and are open.", value_doors },
 	{ "redd_ports", GAUGE, "Ports, ended ones that are kept included.", value_ports },
 	{ "redd_clients", GAUGE, "Connections.", value_clients },
 	{ "redd_spawns_waiting", GAUGE, "Spawns that wait for their turn.", value_waiting },

@@ -6,6 +6,7 @@
 #include "broker/req.h"
 #include "broker/req_events.h"
 #include "broker/life.h"
+#include "broker/rights.h"
 #include "proto/base/err.h"
 
 /* --- Wait ------------------------------------------------------------------------------------ */
@@ -37,21 +38,99 @@ static void answer_wait(struct conn *c, uint64_t request, struct port *p, enum p
 	reply_message(c, request, &m);
 }
 
+static int wait_until(struct conn *c, const Redd__V1__Request *request, struct port *p,
+		      enum pending_kind kind, struct labels *take_selector)
+{
+	_cleanup_(labels_unrefp) struct labels *selector = take_selector;
+	struct pending *pending = req_pending(c, p, kind, request->id);
+
+	if (!pending)
+		return 0;
+	if (selector) {
+		pending->selector = TAKE(selector);
+		list_append(&c->broker->selected_waits, &pending->select_link);
+	}
+	return request->wait->has_timeout_ms
+		       ? alarm_set(&c->broker->alarms, &pending->alarm, request->wait->timeout_ms)
+		       : 0;
+}
+
+/* --- for any that has labels ----------------------------------------------------------------- */
+
+static bool has_too_many(const struct conn *c)
+{
+	struct pending *pending;
+	unsigned n = 0;
+
+	list_for_each (pending, &c->pendings, conn_link)
+		n += pending->selector != NULL;
+	return n >= CONN_SELECTED_WAITS;
+}
+
+/* The first that is as it is waited for; else the first that there is. */
+static struct port *find_selected(struct conn *c, const struct labels *selector,
+				  enum pending_kind kind)
+{
+	struct port *p, *any = NULL;
+
+	port_table_for_each(p, &c->broker->ports)
+	{
+		if (!labels_match(p->options.labels, selector) || !rights_may(c, POLICY_SEE, p))
+			continue;
+		if (is_fulfilled(p, kind))
+			return p;
+		any = any ? any : p;
+	}
+	return any;
+}
+
+static int wait_selected(struct conn *c, const Redd__V1__Request *request, enum pending_kind kind)
+{
+	_cleanup_(labels_unrefp) struct labels *selector = NULL;
+	const Redd__V1__Wait *m = request->wait;
+	struct port *p = NULL;
+	const char *wrong = m->port ? "port and labels exclude each other" : NULL;
+	int r = wrong ? 0 : req_read_labels(m->labels, m->n_labels, true, &selector, &wrong);
+
+	if (r < 0)
+		return err_pass(r);
+	if (!wrong)
+		p = find_selected(c, selector, kind);
+	if (wrong)
+		reply_error(c, request->id, REPLY_INVALID_ARGUMENT, 0, "%s", wrong);
+	else if (!p)
+		reply_error(c, request->id, REPLY_NOT_FOUND, 0,
+			    "there is no port with these labels; List shows those there are");
+	else if (is_fulfilled(p, kind))
+		answer_wait(c, request->id, p, kind);
+	else if (m->has_timeout_ms && m->timeout_ms == 0)
+		reply_error(c, request->id, REPLY_DEADLINE_EXCEEDED, 0,
+			    "not yet; none of these ports has got so far");
+	else if (has_too_many(c))
+		reply_error(c, request->id, REPLY_RESOURCE_EXHAUSTED, 0,
+			    "the connection waits for as many sets of labels as it may (%u)",
+			    CONN_SELECTED_WAITS);
+	else
+		return wait_until(c, request, NULL, kind, TAKE(selector));
+	return 0;
+}
+
 int req_wait(struct conn *c, const Redd__V1__Request *request)
 {
 	const Redd__V1__Wait *m = request->wait;
-	struct port *p = req_port(c, request->id, m->port, POLICY_SEE);
 	enum pending_kind kind = m->until == REDD__V1__WAIT__UNTIL__CLOSED ? PENDING_WAIT_CLOSED
 									   : PENDING_WAIT_EXITED;
-	struct pending *pending;
+	struct port *p = m->n_labels ? NULL : req_port(c, request->id, m->port, POLICY_SEE);
 
-	if (!p)
+	if (!p && !m->n_labels)
 		return 0;
 	if ((unsigned)m->until > REDD__V1__WAIT__UNTIL__CLOSED) {
 		reply_error(c, request->id, REPLY_INVALID_ARGUMENT, EINVAL,
 			    "until has a value that this broker does not know");
 		return 0;
 	}
+	if (m->n_labels)
+		return wait_selected(c, request, kind);
 	if (is_fulfilled(p, kind)) {
 		answer_wait(c, request->id, p, kind);
 		return 0;
@@ -61,16 +140,28 @@ int req_wait(struct conn *c, const Redd__V1__Request *request)
 			    port_state_name(p->state));
 		return 0;
 	}
-	pending = req_pending(c, p, kind, request->id);
-	if (pending && m->has_timeout_ms)
-		return alarm_set(&c->broker->alarms, &pending->alarm, m->timeout_ms);
-	return 0;
+	return wait_until(c, request, p, kind, NULL);
+}
+
+static void look_at_selected(struct port *p)
+{
+	struct pending *pending, *next;
+
+	list_for_each_safe (pending, next, &p->broker->selected_waits, select_link) {
+		if (!is_fulfilled(p, pending->kind) ||
+		    !labels_match(p->options.labels, pending->selector) ||
+		    !rights_may(pending->conn, POLICY_SEE, p))
+			continue;
+		answer_wait(pending->conn, pending->request, p, pending->kind);
+		pending_free(pending);
+	}
 }
 
 void req_wait_look(struct port *p)
 {
 	struct pending *pending, *next;
 
+	look_at_selected(p);
 	list_for_each_safe (pending, next, &p->pendings, port_link) {
 		if (pending->kind != PENDING_WAIT_EXITED && pending->kind != PENDING_WAIT_CLOSED)
 			continue;

@@ -12,6 +12,7 @@
 #include "broker/inherit.h"
 #include "broker/port.h"
 #include "broker/record.h"
+#include "broker/rights.h"
 #include "broker/session.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
@@ -228,7 +229,10 @@ static void restore_pump(struct port *p, const struct record *rec)
 static int restore_port(struct broker *b, const struct record *rec, struct held *h,
 			struct port **ret)
 {
-	struct principal owner = { rec->listener, rec->uid, rec->gid };
+	struct principal owner = { .listener = rec->listener,
+				   .uid = rec->uid,
+				   .gid = rec->gid,
+				   .delegation = rec->delegation };
 	struct port_options options;
 	struct quota_account *account;
 	struct port *p = NULL;
@@ -250,6 +254,7 @@ static int restore_port(struct broker *b, const struct record *rec, struct held 
 	p->timed_out = rec->timed_out;
 	restore_pump(p, rec);
 	restore_process(p, rec, h);
+	r = rights_restore(p, rec->grants, rec->n_grants);
 	for (uint32_t i = 0; i < rec->n_streams && !r; i++)
 		r = restore_stream(p, h, rec, &rec->streams[i]);
 	if (r < 0) {

@@ -11,6 +11,9 @@
 
 #include "broker/broker.h"
 #include "broker/conn.h"
+#include "broker/delegation.h"
+#include "broker/holding.h"
+#include "broker/pending.h"
 #include "broker/port.h"
 #include "broker/reply.h"
 #include "proto/base/err.h"
@@ -27,6 +30,7 @@ int session_new(struct session **ret, struct broker *b, struct conn *conn)
 	s->who = conn->who;
 	s->conn = conn;
 	list_init(&s->ports);
+	list_init(&s->leases);
 	list_append(&b->sessions, &s->link);
 	*ret = TAKE(s);
 	return 0;
@@ -70,6 +74,7 @@ struct session *session_restore(struct broker *b, const uint8_t id[SESSION_ID_SI
 	memcpy(s->id, id, sizeof(s->id));
 	s->who = *who;
 	list_init(&s->ports);
+	list_init(&s->leases);
 	list_append(&b->sessions, &s->link);
 	return s;
 }
@@ -83,9 +88,11 @@ void session_attach(struct session *s, struct conn *conn)
 	if (old) {
 		old->session = NULL;
 		conn_leave(old, REPLY_ABORTED, "another connection has taken the session over");
+		pendings_abandon(old); /* nobody is told; claims are the session's */
 	}
 	list_for_each (p, &s->ports, session_link)
 		port_come_back(p);
+	holding_attached(s);
 }
 
 void session_check(struct session *s)
@@ -93,6 +100,8 @@ void session_check(struct session *s)
 	if (s->conn || !list_is_empty(&s->ports))
 		return;
 	list_remove(&s->link);
+	holding_session_over(s);
+	delegations_end_with(s->broker, s);
 	free(s);
 }
 
@@ -104,5 +113,6 @@ void session_detach(struct session *s)
 	list_for_each_safe (p, next, &s->ports, session_link)
 		port_orphan(p);
 	s->conn = NULL;
+	holding_detached(s);
 	session_check(s);
 }

@@ -20,6 +20,7 @@ struct session {
 	struct principal who;
 	struct conn *conn; /* NULL while nobody is connected */
 	struct list ports;
+	struct list leases; /* ports to whose inputs only it may write */
 };
 
 /* 0 or a negative errno. */

@@ -10,6 +10,7 @@
 
 #include "broker/broker.h"
 #include "broker/conn.h"
+#include "broker/delegation.h"
 #include "broker/listener.h"
 #include "broker/port.h"
 #include "broker/reply.h"
@@ -81,6 +82,7 @@ static void say_bye(struct broker *b)
 
 	list_for_each (c, &b->conns, link)
 		conn_leave(c, REPLY_UNAVAILABLE, "the service is shut down");
+	delegations_end_all(b);
 }
 
 static void leave(struct broker *b)

@@ -28,6 +28,7 @@ enum subscription_cause {
 	SUBSCRIPTION_TOO_SLOW = 2,
 	SUBSCRIPTION_FORGOTTEN = 3,
 	SUBSCRIPTION_BAD_RECORD = 4, /* bad_stream, bad_offset */
+	SUBSCRIPTION_REVOKED = 5,
 };
 
 /* What is wanted. Zeroed: every output from the beginning, the owner's default, no limit of credit.

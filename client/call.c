@@ -16,6 +16,7 @@
 
 #include "client/handles.h"
 #include "proto/base/err.h"
+#include "proto/base/fd.h"
 #include "proto/redd.pb-c.h"
 
 static void call_free(struct redd *r, struct call *c)
@@ -185,6 +186,8 @@ static void call_tell(struct redd *r, struct call *c, int result, struct redd_re
 			c->done(r, result, result < 0 ? NULL : reply, c->user);
 		if (result == 0 && c->kind->answer == REDD__V1__MESSAGE__BODY_STATISTICS)
 			redd_metrics_free((struct redd_metrics *)reply->metrics);
+		if (result == 0 && !c->done && c->kind->answer == REDD__V1__MESSAGE__BODY_DELEGATED)
+			fd_close(reply->delegated.door); /* nobody wants it any more */
 		if (result == 0 && (c->kind->answer == REDD__V1__MESSAGE__BODY_PORTS ||
 				    c->kind->answer == REDD__V1__MESSAGE__BODY_PORT_INFO))
 			redd_ports_free((struct redd_ports *)reply->ports);

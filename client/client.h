@@ -44,6 +44,8 @@ struct calls {
 struct redd {
 	enum client_state state;
 	int fd;
+	int doors[CONN_DOORS]; /* came with answers that were not looked at yet, owned */
+	size_t n_doors;
 	bool dispatching; /* callbacks may be running */
 	struct outgoing out;
 	struct incoming in;

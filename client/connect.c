@@ -53,6 +53,8 @@ static void connection_drop(struct redd *r)
 {
 	r->state = CLIENT_DOWN;
 	r->fd = fd_close(r->fd);
+	while (r->n_doors)
+		fd_close(r->doors[--r->n_doors]);
 	outgoing_deinit(&r->out);
 	free(r->in.data);
 	r->in = (struct incoming){ 0 };
@@ -200,6 +202,8 @@ static int reach(struct redd *r, struct place *p, bool may_start, uint32_t timeo
 	int64_t deadline = clock_ms() + timeout_ms;
 	int e = 0;
 
+	if (p->door >= 0)
+		return place_knock(p, timeout_ms, &r->fd, &r->failure);
 	if (p->fd >= 0) {
 		r->fd = TAKE_FD(p->fd);
 		return fd_set_cloexec(r->fd);
@@ -255,7 +259,7 @@ static void connection_begin(struct redd *r, const struct redd_connect_options *
 static int connect_begin(struct redd *r, const struct redd_connect_options *options, struct how how)
 {
 	struct redd_connect_options o;
-	__attribute__((cleanup(place_deinit))) struct place place = { .fd = -1 };
+	__attribute__((cleanup(place_deinit))) struct place place = { .fd = -1, .door = -1 };
 	uint32_t timeout_ms;
 	int e;
 

@@ -124,6 +124,83 @@ static struct redd_terminal take_terminal(const Redd__V1__Terminal *w)
 		 : (struct redd_terminal){ 0 };
 }
 
+static struct redd_rights take_rights(struct block *b, const Redd__V1__Rights *w)
+{
+	uint32_t *streams;
+	struct redd_rights rights = { 0 };
+
+	if (!w)
+		return rights;
+	streams = block_take(b, w->n_streams, sizeof(*streams));
+	if (streams && w->n_streams)
+		memcpy(streams, w->streams, w->n_streams * sizeof(*streams));
+	return (struct redd_rights){
+		.see = w->see,
+		.read = w->read,
+		.write = w->write,
+		.signal = w->signal,
+		.resize = w->resize,
+		.manage = w->manage,
+		.block = w->block,
+		.streams = streams,
+		.n_streams = w->n_streams,
+	};
+}
+
+static const struct redd_grant_info *take_grants(struct block *b, Redd__V1__GrantInfo **wire,
+						 size_t n)
+{
+	struct redd_grant_info *list = block_take(b, n, sizeof(*list));
+
+	for (size_t i = 0; i < n; i++) {
+		struct redd_grant_info g = {
+			.grant = wire[i]->grant,
+			.to = (enum redd_grant_to)wire[i]->to,
+			.number = wire[i]->number,
+			.rights = take_rights(b, wire[i]->rights),
+			.has_left = wire[i]->has_left_ms,
+			.left_ms = wire[i]->left_ms,
+		};
+
+		if (list)
+			list[i] = g;
+	}
+	return list;
+}
+
+static struct redd_claim_info take_claim(struct block *b, const Redd__V1__ClaimInfo *w)
+{
+	return (struct redd_claim_info){
+		.lease = w->lease,
+		.client = block_string(b, w->client),
+		.pid = w->pid,
+		.uid = w->uid,
+	};
+}
+
+static struct redd_lease_info take_lease(struct block *b, const Redd__V1__LeaseInfo *w)
+{
+	struct redd_lease_info lease = { 0 };
+	struct redd_claim_info *waiting;
+
+	if (!w || !w->holder)
+		return lease;
+	waiting = block_take(b, w->n_waiting, sizeof(*waiting));
+	for (size_t i = 0; i < w->n_waiting; i++) {
+		struct redd_claim_info c = take_claim(b, w->waiting[i]);
+
+		if (waiting)
+			waiting[i] = c;
+	}
+	return (struct redd_lease_info){
+		.holder = take_claim(b, w->holder),
+		.has_left = w->has_left_ms,
+		.left_ms = w->left_ms,
+		.n_waiting = w->n_waiting,
+		.waiting = waiting,
+	};
+}
+
 static struct redd_port_info take_port(struct block *b, const Redd__V1__PortInfo *w)
 {
 	return (struct redd_port_info){
@@ -157,6 +234,10 @@ static struct redd_port_info take_port(struct block *b, const Redd__V1__PortInfo
 		.retention_ms = w->retention_ms,
 		.framing = framing_of(w->framing),
 		.kind = (enum redd_port_kind)w->kind,
+		.n_grants = w->n_grants,
+		.grants = take_grants(b, w->grants, w->n_grants),
+		.has_lease = w->lease && w->lease->holder,
+		.lease = take_lease(b, w->lease),
 	};
 }
 

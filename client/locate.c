@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
+#include "proto/fdpass.h"
 
 void place_deinit(struct place *p)
 {
@@ -49,12 +51,12 @@ static int place_handed(const char *text, struct place *p, struct failure *failu
 		return failure_set(failure, -EINVAL, "'%s' is no descriptor; give fd:N", text);
 	if (getsockopt((int)n, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 ||
 	    getsockopt((int)n, SOL_SOCKET, SO_TYPE, &type, &size) < 0 || domain != AF_UNIX ||
-	    type != SOCK_STREAM)
+	    (type != SOCK_STREAM && type != SOCK_SEQPACKET))
 		return failure_set(failure, -EINVAL,
-				   "descriptor %ld is not a connected stream socket; hand over one "
-				   "that is connected to a broker",
+				   "descriptor %ld is neither a stream socket that is connected to "
+				   "a broker nor a door; hand over one of these",
 				   n);
-	p->fd = (int)n;
+	*(type == SOCK_STREAM ? &p->fd : &p->door) = (int)n;
 	return 0;
 }
 
@@ -88,7 +90,7 @@ int place_find(const char *socket, struct place *ret, struct failure *failure)
 {
 	const char *named = socket;
 
-	*ret = (struct place){ .fd = -1 };
+	*ret = (struct place){ .fd = -1, .door = -1 };
 	if (!named) {
 		named = getenv("REDD_SOCKET");
 		if (named && !*named)
@@ -184,6 +186,31 @@ static int connect_within(const struct sockaddr_un *a, uint32_t timeout_ms, int 
 			return errno == EAGAIN ? -ETIMEDOUT : -errno;
 	}
 	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+int place_knock(const struct place *p, uint32_t timeout_ms, int *ret_fd, struct failure *failure)
+{
+	_cleanup_(fd_closep) int ours = -1, theirs = -1;
+	struct iovec iov = { "c", 1 };
+	struct pollfd door = { p->door, POLLOUT, 0 };
+	int ends[2];
+	ssize_t n;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+		return failure_set(failure, -errno, "a socket for the door: %s", err_name(errno));
+	ours = ends[0];
+	theirs = ends[1];
+	if (poll(&door, 1, (int)MIN(timeout_ms, (uint32_t)INT32_MAX)) == 0)
+		return failure_set(failure, -ETIMEDOUT,
+				   "too many others knock at the door; try again later");
+	n = fdpass_send(p->door, &iov, 1, &theirs, 1, MSG_DONTWAIT);
+	if (n < 0)
+		return failure_set(failure, (int)n,
+				   "nobody is behind the door any more (%s); ask who gave it for "
+				   "another",
+				   err_name((int)n));
+	*ret_fd = TAKE_FD(ours);
 	return 0;
 }
 

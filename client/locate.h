@@ -11,6 +11,7 @@
 struct place {
 	char *path;	/* owned; NULL: a connection that was handed over */
 	int fd;		/* that one; else -1 */
+	int door;	/* one that was handed over, not owned; else -1 */
 	bool ours;	/* the default place: a broker may be started there */
 	bool temporary; /* below /tmp, where others could have been first */
 };
@@ -26,6 +27,10 @@ int place_check(const struct place *p, struct failure *failure);
 
 /* Makes the directory of the default place, 0700. 0 or a negative errno. */
 int place_make(const struct place *p, struct failure *failure);
+
+/* Asks for a connection at the door. Waits at most timeout_ms while others knock. As
+ * place_connect(). */
+int place_knock(const struct place *p, uint32_t timeout_ms, int *ret_fd, struct failure *failure);
 
 /* Connects; waits at most timeout_ms while the backlog is full. The socket is closed on exec. 0,
  * or a negative errno with *failure set. */

@@ -17,6 +17,7 @@
 
 #include "client/client.h"
 #include "proto/base/err.h"
+#include "proto/fdpass.h"
 #include "proto/frame.h"
 #include "proto/redd.pb-c.h"
 
@@ -179,21 +180,21 @@ static int closed_by_broker(struct redd *r)
 static int read_once(struct redd *r)
 {
 	struct incoming *in = &r->in;
+	struct fdpass_info info;
 	ssize_t n;
 	int e = room(r);
 
 	if (e < 0)
 		return err_pass(e);
-	do {
-		n = recv(r->fd, in->data + in->end, in->capacity - in->end,
-			 MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0 && errno == EAGAIN)
+	n = fdpass_recv(r->fd, in->data + in->end, in->capacity - in->end, MSG_DONTWAIT,
+			r->doors + r->n_doors, ARRAY_SIZE(r->doors) - r->n_doors, &info);
+	if (n == -EAGAIN)
 		return r->out.error ? closed_by_broker(r) : 0;
-	if (n == 0 || (n < 0 && errno == ECONNRESET))
+	if (n == 0 || n == -ECONNRESET)
 		return closed_by_broker(r);
 	if (n < 0)
-		return client_fail(r, -errno, "reading from the broker: %s", err_name(errno));
+		return client_fail(r, (int)n, "reading from the broker: %s", err_name((int)n));
+	r->n_doors += info.n_fds;
 	in->end += (size_t)n;
 	e = frames_in(r);
 	if (e < 0 || r->state == CLIENT_DOWN)

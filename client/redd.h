@@ -132,11 +132,12 @@ const char *redd_stage_name(enum redd_stage stage);
 
 struct redd_connect_options {
 	size_t size;
-	/* Where the broker is: a path, or "fd:N" for a connected stream socket that was handed over
-	 * (it is used itself, and closed with the handle). NULL: the environment variable
-	 * REDD_SOCKET, which takes both forms; else $XDG_RUNTIME_DIR/redd/redd.sock; else
-	 * /tmp/redd-UID/redd.sock in a directory that must be ours with mode 0700. Only in the last
-	 * two cases a broker is started when none answers. */
+	/* Where the broker is: a path, or "fd:N" for a descriptor that was handed over: a connected
+	 * stream socket (it is used itself, and closed with the handle), or a door (see
+	 * redd_delegate(); a connection is asked for there, and it stays open). NULL: the
+	 * environment variable REDD_SOCKET, which takes both forms; else
+	 * $XDG_RUNTIME_DIR/redd/redd.sock; else /tmp/redd-UID/redd.sock in a directory that must be
+	 * ours with mode 0700. Only in the last two cases a broker is started when none answers. */
 	const char *socket;
 	/* Never start a broker. */
 	bool no_start;
@@ -373,6 +374,43 @@ struct redd_subscription_info {
 	uint64_t skipped;
 };
 
+/* What may be done with a port. Any of them lets it be seen. */
+struct redd_rights {
+	bool see, read, write, signal, resize;
+	bool manage; /* forget, grant, revoke, take the lease by force */
+	bool block;  /* REDD_BLOCK: hold the process back */
+	/* read and write are for these streams only; none: for all. */
+	const uint32_t *streams;
+	size_t n_streams;
+};
+
+enum redd_grant_to { REDD_GRANT_UID = 0, REDD_GRANT_GID = 1, REDD_GRANT_EVERYONE = 2 };
+
+struct redd_grant_info {
+	uint64_t grant;
+	enum redd_grant_to to;
+	uint32_t number; /* the uid or gid */
+	struct redd_rights rights;
+	bool has_left;
+	uint64_t left_ms;
+};
+
+/* Who has the lease of a port's inputs, or waits for it. */
+struct redd_claim_info {
+	uint64_t lease;
+	const char *client;
+	pid_t pid; /* 0: it is not connected just now */
+	uint32_t uid;
+};
+
+struct redd_lease_info {
+	struct redd_claim_info holder;
+	bool has_left;
+	uint64_t left_ms;
+	size_t n_waiting; /* in turn */
+	const struct redd_claim_info *waiting;
+};
+
 struct redd_port_info {
 	uint64_t port;
 	const char *name; /* NULL: none */
@@ -404,6 +442,10 @@ struct redd_port_info {
 	struct redd_framing
 		framing; /* as it was spawned; RAW unless something else was asked for */
 	enum redd_port_kind kind;
+	size_t n_grants; /* for those who may manage the port */
+	const struct redd_grant_info *grants;
+	bool has_lease;
+	struct redd_lease_info lease;
 };
 
 /* One block of memory with all it points to. */
@@ -431,6 +473,12 @@ struct redd_metrics {
 void redd_ports_free(struct redd_ports *ports);
 void redd_metrics_free(struct redd_metrics *metrics);
 
+/* A door (redd_delegate()). */
+struct redd_delegated {
+	uint64_t delegation;
+	int door; /* now the program's, to be closed by it; closed on exec */
+};
+
 /* What a completion callback gets: the member of its call; none where nothing is named. */
 struct redd_reply {
 	union {
@@ -441,6 +489,9 @@ struct redd_reply {
 		struct redd_waited waited;	    /* redd_wait_start() */
 		const struct redd_ports *ports;	    /* redd_list_start(), redd_inspect_start() */
 		const struct redd_metrics *metrics; /* redd_stats_start() */
+		uint64_t granted;		    /* redd_grant_start() */
+		struct redd_delegated delegated;    /* redd_delegate_start() */
+		uint64_t leased;		    /* redd_lease_start() */
 	};
 };
 
@@ -521,6 +572,7 @@ enum redd_closed_cause {
 	REDD_TOO_SLOW = 2,
 	REDD_FORGOTTEN = 3,
 	REDD_BAD_RECORD = 4,	   /* PACKETS: at bad_offset of bad_stream stands none */
+	REDD_REVOKED = 5,	   /* the right to read was taken back */
 	REDD_CLOSED_LOST = 100,	   /* this side: the connection was lost before the end came */
 	REDD_CLOSED_REFUSED = 101, /* this side: the spawn or subscribe failed; no event came */
 };
@@ -910,6 +962,89 @@ int redd_forget_start(struct redd_port *port, struct redd_call *call);
 int redd_inspect(struct redd_port *port, struct redd_ports **ret);
 int redd_inspect_start(struct redd_port *port, struct redd_call *call);
 
+/* --- rights ---------------------------------------------------------------------------------- */
+
+struct redd_grant_options {
+	size_t size;
+	enum redd_grant_to to;
+	uint32_t number; /* uid or gid */
+	struct redd_rights rights;
+	uint64_t duration_ms; /* 0: until the port goes, or it is revoked */
+};
+
+/* Gives rights on the port to others than its owner; *ret_grant (which may be NULL) names what was
+ * given. -EPERM: one may not, or not that much. */
+int redd_grant(struct redd_port *port, const struct redd_grant_options *options,
+	       uint64_t *ret_grant);
+int redd_grant_start(struct redd_port *port, const struct redd_grant_options *options,
+		     struct redd_call *call);
+
+/* Take rights back: all grants of a port, one grant, a delegation. What is done by them has ended
+ * when the call returns. -ENOENT: there is none. */
+int redd_revoke_all(struct redd_port *port);
+int redd_revoke_all_start(struct redd_port *port, struct redd_call *call);
+int redd_revoke_grant(struct redd *r, uint64_t grant);
+int redd_revoke_grant_start(struct redd *r, uint64_t grant, struct redd_call *call);
+int redd_revoke_delegation(struct redd *r, uint64_t delegation);
+int redd_revoke_delegation_start(struct redd *r, uint64_t delegation, struct redd_call *call);
+
+#define REDD_DELEGATION_PORTS 64
+
+struct redd_delegate_options {
+	size_t size;
+	/* Either these, REDD_DELEGATION_PORTS at most, or those that have all these labels, now and
+	 * later; neither with `spawn`. */
+	struct redd_port *const *ports;
+	size_t n_ports;
+	const struct redd_label *labels;
+	size_t n_labels;
+	struct redd_rights rights;
+	uint64_t duration_ms; /* 0: no limit */
+	bool spawn;	      /* programs may be started through it, as by us */
+	bool with_session;    /* it ends with our session; else when all its copies are closed */
+};
+
+/* A door: a descriptor by which others have these rights, whoever they are and however they come by
+ * it. They connect with REDD_SOCKET=fd:N. ret->door is the caller's. */
+int redd_delegate(struct redd *r, const struct redd_delegate_options *options,
+		  struct redd_delegated *ret);
+int redd_delegate_start(struct redd *r, const struct redd_delegate_options *options,
+			struct redd_call *call);
+
+struct redd_lease_options {
+	size_t size;
+	bool wait;	      /* until it is our turn; else -EBUSY when somebody has it */
+	bool force;	      /* take it from who has it: for those who may manage the port */
+	uint64_t duration_ms; /* 0: until redd_release(), or the end of the session */
+};
+
+/* Makes this session the only one that may write to the port's inputs; writes of others fail with
+ * -EBUSY. options and ret_lease may be NULL. */
+int redd_lease(struct redd_port *port, const struct redd_lease_options *options,
+	       uint64_t *ret_lease);
+int redd_lease_start(struct redd_port *port, const struct redd_lease_options *options,
+		     struct redd_call *call);
+
+/* Gives it back, or ends the waiting for it (that call gives -ECANCELED). to: the claim that is to
+ * have it next (redd_lease_info.waiting); 0: the next in turn. */
+int redd_release(struct redd_port *port, uint64_t to);
+int redd_release_start(struct redd_port *port, uint64_t to, struct redd_call *call);
+
+/* --- ports by label -------------------------------------------------------------------------- */
+
+/* To every port that has these labels and that we may signal; *ret_count (which may be NULL) is how
+ * many there were. */
+int redd_signal_labels(struct redd *r, const struct redd_label *labels, size_t n_labels, int signal,
+		       enum redd_target target, uint32_t *ret_count);
+int redd_signal_labels_start(struct redd *r, const struct redd_label *labels, size_t n_labels,
+			     int signal, enum redd_target target, struct redd_call *call);
+
+/* Until one of those that have these labels has exited (or closed); ret->port is that one. */
+int redd_wait_labels(struct redd *r, const struct redd_label *labels, size_t n_labels,
+		     enum redd_until until, int64_t timeout_ms, struct redd_waited *ret);
+int redd_wait_labels_start(struct redd *r, const struct redd_label *labels, size_t n_labels,
+			   enum redd_until until, int64_t timeout_ms, struct redd_call *call);
+
 /* --- the broker ------------------------------------------------------------------------------ */
 
 struct redd_list_options {
@@ -934,8 +1069,10 @@ enum redd_what {
 	REDD_LIFE_EXITED = 2,
 	REDD_LIFE_CLOSED = 3,
 	REDD_LIFE_FORGOTTEN = 4,
-	REDD_LIFE_MISSED = 5, /* we were too slow: events up to `sequence` are gone */
-	REDD_LIFE_LOST = 100, /* this side: the connection is lost; the last event */
+	REDD_LIFE_MISSED = 5,  /* we were too slow: events up to `sequence` are gone */
+	REDD_LIFE_GRANTED = 6, /* it can be seen from now on */
+	REDD_LIFE_REVOKED = 7, /* it cannot any more: nothing more of it is told */
+	REDD_LIFE_LOST = 100,  /* this side: the connection is lost; the last event */
 };
 
 struct redd_life {

@@ -4,6 +4,7 @@
 
 #include "client/answers.h"
 #include "client/call.h"
+#include "client/selector.h"
 #include "client/spawn_build.h"
 #include "proto/base/err.h"
 
@@ -28,25 +29,72 @@ static const struct call_kind signal_kind = {
 	.take = signal_take,
 };
 
-static int signal_begin(struct redd_port *port, int signal, enum redd_target target, struct how how)
+/* To one port, or to those with labels. */
+static int signal_send(struct redd *r, struct redd_port *port, Redd__V1__Signal *m, int signal,
+		       enum redd_target target, struct how how)
 {
 	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
-	Redd__V1__Signal m = REDD__V1__SIGNAL__INIT;
 	struct call_target about = { .port = port };
-	Redd__V1__PortRef ref;
 
 	if (signal < 0 || (unsigned)target > REDD_TREE)
-		return client_fail(port->r, -EINVAL, "%d to target %d is no signal; see signal(7)",
+		return client_fail(r, -EINVAL, "%d to target %d is no signal; see signal(7)",
 				   signal, (int)target);
+	m->has_signal = true;
+	m->signal = (uint32_t)signal;
+	m->has_target = true;
+	m->target = (Redd__V1__Target)target;
+	request.body_case = REDD__V1__REQUEST__BODY_SIGNAL;
+	request.signal = m;
+	return call_send(r, &signal_kind, how, &about, &request, NULL);
+}
+
+static int signal_begin(struct redd_port *port, int signal, enum redd_target target, struct how how)
+{
+	Redd__V1__Signal m = REDD__V1__SIGNAL__INIT;
+	Redd__V1__PortRef ref;
+
 	port_name_in(port, &ref);
 	m.port = &ref;
-	m.has_signal = true;
-	m.signal = (uint32_t)signal;
-	m.has_target = true;
-	m.target = (Redd__V1__Target)target;
-	request.body_case = REDD__V1__REQUEST__BODY_SIGNAL;
-	request.signal = &m;
-	return call_send(port->r, &signal_kind, how, &about, &request, NULL);
+	return signal_send(port->r, port, &m, signal, target, how);
+}
+
+static int labels_check(struct redd *r, size_t n_labels)
+{
+	return n_labels ? 0 : client_fail(r, -EINVAL, "no labels are given; name at least one");
+}
+
+static int signal_labels_begin(struct redd *r, const struct redd_label *labels, size_t n_labels,
+			       int signal, enum redd_target target, struct how how)
+{
+	Redd__V1__Signal m = REDD__V1__SIGNAL__INIT;
+	struct selector selector;
+	int e = labels_check(r, n_labels);
+
+	if (e == 0)
+		e = selector_build(r, &selector, labels, n_labels);
+	if (e < 0)
+		return err_pass(e);
+	m.n_labels = n_labels;
+	m.labels = selector.list;
+	return signal_send(r, NULL, &m, signal, target, how);
+}
+
+int redd_signal_labels(struct redd *r, const struct redd_label *labels, size_t n_labels, int signal,
+		       enum redd_target target, uint32_t *ret_count)
+{
+	struct waiter w = { 0 };
+	int e = call_wait(r, signal_labels_begin(r, labels, n_labels, signal, target, WAITER(&w)),
+			  &w);
+
+	if (e == 0 && ret_count)
+		*ret_count = w.reply.signalled.count;
+	return e;
+}
+
+int redd_signal_labels_start(struct redd *r, const struct redd_label *labels, size_t n_labels,
+			     int signal, enum redd_target target, struct redd_call *call)
+{
+	return signal_labels_begin(r, labels, n_labels, signal, target, STARTED(call));
 }
 
 int redd_signal(struct redd_port *port, int signal, enum redd_target target,
@@ -128,51 +176,96 @@ static const struct call_kind wait_kind = {
 	.take = wait_take,
 };
 
+static int wait_send(struct redd *r, struct redd_port *port, Redd__V1__Wait *m,
+		     enum redd_until until, int64_t timeout_ms, struct how how)
+{
+	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
+	struct call_target about = { .port = port };
+
+	if ((unsigned)until > REDD_UNTIL_CLOSED || timeout_ms > UINT32_MAX)
+		return client_fail(r, -EINVAL,
+				   "a wait is until exited or closed, and for "
+				   "at most 49 days; leave the limit out");
+	m->has_until = true;
+	m->until = (Redd__V1__Wait__Until)until;
+	m->has_timeout_ms = timeout_ms >= 0;
+	m->timeout_ms = m->has_timeout_ms ? (uint32_t)timeout_ms : 0;
+	request.body_case = REDD__V1__REQUEST__BODY_WAIT;
+	request.wait = m;
+	return call_send(r, &wait_kind, how, &about, &request, NULL);
+}
+
 static int wait_begin(struct redd_port *port, enum redd_until until, int64_t timeout_ms,
 		      struct how how)
 {
-	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
 	Redd__V1__Wait m = REDD__V1__WAIT__INIT;
-	struct call_target about = { .port = port };
 	Redd__V1__PortRef ref;
 
-	if ((unsigned)until > REDD_UNTIL_CLOSED || timeout_ms > UINT32_MAX)
-		return client_fail(port->r, -EINVAL,
-				   "a wait is until exited or closed, and for "
-				   "at most 49 days; leave the limit out");
 	port_name_in(port, &ref);
 	m.port = &ref;
-	m.has_until = true;
-	m.until = (Redd__V1__Wait__Until)until;
-	m.has_timeout_ms = timeout_ms >= 0;
-	m.timeout_ms = m.has_timeout_ms ? (uint32_t)timeout_ms : 0;
-	request.body_case = REDD__V1__REQUEST__BODY_WAIT;
-	request.wait = &m;
-	return call_send(port->r, &wait_kind, how, &about, &request, NULL);
+	return wait_send(port->r, port, &m, until, timeout_ms, how);
 }
 
-int redd_wait(struct redd_port *port, enum redd_until until, int64_t timeout_ms,
-	      struct redd_waited *ret)
+static int wait_labels_begin(struct redd *r, const struct redd_label *labels, size_t n_labels,
+			     enum redd_until until, int64_t timeout_ms, struct how how)
 {
-	struct waiter w = { 0 };
-	uint32_t limit = port->r->call_timeout_ms;
-	int e;
+	Redd__V1__Wait m = REDD__V1__WAIT__INIT;
+	struct selector selector;
+	int e = labels_check(r, n_labels);
 
-	port->r->call_timeout_ms = 0; /* it has its own */
-	e = call_wait(port->r, wait_begin(port, until, timeout_ms, WAITER(&w)), &w);
-	port->r->call_timeout_ms = limit;
+	if (e == 0)
+		e = selector_build(r, &selector, labels, n_labels);
+	if (e < 0)
+		return err_pass(e);
+	m.n_labels = n_labels;
+	m.labels = selector.list;
+	return wait_send(r, NULL, &m, until, timeout_ms, how);
+}
+
+/* What came of a wait that was begun for `port` (0: any of several). */
+static int wait_end(struct redd *r, uint64_t port, int e, struct waiter *w, struct redd_waited *ret)
+{
+	uint32_t limit = r->call_timeout_ms;
+
+	r->call_timeout_ms = 0; /* it has its own */
+	e = call_wait(r, e, w);
+	r->call_timeout_ms = limit;
 	if (e == 0) {
-		*ret = w.reply.waited;
+		*ret = w->reply.waited;
 		return 0;
 	}
 	*ret = (struct redd_waited){
-		.port = port->id,
+		.port = port,
 		.exit = exit_unknown(e == -ENOTCONN
 					     ? "the connection to the broker was lost before the "
 					       "exit was told"
 					     : "the wait failed"),
 	};
 	return e;
+}
+
+int redd_wait(struct redd_port *port, enum redd_until until, int64_t timeout_ms,
+	      struct redd_waited *ret)
+{
+	struct waiter w = { 0 };
+	int e = wait_begin(port, until, timeout_ms, WAITER(&w));
+
+	return wait_end(port->r, port->id, e, &w, ret);
+}
+
+int redd_wait_labels(struct redd *r, const struct redd_label *labels, size_t n_labels,
+		     enum redd_until until, int64_t timeout_ms, struct redd_waited *ret)
+{
+	struct waiter w = { 0 };
+	int e = wait_labels_begin(r, labels, n_labels, until, timeout_ms, WAITER(&w));
+
+	return wait_end(r, 0, e, &w, ret);
+}
+
+int redd_wait_labels_start(struct redd *r, const struct redd_label *labels, size_t n_labels,
+			   enum redd_until until, int64_t timeout_ms, struct redd_call *call)
+{
+	return wait_labels_begin(r, labels, n_labels, until, timeout_ms, STARTED(call));
 }
 
 int redd_wait_start(struct redd_port *port, enum redd_until until, int64_t timeout_ms,

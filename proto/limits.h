@@ -58,6 +58,9 @@
 #define CONN_PENDING_MAX    1024u    /* requests that wait for their answer */
 #define CONN_SUBSCRIPTIONS  16384u
 #define CONN_WATCHES	    64u
+#define CONN_SELECTED_WAITS 64u	  /* by labels: each is looked at whenever a port ends */
+#define CONN_GROUPS	    64u	  /* of a client, besides its gid; more cannot be taken over */
+#define CONN_DOORS	    16u	  /* of Delegated messages that wait to go out */
 #define CONN_SPAWN_ALIASES  1024u /* newest spawns that requests can refer to by request id */
 #define CONNS_MAX	    4096u /* of the whole service */
 #define CONNS_PER_UID	    2048u
@@ -80,6 +83,14 @@
 #define LIST_MAX	 1000u
 #define HOLDERS_MAX	 64u
 #define EVENTS_KEPT	 8192u /* life events a late watch can still have */
+
+#define GRANTS_MAX	       16u /* of one port: each is looked at whenever another than the owner asks */
+#define DELEGATIONS_MAX	       1024u /* of the service; each is a descriptor for us */
+#define DELEGATION_PORTS       64u   /* that one names; a selector covers any number */
+#define DELEGATION_CONNS       64u   /* through one door: they count as its maker's */
+#define DOOR_KNOCKS_A_TURN     16u /* connections taken through one door before others have a turn */
+#define RIGHTS_DURATION_MAX_MS (100ull * 366 * 86400000) /* far from where sums run over */
+#define LEASE_CLAIMS_MAX       64u /* sessions that wait for one port's lease */
 
 #define TIMEOUT_GRACE_DEFAULT_MS 5000u
 #define DRAIN_DEFAULT_MS	 1000u
@@ -122,7 +133,11 @@
 #define INPUT_MARKS_OFF	    UINT32_MAX /* as a high mark: above every bound, so never reached */
 #define INPUT_BOUND_DEFAULT MIB(1)
 #define INPUT_BOUND_HIGHEST MIB(64)
-#define CANONICAL_LINE_MAX  4096u /* termios(3), N_TTY_BUF_SIZE */
+/* Writes that a full queue still takes, each from a client that has none there: a client that
+ * floods cannot shut the others out. */
+#define INPUT_GUESTS_MAX   64u
+#define INPUT_GUEST_SIZE   KIB(4)
+#define CANONICAL_LINE_MAX 4096u /* termios(3), N_TTY_BUF_SIZE */
 
 /* --- quotas ---------------------------------------------------------------------------------- */
 

@@ -14,13 +14,15 @@
 static const char usage[] = "attach [OPTION...] PORT";
 
 struct attach {
-	bool no_stdin, signals, replay, close;
+	bool no_stdin, signals, replay, close, lease;
 };
 
 static const struct option_row rows[] = {
 	OPTION(0, "no-stdin", NULL, "only watch", option_flag, struct attach, no_stdin),
 	OPTION(0, "close", NULL, "the end of our stdin closes the port's", option_flag,
 	       struct attach, close),
+	OPTION(0, "lease", NULL, "nobody else writes meanwhile; waits until it can be so",
+	       option_flag, struct attach, lease),
 	OPTION(0, "signals", NULL, "pass signals on to the port's group", option_flag,
 	       struct attach, signals),
 	OPTION(0, "replay", NULL, "begin with what the log still has", option_flag, struct attach,
@@ -87,7 +89,10 @@ static int attach(struct relay *l, const struct attach *o, const char *word)
 
 	if (redd_port_find(l->r, word, &l->port) < 0 || redd_inspect(l->port, &ports) < 0)
 		return say_failure(l->r, word);
-	e = connect_all(l, o, ports->ports);
+	if (o->lease && redd_lease(l->port, &(struct redd_lease_options){ .wait = true }, NULL) < 0)
+		e = say_failure(l->r, word);
+	else
+		e = connect_all(l, o, ports->ports);
 	redd_ports_free(ports);
 	if (e < 0)
 		return e;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "client/cli/options.h"
+#include "client/cli/rights_options.h"
 #include "client/cli/say.h"
 #include "client/cli/show.h"
 #include "client/cli/units.h"
@@ -65,6 +66,38 @@ static void print_subscription(const struct redd_subscription_info *s)
 	printf("%s\n", s->blocking ? " blocking" : "");
 }
 
+static void print_grant(const struct redd_grant_info *g)
+{
+	printf("%-14s %" PRIu64 " ", "grant", g->grant);
+	if (g->to == REDD_GRANT_EVERYONE)
+		printf("everyone ");
+	else
+		printf("%s=%" PRIu32 " ", g->to == REDD_GRANT_GID ? "gid" : "uid", g->number);
+	rights_show(stdout, &g->rights);
+	if (g->has_left)
+		printf(" left=%" PRIu64 "ms", g->left_ms);
+	printf("\n");
+}
+
+static void print_claim(const char *key, const struct redd_claim_info *c)
+{
+	printf("%-14s %" PRIu64 " ", key, c->lease);
+	show_text(stdout, c->client);
+	printf(" pid=%d uid=%" PRIu32, (int)c->pid, c->uid);
+}
+
+static void print_lease(const struct redd_lease_info *l)
+{
+	print_claim("lease", &l->holder);
+	if (l->has_left)
+		printf(" left=%" PRIu64 "ms", l->left_ms);
+	printf("\n");
+	for (size_t i = 0; i < l->n_waiting; i++) {
+		print_claim("lease wanted", &l->waiting[i]);
+		printf("\n");
+	}
+}
+
 static void print_lists(const struct redd_port_info *p)
 {
 	for (size_t i = 0; i < p->n_labels; i++) {
@@ -78,6 +111,10 @@ static void print_lists(const struct redd_port_info *p)
 		print_stream(&p->streams[i]);
 	for (size_t i = 0; i < p->n_subscriptions; i++)
 		print_subscription(&p->subscriptions[i]);
+	for (size_t i = 0; i < p->n_grants; i++)
+		print_grant(&p->grants[i]);
+	if (p->has_lease)
+		print_lease(&p->lease);
 	for (size_t i = 0; i < p->n_holders; i++)
 		printf("%-14s pid %" PRId32 "\n", "holder", p->holders[i]);
 }

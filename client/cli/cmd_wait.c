@@ -1,7 +1,9 @@
 /* redd wait: waits for ports and leaves as the last one did.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -11,11 +13,12 @@
 
 #define TIMED_OUT 124
 
-static const char usage[] = "wait [OPTION...] PORT...";
+static const char usage[] = "wait [OPTION...] (PORT... | -l KEY[=VALUE]...)";
 
 struct wait_options {
 	const char *until;
 	struct given timeout;
+	struct words labels;
 	bool json;
 };
 
@@ -24,6 +27,8 @@ static const struct option_row rows[] = {
 	       option_string, struct wait_options, until),
 	OPTION(0, "timeout", "DURATION", "no longer than this (status 124)", option_duration,
 	       struct wait_options, timeout),
+	OPTION('l', "label", "KEY[=VALUE]", "for the first of all ports with this label",
+	       option_words, struct wait_options, labels),
 	OPTION(0, "json", NULL, "print an object for each", option_flag, struct wait_options, json),
 	OPTIONS_END,
 };
@@ -59,6 +64,32 @@ static int status_of(const char *word, const struct redd_exit *e)
 	return e->timed_out ? TIMED_OUT : redd_exit_status(e);
 }
 
+#define LABELS_MAX 32
+
+/* Tells which one it was. */
+static int wait_labelled(struct redd *r, const struct wait_options *o)
+{
+	enum redd_until until =
+		o->until && !strcmp(o->until, "closed") ? REDD_UNTIL_CLOSED : REDD_UNTIL_EXITED;
+	struct redd_label labels[LABELS_MAX];
+	struct redd_waited waited;
+	int e;
+
+	for (size_t i = 0; i < o->labels.n; i++)
+		labels[i] = label_of((char *)o->labels.list[i]);
+	e = redd_wait_labels(r, labels, o->labels.n, until,
+			     o->timeout.is ? (int64_t)o->timeout.value : -1, &waited);
+	if (e == -ETIMEDOUT)
+		return TIMED_OUT;
+	if (e < 0)
+		return say_failure(r, NULL);
+	if (o->json)
+		print_waited(&waited);
+	else
+		printf("%" PRIu64 "\n", waited.port);
+	return status_of("port", &waited.exit);
+}
+
 /* deadline_ms < 0: none. */
 static int wait_one(struct redd *r, const struct wait_options *o, int64_t deadline_ms,
 		    const char *word)
@@ -84,7 +115,7 @@ static int wait_one(struct redd *r, const struct wait_options *o, int64_t deadli
 int cmd_wait(struct cli *cli, int argc, char **argv)
 {
 	struct wait_options o = { 0 };
-	int first, status = 0, e = options_words(cli, rows, usage, &o, argc, argv, 1, -1, &first);
+	int first, status = 0, e = options_words(cli, rows, usage, &o, argc, argv, 0, -1, &first);
 	int64_t deadline_ms;
 	struct redd *r;
 
@@ -92,12 +123,19 @@ int cmd_wait(struct cli *cli, int argc, char **argv)
 		return e > 0 ? cli_flush(0) : e;
 	if (o.until && strcmp(o.until, "exited") && strcmp(o.until, "closed"))
 		return say_usage(cli, "--until: '%s' is not exited or closed", o.until);
+	if ((o.labels.n > 0) == (first < argc))
+		return say_usage(cli, "either ports or --label is wanted");
+	if (o.labels.n > LABELS_MAX)
+		return say_usage(cli, "at most %d labels", LABELS_MAX);
 	deadline_ms = o.timeout.is ? now_ms() + (int64_t)o.timeout.value : -1;
 	r = cli_connect(cli, false);
 	if (!r)
 		return CLI_TROUBLE;
+	if (o.labels.n)
+		status = wait_labelled(r, &o);
 	for (int i = first; i < argc && status != CLI_TROUBLE; i++)
 		status = wait_one(r, &o, deadline_ms, argv[i]);
 	redd_free(r);
+	free(o.labels.list);
 	return cli_flush(status);
 }

@@ -15,7 +15,7 @@
 static const char usage[] = "write [OPTION...] PORT [WORD...]";
 
 struct write_options {
-	bool close, bare, no_wait, force;
+	bool close, bare, no_wait, force, lease;
 	struct given stream;
 	uint32_t packet; /* bytes of its length; 0: the words as the port speaks, stdin as it is */
 };
@@ -31,6 +31,8 @@ static const struct option_row rows[] = {
 	       struct write_options, packet),
 	OPTION(0, "force", NULL, "busy or not, as long as the bound allows it", option_flag,
 	       struct write_options, force),
+	OPTION(0, "lease", NULL, "wait until nobody else writes, and keep others out meanwhile",
+	       option_flag, struct write_options, lease),
 	OPTION(0, "stream", "N", "another input than stdin or the terminal", option_number,
 	       struct write_options, stream),
 	OPTIONS_END,
@@ -137,6 +139,11 @@ int cmd_write(struct cli *cli, int argc, char **argv)
 	if (!port)
 		return CLI_TROUBLE;
 	r = redd_port_connection(port);
+	if (o.lease && redd_lease(port, &(struct redd_lease_options){ .wait = true }, NULL) < 0) {
+		e = say_failure(r, argv[first]);
+		redd_free(r);
+		return e;
+	}
 	if (argc - first > 1)
 		e = write_words(port, &w, !o.bare, argc - first - 1, argv + first + 1);
 	else

@@ -145,6 +145,10 @@ static void on_closed(struct redd_subscription *s, const struct redd_closed *clo
 		say_failure(l->r, o->name);
 		l->trouble = true;
 	}
+	if (!l->refused && closed->cause == REDD_REVOKED) {
+		say("%s: the right to read it was taken back", o->name);
+		l->trouble = true;
+	}
 	if (!l->refused && (closed->cause == REDD_TOO_SLOW || closed->cause == REDD_FORGOTTEN)) {
 		say("the rest of %s is lost: the broker gave it up", o->name);
 		l->trouble = true;

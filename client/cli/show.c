@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/cli/rights_options.h"
 #include "client/cli/units.h"
 
 static const char *name_of(const char *const *names, size_t n, unsigned value)
@@ -51,8 +52,8 @@ const char *show_end(enum redd_end_cause cause)
 
 const char *show_what(enum redd_what what)
 {
-	static const char *const names[] = { "unknown", "started",   "exited",
-					     "closed",	"forgotten", "missed" };
+	static const char *const names[] = { "unknown",	  "started", "exited",	"closed",
+					     "forgotten", "missed",  "granted", "revoked" };
 
 	return what == REDD_LIFE_LOST ? "lost" : NAME_OF(names, what);
 }
@@ -206,6 +207,44 @@ void json_pids(struct json *j, const char *key, const int32_t *pids, size_t n)
 	json_array_end(j);
 }
 
+static void json_grant(struct json *j, const struct redd_grant_info *g)
+{
+	static const char *const to[] = { "uid", "gid", "everyone" };
+
+	json_object(j, NULL);
+	json_unsigned(j, "grant", g->grant);
+	json_string(j, "to", NAME_OF(to, g->to));
+	if (g->to != REDD_GRANT_EVERYONE)
+		json_unsigned(j, "number", g->number);
+	rights_json(j, &g->rights);
+	if (g->has_left)
+		json_unsigned(j, "left_ms", g->left_ms);
+	json_object_end(j);
+}
+
+static void json_claim(struct json *j, const char *key, const struct redd_claim_info *c)
+{
+	json_object(j, key);
+	json_unsigned(j, "lease", c->lease);
+	json_string(j, "client", c->client);
+	json_number(j, "pid", c->pid);
+	json_unsigned(j, "uid", c->uid);
+	json_object_end(j);
+}
+
+static void json_lease(struct json *j, const struct redd_lease_info *l)
+{
+	json_object(j, "lease");
+	json_claim(j, "holder", &l->holder);
+	if (l->has_left)
+		json_unsigned(j, "left_ms", l->left_ms);
+	json_array(j, "waiting");
+	for (size_t i = 0; i < l->n_waiting; i++)
+		json_claim(j, NULL, &l->waiting[i]);
+	json_array_end(j);
+	json_object_end(j);
+}
+
 static void json_details(struct json *j, const struct redd_port_info *p)
 {
 	if (p->has_terminal_size) {
@@ -225,6 +264,12 @@ static void json_details(struct json *j, const struct redd_port_info *p)
 		json_subscription(j, &p->subscriptions[i]);
 	json_array_end(j);
 	json_pids(j, "holders", p->holders, p->n_holders);
+	json_array(j, "grants");
+	for (size_t i = 0; i < p->n_grants; i++)
+		json_grant(j, &p->grants[i]);
+	json_array_end(j);
+	if (p->has_lease)
+		json_lease(j, &p->lease);
 }
 
 static const char *cut_name(enum redd_cut cut)

@@ -344,6 +344,8 @@ static void broker_blank(struct broker *b)
 	list_init(&b->watches);
 	list_init(&b->group_signals);
 	list_init(&b->ended_ports);
+	list_init(&b->delegations);
+	list_init(&b->selected_waits);
 	alarm_init(&b->beat, on_alarm);
 	alarm_init(&b->idle, on_alarm);
 	stop_init(&b->stop);
@@ -441,7 +443,7 @@ static void broker_rest(void)
 	}
 	do
 		pump();
-	while (broker.loop.active_reqs.count);
+	while (broker.loop.active_reqs.count || !list_is_empty(&broker.delegations));
 }
 
 static void charges_check(void)

@@ -527,3 +527,45 @@ Test(command, the_default_broker_is_started_once_however_many_ask)
 	cr_assert_eq(c.status, 0, "%s", c.err.text);
 	place_remove_dir(directory);
 }
+
+/* --- rights ---------------------------------------------------------------------------------- */
+
+Test(command, P14_delegate_runs_a_command_that_may_do_what_was_said)
+{
+	const char *redd = place_program("redd");
+
+	EXPECT(0, NULL, "run", "-di", "--name", "shared", "--", place_prog("cat"));
+	EXPECT(0, NULL, "run", "-d", "--name", "other", "--label", "job=17", "--",
+	       place_prog("hang"));
+	EXPECT(0, "", "delegate", "--write", "shared", "--", redd, "write", "shared", "hello");
+	EXPECT(1, "", "delegate", "--write", "shared", "--", redd, "kill", "shared");
+	EXPECT(1, "", "delegate", "--write", "shared", "--", redd, "inspect", "other");
+	EXPECT(0, "", "delegate", "-s", "-l", "job", "--", redd, "kill", "other");
+	EXPECT(143, NULL, "wait", "-l", "job=17");
+	EXPECT(127, "", "delegate", "--see", "shared", "--", "/no/such/program");
+	EXPECT(125, "", "delegate", "--see", "shared");
+	EXPECT(125, "", "delegate", "shared", "--", "true");
+	EXPECT(0, "", "write", "--lease", "-c", "shared", "world");
+	EXPECT(0, "hello\nworld\n", "logs", "-f", "shared");
+}
+
+Test(command, grants_are_given_shown_and_taken_back)
+{
+	char id[64];
+
+	EXPECT(0, NULL, "run", "-d", "--name", "mine", "--label", "job=1", "--",
+	       place_prog("hang"));
+	EXPECT(0, NULL, "grant", "--user", "4711", "--read", "--stream", "1", "mine");
+	snprintf(id, sizeof(id), "%.*s", (int)strcspn(c.out.text, "\n"), c.out.text);
+	EXPECT(0, NULL, "inspect", "mine");
+	cr_expect(strstr(c.out.text, "uid=4711 read streams=1"), "%s", c.out.text);
+	EXPECT(0, NULL, "inspect", "--json", "mine");
+	cr_expect(strstr(c.out.text, "\"number\":4711"), "%s", c.out.text);
+	EXPECT(2, "", "grant", "--user", "4711", "mine");
+	EXPECT(2, "", "grant", "--user", "4711", "--everyone", "--see", "mine");
+	EXPECT(0, "", "revoke", id);
+	EXPECT(1, "", "revoke", id);
+	EXPECT(0, "", "revoke", "--all", "mine");
+	EXPECT(0, "0\n", "kill", "-l", "job=none");
+	EXPECT(0, "1\n", "kill", "-s", "KILL", "-l", "job");
+}

@@ -76,6 +76,15 @@ Test(examples, share_shows_both_clients_every_byte)
 	cr_assert_not_null(strstr(text, "second: status 0\n"), "%s", text);
 }
 
+Test(examples, delegate_lets_its_child_write_and_no_more)
+{
+	char text[1024];
+
+	cr_assert_eq(shell(text, sizeof(text), "%s", place_example("delegate")), 0, "%s", text);
+	cr_assert_not_null(strstr(text, "child: the right to signal"), "%s", text);
+	cr_assert_not_null(strstr(text, "parent: from the child\n"), "%s", text);
+}
+
 Test(examples, watch_feeds_and_follows_a_port_in_its_own_loop)
 {
 	const char *const argv[] = { place_prog("cat"), NULL };

@@ -3,11 +3,13 @@
 #include "tests/lib/ask.h"
 
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "proto/frame.h"
+#include "tests/lib/census.h"
 #include "tests/lib/places.h"
 #include "tests/lib/text.h"
 #include "tests/lib/wire.h"
@@ -152,6 +154,20 @@ uint64_t ask_spawn(struct peer *p, const char *prog, const char *more)
 
 	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_STARTED, "%s", ask_text(m));
 	return m->started->port;
+}
+
+void ask_stop(struct peer *p, uint64_t port)
+{
+	Redd__V1__Message *m = ask(p, "signal { port { id: %llu } signal: %d }",
+				   (unsigned long long)port, SIGSTOP);
+	char state = 0;
+
+	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_SIGNALLED, "%s", ask_text(m));
+	while (state != 'T') {
+		m = ask(p, "inspect { port { id: %llu } }", (unsigned long long)port);
+		cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_PORT_INFO, "%s", ask_text(m));
+		cr_assert_neq(census_parent(m->port_info->pid, &state), 0, "it has ended");
+	}
 }
 
 void ask_end(struct peer *p, uint64_t port)

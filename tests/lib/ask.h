@@ -49,6 +49,9 @@ const char *ask_check_error(const Redd__V1__Error *e);
 /* Spawns one of tests/progs; fields beside program and args in `more`. The port's id. */
 uint64_t ask_spawn(struct peer *p, const char *prog, const char *more);
 
+/* Stops the port's program, and returns when it does stand still: its signal is only sent then. */
+void ask_stop(struct peer *p, uint64_t port);
+
 /* Kills the port's tree, waits for its end and forgets it. */
 void ask_end(struct peer *p, uint64_t port);
 

@@ -102,6 +102,8 @@ static void broker_lists(struct broker *b)
 	list_init(&b->watches);
 	list_init(&b->group_signals);
 	list_init(&b->ended_ports);
+	list_init(&b->delegations);
+	list_init(&b->selected_waits);
 	buf_init(&b->small, KIB(16));
 }
 

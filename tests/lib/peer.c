@@ -18,13 +18,42 @@
 
 #define PEER_IN_MAX (FRAME_MAX_HIGHEST + 4096u)
 
+static void peer_blank(struct peer *p)
+{
+	*p = (struct peer){ .fd = -1 };
+	buf_init(&p->in, PEER_IN_MAX);
+	arena_init(&p->arena);
+}
+
+int peer_knock(struct peer *p, int door)
+{
+	struct iovec iov = { "c", 1 };
+	int ends[2];
+	ssize_t n;
+
+	peer_blank(p);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+		return -errno;
+	p->fd = ends[0];
+	n = fdpass_send(door, &iov, 1, &ends[1], 1, 0);
+	close(ends[1]);
+	return n < 0 ? (int)n : 0;
+}
+
+int peer_take_fd(struct peer *p)
+{
+	int fd = p->n_fds ? p->fds[0] : -1;
+
+	if (p->n_fds)
+		memmove(&p->fds[0], &p->fds[1], --p->n_fds * sizeof(p->fds[0]));
+	return fd;
+}
+
 int peer_open(struct peer *p, const char *socket_path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 
-	*p = (struct peer){ .fd = -1 };
-	buf_init(&p->in, PEER_IN_MAX);
-	arena_init(&p->arena);
+	peer_blank(p);
 	if (strlen(socket_path) >= sizeof(address.sun_path))
 		return -ENAMETOOLONG;
 	strcpy(address.sun_path, socket_path);
@@ -37,6 +66,8 @@ int peer_open(struct peer *p, const char *socket_path)
 void peer_close(struct peer *p)
 {
 	p->fd = fd_close(p->fd);
+	while (p->n_fds)
+		close(p->fds[--p->n_fds]);
 	buf_deinit(&p->in);
 	arena_deinit(&p->arena);
 }
@@ -98,6 +129,7 @@ static int frame_look(const struct peer *p, size_t *ret_prefix, size_t *ret_leng
 static int more_read(struct peer *p, int timeout_ms)
 {
 	struct pollfd fd = { p->fd, POLLIN, 0 };
+	struct fdpass_info info;
 	uint8_t *space;
 	ssize_t n;
 	int r = poll(&fd, 1, place_patience_ms(timeout_ms));
@@ -106,9 +138,10 @@ static int more_read(struct peer *p, int timeout_ms)
 		return r < 0 ? -errno : PEER_E_TIMEOUT;
 	if (buf_reserve(&p->in, KIB(64), &space))
 		return -ENOMEM;
-	n = read(p->fd, space, KIB(64));
+	n = fdpass_recv(p->fd, space, KIB(64), 0, p->fds + p->n_fds, 8 - p->n_fds, &info);
 	if (n < 0)
-		return errno == ECONNRESET ? PEER_E_END : -errno;
+		return n == -ECONNRESET ? PEER_E_END : (int)n;
+	p->n_fds += info.n_fds;
 	buf_commit(&p->in, (size_t)n);
 	return n ? 0 : PEER_E_END;
 }

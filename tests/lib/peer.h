@@ -20,11 +20,19 @@ struct peer {
 	struct arena arena;
 	size_t consumed;  /* of `in`: the frame that was returned last */
 	uint64_t last_id; /* of the requests that were sent */
+	int fds[8];	  /* came and were not taken, owned */
+	size_t n_fds;
 };
 
 /* Connects; nothing is said. 0 or a negative errno. Free with peer_close() in any case. */
 int peer_open(struct peer *p, const char *socket);
 void peer_close(struct peer *p);
+
+/* Asks for a connection at a door (PROTOCOL.md, section 20). Nothing is said. As peer_open(). */
+int peer_knock(struct peer *p, int door);
+
+/* The descriptor that came first, now the caller's; -1: none did. */
+int peer_take_fd(struct peer *p);
 
 /* Sends raw bytes, all of them; with descriptors on the first byte. 0 or a negative errno (-EPIPE
  * when the other side has closed). */

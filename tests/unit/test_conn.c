@@ -25,6 +25,8 @@ static void set_up(void)
 	list_init(&b->conns);
 	list_init(&b->sessions);
 	list_init(&b->watches);
+	list_init(&b->delegations);
+	list_init(&b->selected_waits);
 	buf_init(&b->small, KIB(16));
 	policy_init(&b->policy, geteuid());
 	cr_assert_eq(uv_loop_init(&b->loop), 0);

@@ -399,3 +399,37 @@ Test(input, a_small_write_costs_one_allocation)
 	cr_assert_eq(push(10, 0, NULL), 0);
 	cr_assert_not(countdown_off(), "there was no second one");
 }
+
+/* --- more than one writer -------------------------------------------------------------------- */
+
+Test(input, P9_a_full_queue_takes_a_little_of_a_writer_that_has_nothing_there)
+{
+	static uint8_t flood[KIB(64)];
+	struct input_item *item;
+	struct input queue;
+	char a, b;
+
+	input_init(&queue, 1, 1, sizeof(flood));
+	cr_assert_eq(input_push(&queue, flood, sizeof(flood), 0, NULL, &item), 0);
+	item->writer = &a;
+	cr_assert_eq(input_push(&queue, "x", 1, 0, NULL, NULL), INPUT_E_FULL);
+	cr_assert(input_has_of(&queue, &a));
+	cr_assert_not(input_has_of(&queue, &b));
+	cr_assert_eq(input_push(&queue, flood, INPUT_GUEST_SIZE + 1, INPUT_GUEST, NULL, NULL),
+		     INPUT_E_FULL);
+	cr_assert_eq(input_push(&queue, "x", 1, INPUT_GUEST, NULL, &item), 0);
+	item->writer = &b;
+	cr_assert(input_has_of(&queue, &b));
+	cr_assert_eq(item->offset, sizeof(flood), "in its turn, behind what was there");
+	/* Of any number of writers: a bounded amount, which is free again when it is written. */
+	for (unsigned i = 1; i < INPUT_GUESTS_MAX; i++)
+		cr_assert_eq(input_push(&queue, flood, INPUT_GUEST_SIZE, INPUT_GUEST, NULL, NULL),
+			     0);
+	cr_assert_eq(input_push(&queue, "x", 1, INPUT_GUEST, NULL, NULL), INPUT_E_FULL);
+	cr_assert_eq(input_cancel(&queue, item), 0);
+	input_item_free(item);
+	cr_assert_eq(input_push(&queue, "x", 1, INPUT_GUEST, NULL, NULL), 0);
+	cr_assert_leq(input_queued(&queue), sizeof(flood) + INPUT_GUESTS_MAX * INPUT_GUEST_SIZE);
+	input_deinit(&queue, NULL, NULL);
+	cr_assert_eq(queue.n_guests, 0);
+}

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "broker/conn.h"
+#include "broker/holding.h"
 #include "broker/cursor.h"
 #include "broker/events.h"
 #include "broker/life.h"
@@ -96,7 +97,8 @@ Test(reply, causes_are_the_schemas)
 	      { STREAM_BROKER_STOPPED, "BROKER_STOPPED" }, { STREAM_CLOSED, "CLOSED" });
 	CHECK(closed__cause, "", { SUBSCRIPTION_PORT_CLOSED, "PORT_CLOSED" },
 	      { SUBSCRIPTION_UNSUBSCRIBED, "UNSUBSCRIBED" }, { SUBSCRIPTION_TOO_SLOW, "TOO_SLOW" },
-	      { SUBSCRIPTION_FORGOTTEN, "FORGOTTEN" }, { SUBSCRIPTION_BAD_RECORD, "BAD_RECORD" });
+	      { SUBSCRIPTION_FORGOTTEN, "FORGOTTEN" }, { SUBSCRIPTION_BAD_RECORD, "BAD_RECORD" },
+	      { SUBSCRIPTION_REVOKED, "REVOKED" });
 }
 
 Test(reply, framing_is_the_schemas)
@@ -105,6 +107,15 @@ Test(reply, framing_is_the_schemas)
 	      { FRAMING_PACKETS, "PACKETS" });
 	CHECK(output__record, "", { FRAMING_PART, "PART" }, { FRAMING_END, "END" },
 	      { FRAMING_CUT, "CUT" }, { FRAMING_UNTERMINATED, "UNTERMINATED" });
+}
+
+Test(reply, rights_are_the_schemas)
+{
+	CHECK(leased__cause, "", { HOLDING_HELD, "HELD" }, { HOLDING_RELEASED, "RELEASED" },
+	      { HOLDING_TAKEN, "TAKEN" }, { HOLDING_EXPIRED, "EXPIRED" },
+	      { HOLDING_REVOKED, "REVOKED" });
+	CHECK(grant_to, "", { GRANT_TO_UID, "GRANT_UID" }, { GRANT_TO_GID, "GRANT_GID" },
+	      { GRANT_TO_EVERYONE, "GRANT_EVERYONE" });
 }
 
 Test(reply, states_of_ports_and_exits_are_the_schemas)
@@ -120,7 +131,8 @@ Test(reply, states_of_ports_and_exits_are_the_schemas)
 	      { EXIT_STATE_SIGNAL, "SIGNAL" });
 	CHECK(life__what, "UNKNOWN_EVENT MISSED", { EVENT_STARTED, "STARTED" },
 	      { EVENT_EXITED, "EXITED" }, { EVENT_CLOSED, "CLOSED" },
-	      { EVENT_FORGOTTEN, "FORGOTTEN" });
+	      { EVENT_FORGOTTEN, "FORGOTTEN" }, { EVENT_GRANTED, "GRANTED" },
+	      { EVENT_REVOKED, "REVOKED" });
 }
 
 Test(reply, what_a_subscription_asks_for_is_the_schemas)

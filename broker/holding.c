@@ -1,0 +1,120 @@
+/* A lease belongs to a session: it goes on while that waits for its client to come back, but no
+ * longer than RECONNECT_GRACE_MS, as others may wait for it. What the holder has queued is in the
+ * input's queue and stays there, so a hand-over takes effect for what is written from then on, and
+ * a holder that dies keeps nobody.
+ *
+ * A claim is part of the request that waits for it (struct pending), so it goes with its
+ * connection.
+ */
+#include "broker/holding.h"
+
+#include <errno.h>
+
+#include "broker/broker.h"
+#include "broker/conn.h"
+#include "broker/pending.h"
+#include "broker/port.h"
+#include "broker/reply.h"
+#include "broker/rights.h"
+#include "broker/session.h"
+#include "proto/base/err.h"
+
+/* Sets the alarm for what is left of its time, and `most_ms` at the most (0: no limit). */
+static void set_end(struct port *p, uint64_t most_ms)
+{
+	uint64_t now = uv_now(&p->broker->loop), left = most_ms;
+
+	if (p->lease_until_ms) {
+		left = p->lease_until_ms > now ? p->lease_until_ms - now : 0;
+		left = most_ms ? MIN(left, most_ms) : left;
+	}
+	if (p->lease_until_ms || most_ms)
+		alarm_set(&p->broker->alarms, &p->lease_end, left);
+	else
+		alarm_stop(&p->broker->alarms, &p->lease_end);
+}
+
+void holding_detached(struct session *s)
+{
+	struct port *p;
+
+	list_for_each (p, &s->leases, lease_link)
+		set_end(p, RECONNECT_GRACE_MS);
+}
+
+void holding_attached(struct session *s)
+{
+	struct port *p;
+
+	list_for_each (p, &s->leases, lease_link)
+		set_end(p, 0);
+}
+
+void holding_begin(struct port *p, struct session *s, uint64_t id, uint64_t duration_ms)
+{
+	lease_seize(&p->lease, s, id);
+	p->holder = s;
+	list_remove(&p->lease_link);
+	list_append(&s->leases, &p->lease_link);
+	p->lease_until_ms = duration_ms ? uv_now(&p->broker->loop) + duration_ms : 0;
+	set_end(p, 0);
+}
+
+static void holding_stop(struct port *p)
+{
+	alarm_stop(&p->broker->alarms, &p->lease_end);
+	list_remove(&p->lease_link);
+	p->holder = NULL;
+	p->lease_until_ms = 0;
+}
+
+void holding_end(struct port *p, enum holding_cause cause, struct pending *to, bool tell)
+{
+	struct session *before = p->holder;
+	uint64_t id = p->lease.id;
+	struct lease_claim *claim;
+	struct pending *next;
+
+	holding_stop(p);
+	if (tell && before && before->conn)
+		reply_lease_ended(before->conn, p->id, id, (uint32_t)cause);
+	claim = lease_pass(&p->lease, to ? &to->claim : NULL);
+	if (!claim)
+		return;
+	next = container_of(claim, struct pending, claim);
+	holding_begin(p, (struct session *)claim->who, claim->id, claim->duration_ms);
+	reply_leased(next->conn, next->request, p->id, claim->id);
+	pending_free(next);
+}
+
+void holding_session_over(struct session *s)
+{
+	struct port *p, *next;
+
+	list_for_each_safe (p, next, &s->leases, lease_link)
+		holding_end(p, HOLDING_RELEASED, NULL, false);
+}
+
+static bool may_write(const struct port *p, const struct session *s)
+{
+	struct conn nobody = { .broker = p->broker, .who = s->who };
+
+	return rights_may(s->conn ? s->conn : &nobody, POLICY_WRITE, p);
+}
+
+void holding_look(struct port *p)
+{
+	if (p->holder && !may_write(p, p->holder))
+		holding_end(p, HOLDING_REVOKED, NULL, true);
+}
+
+/* Who waits was told that the port is gone. */
+void holding_forget(struct port *p)
+{
+	holding_stop(p);
+}
+
+void holding_on_end(struct alarm *a)
+{
+	holding_end(container_of(a, struct port, lease_end), HOLDING_EXPIRED, NULL, true);
+}
