@@ -167,7 +167,8 @@ Test(busy, S44_S46_S84_who_waits_goes_on_in_its_turn_though_others_have_died)
 	in = scene_stream(port, 0);
 	cr_expect(in.busy);
 	cr_expect(in.high == 8192 && in.low == 4096 && in.bound == 1 << 20);
-	cr_expect_geq(in.waiting, WRITERS * EACH - 2, "%u wait", in.waiting);
+	/* But what the pipe holds, and what cat took before it was stopped. */
+	cr_expect_geq(in.waiting, WRITERS * EACH / 2, "%u wait", in.waiting);
 	cr_expect_eq(in.queued + in.total, WRITERS * EACH * PIECE);
 	cr_expect_geq(observer.queued, 8192);
 	redd_free(w[1].r);

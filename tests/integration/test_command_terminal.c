@@ -13,6 +13,7 @@
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
+#include <utmp.h>
 
 #include "tests/lib/places.h"
 #include "tests/lib/service.h"
@@ -50,18 +51,23 @@ static void start(const char *program, ...)
 	const char *argv[24] = { "redd", "--socket", service.socket, "run", "-t", "--", program };
 	struct winsize size = { 30, 100, 0, 0 };
 	va_list args;
+	int slave;
 
 	va_start(args, program);
 	for (size_t n = 7; n < 23 && (argv[n] = va_arg(args, const char *)); n++)
 		;
 	va_end(args);
-	t.pid = forkpty(&t.fd, NULL, NULL, &size);
+	cr_assert_eq(openpty(&t.fd, &slave, NULL, NULL, &size), 0);
+	cr_assert_eq(tcgetattr(t.fd, &t.before), 0);
+	t.pid = fork();
 	cr_assert_geq(t.pid, 0);
 	if (t.pid == 0) {
+		close(t.fd);
+		login_tty(slave);
 		execv(place_program("redd"), (char *const *)argv);
 		_exit(99);
 	}
-	cr_assert_eq(tcgetattr(t.fd, &t.before), 0);
+	close(slave);
 }
 
 static long long now_ms(void)

@@ -508,7 +508,8 @@ Test(restart_end, P13_a_service_whose_brokers_die_of_the_request_still_ends)
 	struct pollfd fd = { scene.service.pidfd, POLLIN, 0 };
 	pid_t last = 0;
 
-	scene_prog(NULL, "hang", "15", NULL);
+	scene_prog(&scene.c, "hang", "15", NULL);
+	cr_assert_eq(collect_wait_bytes(&scene.c, scene.r, 1, 6, 20000), 0); /* deaf by now */
 	cr_assert_eq(kill(scene.service.pid, SIGTERM), 0);
 	while (poll(&fd, 1, 50) == 0 && deaths < 20) {
 		pid_t pid = broker_pid();
