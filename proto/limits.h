@@ -58,6 +58,7 @@
 #define CONN_PENDING_MAX    1024u    /* requests that wait for their answer */
 #define CONN_SUBSCRIPTIONS  16384u
 #define CONN_WATCHES	    64u
+#define CONN_DOORS	    64u	  /* descriptors that wait to go out with their messages */
 #define CONN_SPAWN_ALIASES  1024u /* newest spawns that requests can refer to by request id */
 #define CONNS_MAX	    4096u /* of the whole service */
 #define CONNS_PER_UID	    2048u
@@ -107,6 +108,10 @@
 #define PIPES_GROWN_MAX	 32u	 /* at once: an ordinary user has 64 MiB of pipe buffers in all */
 #define OUTPUT_MAX	 KIB(64) /* payload of one Output: what a half-sent frame may cost us */
 #define EVENT_CREDIT	 64u	 /* what every bulk event costs besides its data */
+/* Subscriptions by shared memory: each maps a page here. More go by the socket. */
+#define SHARED_MAX	 4096u
+#define SHARED_PER_CONN	 256u
+#define SHARED_TURN_SIZE MIB(1) /* libredd: what one dispatch reads of all logs together */
 
 /* --- input ----------------------------------------------------------------------------------- */
 
