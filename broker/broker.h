@@ -59,6 +59,7 @@ struct broker {
 	struct list conns, sessions, errands, watches, group_signals, ended_ports;
 	unsigned n_conns;
 	unsigned n_grown_pipes;
+	unsigned n_shared; /* subscriptions that read the logs' memory */
 	uint64_t last_cookie;
 	struct broker_counters counters;
 	struct alarm beat, idle;

@@ -92,6 +92,7 @@ static void conn_blank(struct conn *c, struct broker *b, uint32_t listener, int 
 	list_init(&c->subscriptions);
 	list_init(&c->ready);
 	list_init(&c->exits);
+	list_init(&c->wakes);
 	list_init(&c->watches);
 	list_init(&c->pendings);
 	job_init(&c->work, conn_work);
@@ -199,6 +200,7 @@ static void conn_release(struct conn *c)
 	watches_free(c);
 	pendings_abandon(c);
 	leftover_deinit(&c->leftover);
+	conn_close_doors(c);
 	buf_deinit(&c->in);
 	buf_deinit(&c->control);
 	arena_deinit(&c->arena);

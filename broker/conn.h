@@ -47,6 +47,13 @@ struct leftover {
 	size_t left;
 };
 
+/* A descriptor that goes with the first byte of a message on the control lane. Several may go with
+ * the same one. */
+struct conn_door {
+	uint64_t at; /* of all bytes that were ever put on the lane */
+	int fd;	     /* owned */
+};
+
 /* A Spawn of this connection, so that later requests can refer to its port before it is answered.
  */
 struct conn_alias {
@@ -79,15 +86,18 @@ struct conn {
 	uint64_t received, parsed; /* bytes so far */
 	uint64_t fds_mark;	   /* the frame that uses them begins before this byte */
 
-	struct buf control; /* packed messages of the control lane */
-	bool is_full;	    /* so many of them that no further request is read */
+	struct buf control;    /* packed messages of the control lane */
+	uint64_t control_sent; /* of all that was ever on it */
+	struct conn_door doors[CONN_DOORS];
+	unsigned n_doors;
+	bool is_full; /* so many of them that no further request is read */
 	struct leftover leftover;
 	uint64_t sent_since_choke;
 	unsigned n_unchoked;
 	bool sndbuf_is_grown;
 
-	struct list subscriptions, ready, exits;
-	unsigned n_subscriptions;
+	struct list subscriptions, ready, exits, wakes;
+	unsigned n_subscriptions, n_shared;
 	uint64_t last_subscription;
 	struct list watches;
 	unsigned n_watches;
@@ -152,6 +162,14 @@ void conn_flush(struct job *job);
 
 /* All that there was to say has gone: nothing waits on either lane. */
 bool conn_has_told(const struct conn *c);
+
+/* Sends the descriptor with the message that is put on the control lane next. False: too many wait.
+ * It is consumed in every case. */
+bool conn_attach(struct conn *c, int take_fd);
+unsigned conn_doors_left(const struct conn *c);
+
+/* Closes those that did not go. */
+void conn_close_doors(struct conn *c);
 
 /* The socket takes bytes again. */
 void conn_writable(struct conn *c);

@@ -20,7 +20,9 @@
 #include "broker/subscription.h"
 #include "broker/life.h"
 #include "proto/base/err.h"
+#include "proto/base/fd.h"
 #include "proto/codec.h"
+#include "proto/fdpass.h"
 
 #define BATCH		16
 #define BATCH_SMALL	KIB(16) /* of which each message takes less than 1 KiB */
@@ -45,7 +47,8 @@ struct batch {
 		*small; /* whole messages (Gap, StreamEnd, Closed); does not move while it fills */
 	struct iovec iov[3 + 2 * BATCH];
 	int n_iov;
-	size_t size; /* of all iov */
+	size_t size;	  /* of all iov */
+	unsigned n_doors; /* the connection's first ones go with its first byte */
 };
 
 /* --- leftover -------------------------------------------------------------------------------- */
@@ -189,6 +192,22 @@ static int batch_take(struct conn *c, struct batch *b)
 	return 0;
 }
 
+/* The control lane, up to the next message that carries descriptors: that one has to begin a send
+ * of its own, and they go with it. True: it was cut there. */
+static bool batch_add_control(struct conn *c, struct batch *b)
+{
+	size_t size = buf_size(&c->control);
+
+	b->n_doors = 0;
+	while (!b->size && b->n_doors < c->n_doors && c->doors[b->n_doors].at == c->control_sent)
+		b->n_doors++;
+	if (b->n_doors < c->n_doors)
+		size = (size_t)(c->doors[b->n_doors].at - c->control_sent);
+	batch_add(b, buf_head(&c->control), size);
+	return b->n_doors < c->n_doors;
+}
+
+/* 0; 1: only what is in it may go now; or a negative errno. */
 static int batch_begin(struct conn *c, struct batch *b)
 {
 	const struct leftover *l = &c->leftover;
@@ -205,15 +224,14 @@ static int batch_begin(struct conn *c, struct batch *b)
 	batch_add(b, buf_head(&l->copy), buf_size(&l->copy));
 	if (l->left)
 		batch_add(b, ring_at(l->ring, l->pin.offset), l->left);
-	batch_add(b, buf_head(&c->control), buf_size(&c->control));
-	return 0;
+	return batch_add_control(c, b);
 }
 
 static int batch_fill(struct conn *c, struct batch *b, size_t budget)
 {
 	int r = batch_begin(c, b);
 
-	if (r < 0)
+	if (r)
 		return err_pass(r);
 	while (c->state != CONN_LEAVING && b->n < BATCH && b->size < budget &&
 	       !list_is_empty(&c->ready)) {
@@ -242,6 +260,15 @@ static void frame_done(struct batch_frame *f)
 		subscription_moved(f->subscription, f->bulk.reader);
 }
 
+/* The first n have gone, or cannot go. */
+static void doors_close(struct conn *c, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		fd_close(c->doors[i].fd);
+	c->n_doors -= n;
+	memmove(c->doors, c->doors + n, c->n_doors * sizeof(c->doors[0]));
+}
+
 /* The first n bytes of the batch have gone. */
 static int batch_settle(struct conn *c, struct batch *b, size_t n)
 {
@@ -252,6 +279,9 @@ static int batch_settle(struct conn *c, struct batch *b, size_t n)
 	leftover_consume(&c->leftover, &n);
 	control = MIN(n, buf_size(&c->control));
 	buf_consume(&c->control, control);
+	c->control_sent += control;
+	if (control)
+		doors_close(c, b->n_doors);
 	n -= control;
 	for (first = 0; first < b->n && n > 0; first++) {
 		struct batch_frame *f = &b->frames[first];
@@ -277,14 +307,22 @@ static void conn_choke(struct conn *c)
 /* 0: all of it has gone; 1: the socket is full; negative errno. */
 static int batch_send(struct conn *c, struct batch *b)
 {
-	struct msghdr message = { .msg_iov = b->iov, .msg_iovlen = (size_t)b->n_iov };
-	ssize_t n = sendmsg(c->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-	int r;
+	int fds[CONN_DOORS], r;
+	ssize_t n;
 
-	if (n < 0 && errno != EAGAIN && errno != EINTR) {
-		r = -errno;
+	for (unsigned i = 0; i < b->n_doors; i++)
+		fds[i] = c->doors[i].fd;
+	n = fdpass_send(c->fd, b->iov, (size_t)b->n_iov, fds, b->n_doors, MSG_DONTWAIT);
+	if (n == -ETOOMANYREFS) {
+		/* More of ours wait in sockets that nobody reads than the system allows. The
+		 * message goes without: who gets it finds that they have not come. */
+		doors_close(c, b->n_doors);
+		b->n_doors = 0;
+		n = fdpass_send(c->fd, b->iov, (size_t)b->n_iov, NULL, 0, MSG_DONTWAIT);
+	}
+	if (n < 0 && n != -EAGAIN) {
 		batch_settle(c, b, 0);
-		return r;
+		return (int)n;
 	}
 	r = batch_settle(c, b, n < 0 ? 0 : (size_t)n);
 	if (r < 0)
@@ -293,7 +331,7 @@ static int batch_send(struct conn *c, struct batch *b)
 	return n == (ssize_t)b->size ? 0 : 1;
 }
 
-/* Exited, life events: made into messages when there is room for them, not before. */
+/* Exited, Moved, life events: made into messages when there is room for them, not before. */
 static int control_fill(struct conn *c)
 {
 	struct subscription *s;
@@ -305,6 +343,11 @@ static int control_fill(struct conn *c)
 		r = reply_pack_exited(&c->control, s);
 		if (!list_is_linked(&s->ready_link))
 			list_append(&c->ready, &s->ready_link);
+	}
+	while (!r && buf_size(&c->control) < CONTROL_A_BATCH &&
+	       (s = list_first(&c->wakes, struct subscription, wake_link))) {
+		list_remove(&s->wake_link);
+		r = reply_pack_moved(&c->control, s);
 	}
 	if (!r && buf_size(&c->control) < CONTROL_A_BATCH)
 		r = watches_fill(c, CONTROL_A_BATCH);
@@ -374,10 +417,33 @@ void conn_flush(struct job *job)
 	conn_watch(c);
 }
 
+bool conn_attach(struct conn *c, int take_fd)
+{
+	if (c->n_doors == CONN_DOORS || c->state == CONN_LEAVING || c->state == CONN_CLOSED) {
+		fd_close(take_fd);
+		return false;
+	}
+	c->doors[c->n_doors++] = (struct conn_door){
+		.at = c->control_sent + buf_size(&c->control),
+		.fd = take_fd,
+	};
+	return true;
+}
+
+unsigned conn_doors_left(const struct conn *c)
+{
+	return CONN_DOORS - c->n_doors;
+}
+
+void conn_close_doors(struct conn *c)
+{
+	doors_close(c, c->n_doors);
+}
+
 bool conn_has_told(const struct conn *c)
 {
 	return !buf_size(&c->control) && !buf_size(&c->leftover.copy) && !c->leftover.left &&
-	       list_is_empty(&c->exits) && list_is_empty(&c->ready);
+	       list_is_empty(&c->exits) && list_is_empty(&c->wakes) && list_is_empty(&c->ready);
 }
 
 void conn_wake(struct conn *c)

@@ -9,6 +9,7 @@
 #include "broker/broker.h"
 #include "broker/conn.h"
 #include "broker/req.h"
+#include "broker/sharing.h"
 #include "proto/base/err.h"
 
 #define SUBSCRIPTIONS_SHOWN 256u /* of one port */
@@ -78,7 +79,7 @@ static void fill_command(struct port_message *m, const struct port_options *o)
 	SET(m->info, args_cut, o->arguments_are_cut || n == ARGUMENTS_SHOWN);
 }
 
-static void fill_subscription(Redd__V1__SubscriptionInfo *i, const struct subscription *s,
+static void fill_subscription(Redd__V1__SubscriptionInfo *i, struct subscription *s,
 			      Redd__V1__StreamOffset *offsets, Redd__V1__StreamOffset **pointers)
 {
 	uint64_t skipped = 0;
@@ -90,7 +91,9 @@ static void fill_subscription(Redd__V1__SubscriptionInfo *i, const struct subscr
 	SET(*i, uid, s->conn->who.uid);
 	SET(*i, overflow, (Redd__V1__Overflow)s->overflow);
 	SET(*i, lag, subscription_lag(s));
-	if (s->credit.is_limited)
+	if (s->sharing)
+		SET(*i, shared, true);
+	else if (s->credit.is_limited)
 		SET(*i, credit, s->credit.left);
 	SET(*i, blocking, s->is_blocking);
 	for (unsigned j = 0; j < s->n_readers; j++) {
@@ -99,6 +102,8 @@ static void fill_subscription(Redd__V1__SubscriptionInfo *i, const struct subscr
 		SET(offsets[j], offset, s->readers[j].cursor.offset);
 		pointers[j] = &offsets[j];
 		skipped += s->readers[j].cursor.skipped;
+		if (s->sharing)
+			skipped += sharing_skipped(s, j);
 	}
 	SET(*i, skipped, skipped);
 	i->n_offsets = s->n_readers;

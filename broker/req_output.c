@@ -4,7 +4,9 @@
 #include "broker/broker.h"
 #include "broker/conn.h"
 #include "broker/req.h"
+#include "broker/sharing.h"
 #include "proto/base/err.h"
+#include "proto/shared.h"
 
 static const char *read_start(const Redd__V1__Start *s, struct subscription_options *ret)
 {
@@ -49,6 +51,9 @@ const char *req_read_subscribe(const Redd__V1__Subscribe *s, const struct port *
 		return "overflow has a value that this broker does not know";
 	if (s->framing && (unsigned)s->framing->cut > REDD__V1__FRAMING__CUT__PACKETS)
 		return "framing.cut has a value that this broker does not know";
+	if (s->shared && s->framing && s->framing->cut != REDD__V1__FRAMING__CUT__RAW)
+		return "a shared subscription sees the stream RAW; cut records in the client, or "
+		       "leave out `shared`";
 	if (s->framing && s->framing->cut != REDD__V1__FRAMING__CUT__RAW) {
 		*ret_code = REPLY_UNIMPLEMENTED;
 		return "this broker frames streams RAW only; cut records in the client";
@@ -59,10 +64,21 @@ const char *req_read_subscribe(const Redd__V1__Subscribe *s, const struct port *
 	ret->overflow = overflow_of(s, is_owner);
 	ret->credit = (struct credit){ .is_limited = s->has_credit, .left = s->credit };
 	ret->stall_ms = s->stall_ms;
+	ret->shared =
+		s->shared && policy_may(&c->broker->policy, &c->who, POLICY_PASS_DESCRIPTORS, NULL);
 	return read_start(s->start, ret);
 }
 
-void req_fill_subscribed(struct subscribed_message *ret, const struct subscription *s)
+static void fill_shared(struct subscribed_message *ret, const struct subscription *s)
+{
+	redd__v1__shared__init(&ret->shared);
+	SET(ret->shared, layout, SHARED_LAYOUT);
+	ret->shared.n_oldest = s->n_readers;
+	ret->shared.oldest = s->sharing->oldest;
+	ret->message.shared = &ret->shared;
+}
+
+void req_fill_subscribed(struct subscribed_message *ret, struct subscription *s)
 {
 	Redd__V1__Subscribed *m = &ret->message;
 
@@ -80,6 +96,8 @@ void req_fill_subscribed(struct subscribed_message *ret, const struct subscripti
 	}
 	m->n_starts = s->n_readers;
 	m->starts = ret->pointers;
+	if (sharing_hand_over(s))
+		fill_shared(ret, s);
 }
 
 enum reply_code req_subscription_code(int subscription_error)
@@ -158,7 +176,12 @@ int req_credit(struct conn *c, const Redd__V1__Request *request)
 		return 0;
 	if (!s && !find(c, request->id, credit->subscription))
 		return 0;
-	subscription_give_credit(s, credit->bytes);
+	if (credit->bytes)
+		sharing_end(s);
+	if (s->sharing)
+		subscription_told(s);
+	else
+		subscription_give_credit(s, credit->bytes);
 	if (request->id)
 		reply_done(c, request->id);
 	return 0;

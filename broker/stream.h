@@ -122,6 +122,10 @@ void stream_close_unused(struct stream *s);
 /* One bounded read. */
 void stream_read(struct stream *s);
 
+/* Makes the log if there is none yet, and seals it for being handed to a client. 0 or a negative
+ * errno; -ENODATA: the output has ended without a byte. May end ports that are kept. */
+int stream_share_log(struct stream *s);
+
 /* Ends the output now. With the causes IDLE and LIMIT what is left in the pipe is counted. */
 void stream_end_output(struct stream *s, enum stream_cause cause, int sys_errno);
 
