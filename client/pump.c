@@ -16,7 +16,9 @@
 #include <time.h>
 
 #include "client/client.h"
+#include "client/reading.h"
 #include "proto/base/err.h"
+#include "proto/fdpass.h"
 #include "proto/frame.h"
 #include "proto/redd.pb-c.h"
 
@@ -65,6 +67,7 @@ static int route(struct redd *r, const Redd__V1__Message *m)
 	case REDD__V1__MESSAGE__BODY_STREAM_END:
 	case REDD__V1__MESSAGE__BODY_EXITED:
 	case REDD__V1__MESSAGE__BODY_CLOSED:
+	case REDD__V1__MESSAGE__BODY_MOVED:
 		return subscription_event(r, m);
 	case REDD__V1__MESSAGE__BODY_LIFE:
 		return watch_event(r, m);
@@ -178,21 +181,21 @@ static int closed_by_broker(struct redd *r)
 static int read_once(struct redd *r)
 {
 	struct incoming *in = &r->in;
+	struct fdpass_info info;
 	ssize_t n;
 	int e = room(r);
 
 	if (e < 0)
 		return err_pass(e);
-	do {
-		n = recv(r->fd, in->data + in->end, in->capacity - in->end,
-			 MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0 && errno == EAGAIN)
+	n = fdpass_recv(r->fd, in->data + in->end, in->capacity - in->end, MSG_DONTWAIT,
+			r->doors + r->n_doors, ARRAY_SIZE(r->doors) - r->n_doors, &info);
+	if (n == -EAGAIN)
 		return r->out.error ? closed_by_broker(r) : 0;
-	if (n == 0 || (n < 0 && errno == ECONNRESET))
+	if (n == 0 || n == -ECONNRESET)
 		return closed_by_broker(r);
 	if (n < 0)
-		return client_fail(r, -errno, "reading from the broker: %s", err_name(errno));
+		return client_fail(r, (int)n, "reading from the broker: %s", err_name((int)n));
+	r->n_doors += info.n_fds;
 	in->end += (size_t)n;
 	e = frames_in(r);
 	if (e < 0 || r->state == CLIENT_DOWN)
@@ -213,6 +216,11 @@ static int turn(struct redd *r)
 		e = read_once(r);
 	if (e < 0)
 		return err_pass(e);
+	if (!list_is_empty(&r->awake)) {
+		reading_turn(r);
+		subscriptions_pay(r);
+		outgoing_flush(&r->out, r->fd);
+	}
 	if (r->state == CLIENT_DOWN)
 		return 0; /* Hello was refused */
 	if (r->state == CLIENT_HELLO && clock_left(r->hello_deadline_ms) == 0)
@@ -281,7 +289,7 @@ int redd_timeout(const struct redd *r)
 {
 	if (r->state == CLIENT_DOWN)
 		return -1;
-	if (r->out.error)
+	if (r->out.error || !list_is_empty(&r->awake))
 		return 0;
 	return r->state == CLIENT_HELLO ? clock_left(r->hello_deadline_ms) : -1;
 }

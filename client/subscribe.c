@@ -70,6 +70,8 @@ int subscribe_build(struct redd *r, struct subscribe_build *b,
 	m->credit = o->window ? o->window : WINDOW_DEFAULT;
 	m->has_stall_ms = o->stall_ms != 0;
 	m->stall_ms = o->stall_ms;
+	m->has_shared = o->shared;
+	m->shared = o->shared;
 	return 0;
 }
 
@@ -90,9 +92,11 @@ struct redd_subscription *subscription_new(struct redd_port *port,
 	s->window = o->window ? o->window : WINDOW_DEFAULT;
 	s->from_beginning = o->from == REDD_FROM_BEGINNING;
 	s->verify = o->verify;
+	s->stall_ms = o->stall_ms;
 	s->exit = exit_unknown(subscription_not_told);
 	list_init(&s->by_id);
 	list_init(&s->owing);
+	list_init(&s->awake);
 	list_append(&s->r->subscriptions, &s->link);
 	list_append(&port->subscriptions, &s->of_port);
 	return s;
@@ -271,6 +275,7 @@ void redd_subscription_free(struct redd_subscription *s)
 	s->handler = (struct redd_handler){ 0 };
 	list_remove(&s->of_port);
 	list_remove(&s->owing);
+	list_remove(&s->awake);
 	if (s->port->with_spawn == s)
 		s->port->with_spawn = NULL;
 	if (s->state == SUBSCRIPTION_LIVE && s->r->state != CLIENT_DOWN)
