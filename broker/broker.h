@@ -64,6 +64,7 @@ struct broker {
 	uint64_t last_grant; /* and claim, and delegation: with `deaths` never used twice */
 	unsigned n_conns;
 	unsigned n_grown_pipes;
+	unsigned n_shared; /* subscriptions that read the logs' memory */
 	uint64_t last_cookie;
 	struct broker_counters counters;
 	struct alarm beat, idle;

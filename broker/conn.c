@@ -94,6 +94,7 @@ static void conn_blank(struct conn *c, struct broker *b, int fd)
 	list_init(&c->ready);
 	list_init(&c->exits);
 	list_init(&c->marks);
+	list_init(&c->wakes);
 	list_init(&c->watches);
 	list_init(&c->pendings);
 	job_init(&c->work, conn_work);
@@ -238,6 +239,7 @@ static void conn_release(struct conn *c)
 	watches_free(c);
 	pendings_abandon(c);
 	leftover_deinit(&c->leftover);
+	conn_close_doors(c);
 	buf_deinit(&c->in);
 	buf_deinit(&c->control);
 	arena_deinit(&c->arena);

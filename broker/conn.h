@@ -48,7 +48,8 @@ struct leftover {
 	size_t left;
 };
 
-/* A descriptor that goes with the first byte of a message on the control lane. */
+/* A descriptor that goes with the first byte of a message on the control lane. Several may go with
+ * the same one. */
 struct conn_door {
 	uint64_t at; /* of all bytes that were ever put on the lane */
 	int fd;	     /* owned */
@@ -101,8 +102,8 @@ struct conn {
 	unsigned n_unchoked;
 	bool sndbuf_is_grown;
 
-	struct list subscriptions, ready, exits, marks;
-	unsigned n_subscriptions;
+	struct list subscriptions, ready, exits, marks, wakes;
+	unsigned n_subscriptions, n_shared;
 	uint64_t last_subscription;
 	struct list watches;
 	unsigned n_watches;
@@ -181,6 +182,10 @@ bool conn_has_told(const struct conn *c);
 /* Sends the descriptor with the message that is put on the control lane next. False: too many wait.
  * It is consumed in every case. */
 bool conn_attach(struct conn *c, int take_fd);
+unsigned conn_doors_left(const struct conn *c);
+
+/* Closes those that did not go. */
+void conn_close_doors(struct conn *c);
 
 /* The socket takes bytes again. */
 void conn_writable(struct conn *c);

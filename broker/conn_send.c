@@ -48,8 +48,8 @@ struct batch {
 		*small; /* whole messages (Gap, StreamEnd, Closed); does not move while it fills */
 	struct iovec iov[3 + 2 * BATCH];
 	int n_iov;
-	size_t size;		/* of all iov */
-	struct conn_door *door; /* goes with its first byte; NULL: none */
+	size_t size;	  /* of all iov */
+	unsigned n_doors; /* the connection's first ones go with its first byte */
 };
 
 /* --- leftover -------------------------------------------------------------------------------- */
@@ -193,24 +193,22 @@ static int batch_take(struct conn *c, struct batch *b)
 	return 0;
 }
 
-/* The control lane, up to the next message that carries a descriptor: that one has to begin a send
- * of its own, and its descriptor goes with it. True: it was cut there. */
+/* The control lane, up to the next message that carries descriptors: that one has to begin a send
+ * of its own, and they go with it. True: it was cut there. */
 static bool batch_add_control(struct conn *c, struct batch *b)
 {
 	size_t size = buf_size(&c->control);
-	unsigned next = 0;
 
-	b->door = NULL;
-	if (!size)
-		return false;
-	if (!b->size && c->n_doors && c->doors[0].at == c->control_sent)
-		b->door = &c->doors[next++];
-	if (next < c->n_doors)
-		size = (size_t)(c->doors[next].at - c->control_sent);
+	b->n_doors = 0;
+	while (!b->size && b->n_doors < c->n_doors && c->doors[b->n_doors].at == c->control_sent)
+		b->n_doors++;
+	if (b->n_doors < c->n_doors)
+		size = (size_t)(c->doors[b->n_doors].at - c->control_sent);
 	batch_add(b, buf_head(&c->control), size);
-	return next < c->n_doors;
+	return b->n_doors < c->n_doors;
 }
 
+/* 0; 1: only what is in it may go now; or a negative errno. */
 static int batch_begin(struct conn *c, struct batch *b)
 {
 	const struct leftover *l = &c->leftover;
@@ -235,7 +233,7 @@ static int batch_fill(struct conn *c, struct batch *b, size_t budget)
 	int r = batch_begin(c, b);
 	bool is_cut;
 
-	if (r < 0)
+	if (r)
 		return err_pass(r);
 	is_cut = r;
 	while (!is_cut && c->state != CONN_LEAVING && b->n < BATCH && b->size < budget &&
@@ -265,10 +263,13 @@ static void frame_done(struct batch_frame *f)
 		subscription_moved(f->subscription, f->bulk.reader);
 }
 
-static void door_sent(struct conn *c)
+/* The first n have gone, or cannot go. */
+static void doors_close(struct conn *c, unsigned n)
 {
-	fd_close(c->doors[0].fd);
-	memmove(&c->doors[0], &c->doors[1], --c->n_doors * sizeof(c->doors[0]));
+	for (unsigned i = 0; i < n; i++)
+		fd_close(c->doors[i].fd);
+	c->n_doors -= n;
+	memmove(c->doors, c->doors + n, c->n_doors * sizeof(c->doors[0]));
 }
 
 /* The first n bytes of the batch have gone. */
@@ -282,8 +283,8 @@ static int batch_settle(struct conn *c, struct batch *b, size_t n)
 	control = MIN(n, buf_size(&c->control));
 	buf_consume(&c->control, control);
 	c->control_sent += control;
-	if (b->door && control)
-		door_sent(c);
+	if (control)
+		doors_close(c, b->n_doors);
 	n -= control;
 	for (first = 0; first < b->n && n > 0; first++) {
 		struct batch_frame *f = &b->frames[first];
@@ -309,10 +310,19 @@ static void conn_choke(struct conn *c)
 /* 0: all of it has gone; 1: the socket is full; negative errno. */
 static int batch_send(struct conn *c, struct batch *b)
 {
-	ssize_t n = fdpass_send(c->fd, b->iov, (size_t)b->n_iov, b->door ? &b->door->fd : NULL,
-				b->door ? 1 : 0, MSG_DONTWAIT);
-	int r;
+	int fds[CONN_DOORS], r;
+	ssize_t n;
 
+	for (unsigned i = 0; i < b->n_doors; i++)
+		fds[i] = c->doors[i].fd;
+	n = fdpass_send(c->fd, b->iov, (size_t)b->n_iov, fds, b->n_doors, MSG_DONTWAIT);
+	if (n == -ETOOMANYREFS) {
+		/* More of ours wait in sockets that nobody reads than the system allows. The
+		 * message goes without: who gets it finds that they have not come. */
+		doors_close(c, b->n_doors);
+		b->n_doors = 0;
+		n = fdpass_send(c->fd, b->iov, (size_t)b->n_iov, NULL, 0, MSG_DONTWAIT);
+	}
 	if (n < 0 && n != -EAGAIN) {
 		batch_settle(c, b, 0);
 		return (int)n;
@@ -324,7 +334,7 @@ static int batch_send(struct conn *c, struct batch *b)
 	return n == (ssize_t)b->size ? 0 : 1;
 }
 
-/* Exited, marks, life events: made into messages when there is room for them, not before. */
+/* Exited, marks, Moved, life events: made into messages when there is room for them, not before. */
 static int control_fill(struct conn *c)
 {
 	struct subscription *s;
@@ -339,6 +349,11 @@ static int control_fill(struct conn *c)
 	}
 	if (!r)
 		r = marks_fill(c, CONTROL_A_BATCH);
+	while (!r && buf_size(&c->control) < CONTROL_A_BATCH &&
+	       (s = list_first(&c->wakes, struct subscription, wake_link))) {
+		list_remove(&s->wake_link);
+		r = reply_pack_moved(&c->control, s);
+	}
 	if (!r && buf_size(&c->control) < CONTROL_A_BATCH)
 		r = watches_fill(c, CONTROL_A_BATCH);
 	return r > 0 ? err_begin(-ENOBUFS) : err_pass(r);
@@ -421,10 +436,21 @@ bool conn_attach(struct conn *c, int take_fd)
 	return true;
 }
 
+unsigned conn_doors_left(const struct conn *c)
+{
+	return CONN_DOORS - c->n_doors;
+}
+
+void conn_close_doors(struct conn *c)
+{
+	doors_close(c, c->n_doors);
+}
+
 bool conn_has_told(const struct conn *c)
 {
 	return !buf_size(&c->control) && !buf_size(&c->leftover.copy) && !c->leftover.left &&
-	       list_is_empty(&c->exits) && list_is_empty(&c->marks) && list_is_empty(&c->ready);
+	       list_is_empty(&c->exits) && list_is_empty(&c->marks) && list_is_empty(&c->wakes) &&
+	       list_is_empty(&c->ready);
 }
 
 void conn_wake(struct conn *c)

@@ -304,6 +304,17 @@ int reply_pack_marks(struct buf *out, const struct subscription *s, const struct
 	return pack(out, &m);
 }
 
+int reply_pack_moved(struct buf *out, const struct subscription *s)
+{
+	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
+	Redd__V1__Moved moved = REDD__V1__MOVED__INIT;
+
+	SET(moved, subscription, s->id);
+	m.body_case = REDD__V1__MESSAGE__BODY_MOVED;
+	m.moved = &moved;
+	return pack(out, &m);
+}
+
 int reply_pack_life(struct buf *out, const struct watch *w, const struct event *e)
 {
 	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;

@@ -63,6 +63,7 @@ int reply_pack_step(struct buf *out, const struct subscription *s, const struct 
 int reply_pack_closed(struct buf *out, const struct subscription *s);
 int reply_pack_exited(struct buf *out, const struct subscription *s);
 int reply_pack_marks(struct buf *out, const struct subscription *s, const struct stream *stream);
+int reply_pack_moved(struct buf *out, const struct subscription *s);
 int reply_pack_life(struct buf *out, const struct watch *w, const struct event *e);
 int reply_pack_missed(struct buf *out, const struct watch *w);
 

@@ -82,8 +82,10 @@ struct subscribed_message {
 	Redd__V1__Subscribed message;
 	Redd__V1__StreamOffset starts[PORT_STREAMS_MAX];
 	Redd__V1__StreamOffset *pointers[PORT_STREAMS_MAX];
+	Redd__V1__Shared shared;
 };
-void req_fill_subscribed(struct subscribed_message *ret, const struct subscription *s);
+/* Of a shared one the descriptors are on their way then, with the message that is answered next. */
+void req_fill_subscribed(struct subscribed_message *ret, struct subscription *s);
 
 /* Reads labels of a request: 0, LABELS_E_BAD with *ret_reason, or -ENOMEM. A selector when
  * is_selector. No labels: *ret is NULL. */

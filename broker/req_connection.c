@@ -41,8 +41,18 @@ static int hello_session(struct conn *c, const Redd__V1__Hello *h)
 	return 0;
 }
 
-static void hello_answer(struct conn *c, uint64_t request)
+static bool wants_shared(const Redd__V1__Hello *h)
 {
+	for (size_t i = 0; i < h->n_features; i++)
+		if (!strcmp(h->features[i], "shared"))
+			return true;
+	return false;
+}
+
+static void hello_answer(struct conn *c, uint64_t request, const Redd__V1__Hello *h)
+{
+	static char shared_name[] = "shared";
+	char *shared = shared_name;
 	struct broker *b = c->broker;
 	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
 	Redd__V1__Welcome w = REDD__V1__WELCOME__INIT;
@@ -58,6 +68,8 @@ static void hello_answer(struct conn *c, uint64_t request)
 	SET(w, instance, ((ProtobufCBinaryData){ sizeof(b->instance), b->instance }));
 	SET(w, output_max, OUTPUT_MAX);
 	SET(w, descriptors, policy_may(&b->policy, &c->who, POLICY_PASS_DESCRIPTORS, NULL));
+	w.n_features = w.descriptors && wants_shared(h);
+	w.features = &shared;
 	m.body_case = REDD__V1__MESSAGE__BODY_WELCOME;
 	m.welcome = &w;
 	reply_message(c, request, &m);
@@ -96,7 +108,7 @@ int req_hello(struct conn *c, const Redd__V1__Request *request)
 	}
 	c->state = CONN_OPEN;
 	alarm_stop(&c->broker->alarms, &c->deadline);
-	hello_answer(c, request->id);
+	hello_answer(c, request->id, h);
 	return 0;
 }
 

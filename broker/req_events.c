@@ -10,13 +10,17 @@
 #include "broker/marks.h"
 #include "broker/req.h"
 #include "broker/life.h"
+#include "broker/sharing.h"
 
 static void on_moved(struct stream *s)
 {
-	struct reader *r;
+	struct reader *r, *next;
 
-	list_for_each (r, &s->out.readers, link)
-		subscription_wake(r->subscription);
+	list_for_each_safe (r, next, &s->out.readers, link)
+		if (r->subscription->sharing)
+			sharing_moved(r);
+		else
+			subscription_wake(r->subscription);
 }
 
 static void on_out_ended(struct stream *s)

@@ -11,6 +11,7 @@
 #include "broker/req.h"
 #include "broker/rights.h"
 #include "broker/session.h"
+#include "broker/sharing.h"
 #include "proto/base/err.h"
 
 #define SUBSCRIPTIONS_SHOWN 256u /* of one port */
@@ -85,7 +86,7 @@ static void fill_command(struct port_message *m, const struct port_options *o)
 	SET(m->info, args_cut, o->arguments_are_cut || n == ARGUMENTS_SHOWN);
 }
 
-static void fill_subscription(Redd__V1__SubscriptionInfo *i, const struct subscription *s,
+static void fill_subscription(Redd__V1__SubscriptionInfo *i, struct subscription *s,
 			      Redd__V1__StreamOffset *offsets, Redd__V1__StreamOffset **pointers)
 {
 	uint64_t skipped = 0;
@@ -97,7 +98,9 @@ static void fill_subscription(Redd__V1__SubscriptionInfo *i, const struct subscr
 	SET(*i, uid, s->conn->who.uid);
 	SET(*i, overflow, (Redd__V1__Overflow)s->overflow);
 	SET(*i, lag, subscription_lag(s));
-	if (s->credit.is_limited)
+	if (s->sharing)
+		SET(*i, shared, true);
+	else if (s->credit.is_limited)
 		SET(*i, credit, s->credit.left);
 	SET(*i, blocking, s->is_blocking);
 	for (unsigned j = 0; j < s->n_readers; j++) {
@@ -106,6 +109,8 @@ static void fill_subscription(Redd__V1__SubscriptionInfo *i, const struct subscr
 		SET(offsets[j], offset, s->readers[j].cursor.offset);
 		pointers[j] = &offsets[j];
 		skipped += s->readers[j].cursor.skipped;
+		if (s->sharing)
+			skipped += sharing_skipped(s, j);
 	}
 	SET(*i, skipped, skipped);
 	i->n_offsets = s->n_readers;

@@ -6,7 +6,9 @@
 #include "broker/delegation.h"
 #include "broker/req.h"
 #include "broker/rights.h"
+#include "broker/sharing.h"
 #include "proto/base/err.h"
+#include "proto/shared.h"
 
 static const char *read_start(const Redd__V1__Start *s, struct subscription_options *ret)
 {
@@ -83,7 +85,11 @@ const char *req_read_subscribe(const Redd__V1__Subscribe *s, const struct port *
 	wrong = req_read_framing(s->framing, &ret->framing);
 	if (wrong)
 		return wrong;
-	ret->has_framing = s->framing != NULL;
+	ret->has_framing =
+		s->framing != NULL || s->shared; /* shared or not, RAW is what was wished */
+	if (s->shared && s->framing && s->framing->cut != REDD__V1__FRAMING__CUT__RAW)
+		return "a shared subscription sees the stream RAW; cut records in the client, or "
+		       "leave out `shared`";
 	if (s->n_streams)
 		memcpy(ret->streams, s->streams, s->n_streams * sizeof(ret->streams[0]));
 	ret->n_streams = (unsigned)s->n_streams;
@@ -91,6 +97,8 @@ const char *req_read_subscribe(const Redd__V1__Subscribe *s, const struct port *
 	ret->credit = (struct credit){ .is_limited = s->has_credit, .left = s->credit };
 	ret->stall_ms = s->stall_ms;
 	ret->marks = s->marks;
+	ret->shared =
+		s->shared && policy_may(&c->broker->policy, &c->who, POLICY_PASS_DESCRIPTORS, NULL);
 	wrong = read_start(s->start, ret);
 	if (!wrong && p) { /* a Spawn asks when its port is there */
 		wrong = req_check_subscribe(p, c, ret);
@@ -99,7 +107,16 @@ const char *req_read_subscribe(const Redd__V1__Subscribe *s, const struct port *
 	return wrong;
 }
 
-void req_fill_subscribed(struct subscribed_message *ret, const struct subscription *s)
+static void fill_shared(struct subscribed_message *ret, const struct subscription *s)
+{
+	redd__v1__shared__init(&ret->shared);
+	SET(ret->shared, layout, SHARED_LAYOUT);
+	ret->shared.n_oldest = s->n_readers;
+	ret->shared.oldest = s->sharing->oldest;
+	ret->message.shared = &ret->shared;
+}
+
+void req_fill_subscribed(struct subscribed_message *ret, struct subscription *s)
 {
 	Redd__V1__Subscribed *m = &ret->message;
 
@@ -117,6 +134,8 @@ void req_fill_subscribed(struct subscribed_message *ret, const struct subscripti
 	}
 	m->n_starts = s->n_readers;
 	m->starts = ret->pointers;
+	if (sharing_hand_over(s))
+		fill_shared(ret, s);
 }
 
 enum reply_code req_subscription_code(int subscription_error)
@@ -197,7 +216,12 @@ int req_credit(struct conn *c, const Redd__V1__Request *request)
 		return 0;
 	if (!s && !find(c, request->id, credit->subscription))
 		return 0;
-	subscription_give_credit(s, credit->bytes);
+	if (credit->bytes)
+		sharing_end(s);
+	if (s->sharing)
+		subscription_told(s);
+	else
+		subscription_give_credit(s, credit->bytes);
 	if (request->id)
 		reply_done(c, request->id);
 	return 0;

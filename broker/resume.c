@@ -127,6 +127,8 @@ static int restore_ring(struct broker *b, struct stream *s, const struct record_
 	if (r)
 		return r < 0 ? err_pass(r) : err_begin(-EBADMSG);
 	s->out.log_size = ring_size(s->out.ring);
+	if (s->out.is_ended)
+		ring_set_ended(s->out.ring);
 	return quota_charge_take(&s->out.charge, port_account(s->port), QUOTA_RING_BYTES,
 				 s->out.log_size, &reason)
 		       ? err_begin(-ENOBUFS)

@@ -22,11 +22,7 @@
 
 #include "broker/lines.h"
 #include "broker/ring_private.h"
-
-static void publish(uint64_t *place, uint64_t value)
-{
-	__atomic_store_n(place, value, __ATOMIC_RELEASE);
-}
+#include "proto/base/err.h"
 
 static uint8_t *place_of(const struct ring *r, uint64_t offset)
 {
@@ -58,9 +54,20 @@ uint32_t ring_size(const struct ring *r)
 	return r->memory.size;
 }
 
-void ring_set_shared(struct ring *r)
+int ring_share(struct ring *r)
 {
 	r->is_shared = true;
+	return err_pass(ring_memory_seal(&r->memory));
+}
+
+void ring_set_ended(struct ring *r)
+{
+	shared_announce(&r->memory.header->log.ended, 1);
+}
+
+void ring_set_waiting(struct ring *r, uint64_t offset)
+{
+	shared_announce(&r->memory.header->log.waiting, offset);
 }
 
 const uint8_t *ring_at(const struct ring *r, uint64_t offset)
@@ -76,7 +83,7 @@ static void set_tail(struct ring *r, uint64_t tail)
 	if (tail == r->tail)
 		return;
 	r->tail = tail;
-	publish(&r->memory.header->tail, tail);
+	shared_store(&r->memory.header->log.tail, tail);
 }
 
 static uint64_t tail_for_head(const struct ring *r, uint64_t head, uint64_t tail)
@@ -116,11 +123,11 @@ static void sum_up(struct ring *r, size_t written)
 
 	checksum_add(r->checksum, place_of(r, r->head), written);
 	checksum_save(r->checksum, &state);
-	publish(&slot->total, UINT64_MAX); /* belongs to no head while it is half written */
+	shared_store(&slot->total, UINT64_MAX); /* belongs to no head while it is half written */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	memcpy((uint8_t *)slot + sizeof(slot->total), (uint8_t *)&state + sizeof(state.total),
 	       sizeof(state) - sizeof(state.total));
-	publish(&slot->total, state.total);
+	shared_store(&slot->total, state.total);
 }
 
 static void index_feed(struct ring *r)
@@ -138,7 +145,7 @@ void ring_write_end(struct ring *r, size_t written)
 		if (r->checksum)
 			sum_up(r, written);
 		r->head += written;
-		publish(&r->memory.header->head, r->head);
+		shared_store(&r->memory.header->log.head, r->head);
 		index_feed(r);
 	}
 	set_tail(r, tail_for_head(r, r->head, r->tail_before));
@@ -229,7 +236,7 @@ static void start_checksum(struct ring *r)
 
 	checksum_save(r->checksum, &h->checksum[0]);
 	h->checksum[1].total = UINT64_MAX;
-	h->checksum_layout = checksum_layout();
+	h->log.checksum_layout = checksum_layout();
 }
 
 int ring_reset(struct ring *r, bool checksum)
@@ -255,7 +262,7 @@ static int resume_checksum(struct ring *r)
 	const struct ring_header *h = r->memory.header;
 	int i, e;
 
-	if (h->checksum_layout != checksum_layout())
+	if (h->log.checksum_layout != checksum_layout())
 		return 0;
 	e = checksum_new(&r->checksum);
 	if (e)
@@ -268,8 +275,9 @@ static int resume_checksum(struct ring *r)
 
 int ring_resume(struct ring *r)
 {
-	r->head = __atomic_load_n(&r->memory.header->head, __ATOMIC_ACQUIRE);
-	r->tail = __atomic_load_n(&r->memory.header->tail, __ATOMIC_ACQUIRE);
+	r->head = shared_load(&r->memory.header->log.head);
+	r->tail = shared_load(&r->memory.header->log.tail);
+	ring_set_waiting(r, 0);
 	r->tail_before = r->tail;
 	if (r->tail > r->head || r->head - r->tail > r->memory.size)
 		return RING_E_BAD;

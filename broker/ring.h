@@ -21,9 +21,8 @@ struct record_index;
 struct ring;
 struct ring_pool;
 
-#define RING_E_QUOTA  1 /* the pool's bytes are used up: nothing was made */
-#define RING_E_BAD    2 /* not a ring, or one that contradicts itself */
-#define RING_E_SEALED 3 /* a ring that nobody can map for writing any more */
+#define RING_E_QUOTA 1 /* the pool's bytes are used up: nothing was made */
+#define RING_E_BAD   2 /* not a ring, or one that contradicts itself */
 
 /* Makes or reuses a ring of `size` bytes, rounded up to a power of two within RING_LOWEST and
  * RING_HIGHEST; it is empty and starts at offset 0. 0, RING_E_QUOTA or a negative errno. The caller
@@ -48,8 +47,14 @@ uint64_t ring_head(const struct ring *r); /* bytes written so far: the stream's 
 uint64_t ring_tail(const struct ring *r); /* the oldest byte that is kept */
 uint32_t ring_size(const struct ring *r);
 
-/* The memfd was handed to a client: the ring will not be reused. */
-void ring_set_shared(struct ring *r);
+/* The memfd is about to be handed to a client: it is sealed, so that only this process's maps can
+ * change it, and will not be reused. 0 or a negative errno, and then it must not be handed out. */
+int ring_share(struct ring *r);
+
+/* For who reads the shared memory (proto/shared.h): nothing comes behind head; the writer waits
+ * until a reader has passed that offset, 0: it does not. What is looked at next is no older. */
+void ring_set_ended(struct ring *r);
+void ring_set_waiting(struct ring *r, uint64_t offset);
 
 /* Keeps an index of packets with such headers (record_index.h) from now on. Before the first byte.
  */

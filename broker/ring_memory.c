@@ -21,6 +21,7 @@
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
 #include "proto/limits.h"
+#include "proto/shared_map.h"
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3 */
@@ -53,26 +54,13 @@ static int make_memfd(size_t size, int *ret_fd)
 	return 0;
 }
 
-/* The address range is reserved as a whole first, so that the three maps stand side by side and
- * nothing else can come between. */
 static int map_twice(struct ring_memory *m)
 {
-	size_t first = (size_t)m->header_size + m->size;
-	size_t whole = first + m->size;
-	uint8_t *base =
-		mmap(NULL, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint8_t *base;
+	int r = shared_map(m->fd, m->header_size, m->size, true, &base);
 
-	if (base == MAP_FAILED)
-		return err_errno();
-	if (mmap(base, first, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, m->fd, 0) ==
-		    MAP_FAILED ||
-	    mmap(base + first, m->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, m->fd,
-		 m->header_size) == MAP_FAILED) {
-		int r = err_errno();
-
-		munmap(base, whole);
-		return r;
-	}
+	if (r)
+		return err_pass(r);
 	m->header = (struct ring_header *)base;
 	m->data = base + m->header_size;
 	return 0;
@@ -81,10 +69,11 @@ static int map_twice(struct ring_memory *m)
 void ring_memory_reset(struct ring_memory *m)
 {
 	memset(m->header, 0, sizeof(*m->header));
-	m->header->magic = RING_MAGIC;
-	m->header->version = RING_VERSION;
-	m->header->header_size = m->header_size;
-	m->header->size = m->size;
+	m->header->log = (struct shared_log){ .magic = SHARED_LOG_MAGIC,
+					      .version = RING_VERSION,
+					      .header_size = m->header_size,
+					      .size = m->size,
+					      .layout = SHARED_LAYOUT };
 }
 
 int ring_memory_make(uint32_t size, struct ring_memory *ret)
@@ -113,17 +102,37 @@ static int check_seals(int fd)
 		return RING_E_BAD; /* no memfd */
 	if ((seals & SEALS_NEEDED) != SEALS_NEEDED)
 		return RING_E_BAD;
-	return seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) ? RING_E_SEALED : 0;
+	return 0;
 }
 
-static bool header_is_sound(const struct ring_header *h, off_t file_size)
+static bool is_sealed(int fd)
 {
-	if (h->magic != RING_MAGIC || h->version != RING_VERSION ||
-	    h->header_size != page_rounded_header_size())
-		return false;
-	if (h->size < RING_LOWEST || h->size > RING_HIGHEST || (h->size & (h->size - 1)))
-		return false;
-	return file_size == (off_t)h->header_size + h->size;
+	return fcntl(fd, F_GET_SEALS) & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
+}
+
+/* Reads until all of it came. */
+static int read_at(int fd, uint8_t *data, size_t size, off_t at)
+{
+	while (size) {
+		ssize_t n = pread(fd, data, size, at);
+
+		if (n < 0)
+			return err_errno();
+		if (n == 0)
+			return err_begin(-ENODATA);
+		data += n;
+		at += n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+static bool header_is_sound(const struct shared_log *log, off_t file_size)
+{
+	uint32_t size;
+
+	return log->version == RING_VERSION && log->header_size == page_rounded_header_size() &&
+	       shared_log_is_sound(log, (uint64_t)file_size, &size);
 }
 
 /* Sizes that are to be trusted, in *m. */
@@ -138,11 +147,37 @@ static int check_contents(int fd, struct ring_memory *m)
 	n = pread(fd, &h, sizeof(h), 0);
 	if (n < 0)
 		return err_errno();
-	if (n != (ssize_t)sizeof(h) || !header_is_sound(&h, st.st_size))
+	if (n != (ssize_t)sizeof(h) || !header_is_sound(&h.log, st.st_size))
 		return RING_E_BAD;
-	m->header_size = h.header_size;
-	m->size = h.size;
+	m->header_size = h.log.header_size;
+	m->size = h.log.size;
 	return 0;
+}
+
+/* A fresh one with what the sealed one holds; the sizes in *m are to be trusted. Its descriptor is
+ * closed then: readers that map it keep what they have. */
+static int replace_sealed(struct ring_memory *m)
+{
+	_cleanup_(ring_memory_drop) struct ring_memory fresh = { .fd = -1 };
+	int r = ring_memory_make(m->size, &fresh);
+
+	if (r)
+		return err_pass(r);
+	r = read_at(m->fd, (uint8_t *)fresh.header, (size_t)m->header_size + m->size, 0);
+	if (r)
+		return err_pass(r);
+	fresh.is_copy = true;
+	ring_memory_drop(m);
+	*m = fresh;
+	fresh = (struct ring_memory){ .fd = -1 };
+	return 0;
+}
+
+int ring_memory_seal(struct ring_memory *m)
+{
+	if (is_sealed(m->fd))
+		return 0;
+	return fcntl(m->fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) ? err_errno() : 0;
 }
 
 int ring_memory_adopt(int take_fd, struct ring_memory *ret)
@@ -153,7 +188,7 @@ int ring_memory_adopt(int take_fd, struct ring_memory *ret)
 	if (!r)
 		r = check_contents(take_fd, &m);
 	if (!r)
-		r = map_twice(&m);
+		r = is_sealed(take_fd) ? replace_sealed(&m) : map_twice(&m);
 	if (r)
 		return err_pass(r);
 	*ret = m;
@@ -163,8 +198,7 @@ int ring_memory_adopt(int take_fd, struct ring_memory *ret)
 
 void ring_memory_drop(struct ring_memory *m)
 {
-	if (m->header)
-		munmap(m->header, (size_t)m->header_size + 2 * (size_t)m->size);
+	shared_unmap(m->header, m->header_size, m->size);
 	m->header = NULL;
 	m->data = NULL;
 	m->fd = fd_close(m->fd);

@@ -5,13 +5,14 @@
 #ifndef REDD_RING_MEMORY_H
 #define REDD_RING_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "broker/checksum.h"
 #include "broker/record_index.h"
+#include "proto/shared.h"
 
-#define RING_MAGIC   0x72696e67u
 #define RING_VERSION 2u
 
 /* At offset 0 of the memfd; the data begin at header_size, a whole number of pages. All is written
@@ -19,17 +20,7 @@
  * below it are overwritten: who copies bytes out reads tail again afterwards and throws away what
  * it has passed. */
 struct ring_header {
-	uint32_t magic;
-	uint32_t version;
-	uint32_t header_size;
-	uint32_t size;		  /* of the data: a power of two */
-	uint32_t checksum_layout; /* checksum_layout(), or 0: none is kept */
-	uint32_t pad[11];
-
-	uint64_t head; /* bytes written since the stream began: its total */
-	uint64_t tail; /* the oldest byte that is kept */
-	uint64_t reserved[6];
-
+	struct shared_log log; /* what clients see; checksum_layout(), or 0: none is kept */
 	/* The one whose `total` is head counts; the other is being written, or older. */
 	struct checksum_state checksum[2];
 
@@ -43,6 +34,7 @@ struct ring_memory {
 	uint8_t *data;
 	uint32_t header_size;
 	uint32_t size;
+	bool is_copy; /* made by ring_memory_adopt() */
 };
 
 /* Makes an empty one; size is a power of two and a multiple of the page size. 0 or a negative
@@ -50,12 +42,18 @@ struct ring_memory {
  */
 int ring_memory_make(uint32_t size, struct ring_memory *ret);
 
-/* Checks and maps one that another process made (head, tail and checksum are not looked at);
- * take_fd is consumed. 0, RING_E_BAD, RING_E_SEALED (ring.h) or a negative errno. */
+/* Checks and maps one that another process made (head, tail and checksum are not looked at). One
+ * that is sealed, because a client was handed it, cannot be mapped for writing: then *ret is a
+ * fresh one with the same contents, and is_copy says so. take_fd is consumed. 0, RING_E_BAD
+ * (ring.h) or a negative errno. */
 int ring_memory_adopt(int take_fd, struct ring_memory *ret);
 
 /* Unmaps and closes; harmless when there is none. */
 void ring_memory_drop(struct ring_memory *m);
+
+/* Nobody can write to it from now on but through the maps that there are. Harmless when it is
+ * sealed already. 0 or a negative errno. */
+int ring_memory_seal(struct ring_memory *m);
 
 /* Head and tail 0, no checksum. */
 void ring_memory_reset(struct ring_memory *m);

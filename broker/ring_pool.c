@@ -226,6 +226,8 @@ int ring_adopt(struct ring_pool *pool, uint32_t number, int take_memfd, struct r
 	r->number = number;
 	number_set(pool, number);
 	pool_count(pool, r);
+	if (r->memory.is_copy && pool->observer.made)
+		pool->observer.made(pool->observer.userdata, number, r->memory.fd, r->memory.size);
 	*ret = TAKE(r);
 	return 0;
 }

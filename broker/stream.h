@@ -133,6 +133,9 @@ void stream_read(struct stream *s);
 /* What an earlier broker had taken from the descriptor when it died goes into the log. 0 or a
  * negative errno: it is lost, and a gap at the end. */
 int stream_finish_transit(struct stream *s, const struct transit_note *note);
+/* Makes the log if there is none yet, and seals it for being handed to a client. 0 or a negative
+ * errno; -ENODATA: the output has ended without a byte. May end ports that are kept. */
+int stream_share_log(struct stream *s);
 
 /* Ends the output now. With the causes IDLE and LIMIT what is left in the pipe is counted. */
 void stream_end_output(struct stream *s, enum stream_cause cause, int sys_errno);

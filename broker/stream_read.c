@@ -18,6 +18,7 @@
 
 #include "broker/broker.h"
 #include "broker/port.h"
+#include "broker/sharing.h"
 #include "broker/subscription.h"
 #include "proto/base/err.h"
 #include "proto/base/log.h"
@@ -51,6 +52,12 @@ void stream_view(const struct stream *s, struct cursor_view *ret)
 	}
 }
 
+/* What an output that is held back waits for: not for every byte. */
+static uint64_t stream_room_wanted(const struct stream *s)
+{
+	return MIN(s->out.log_size / 4, KIB(64));
+}
+
 /* Bytes that may be read without overtaking anybody who may not be overtaken. */
 static uint64_t stream_room(const struct stream *s)
 {
@@ -60,8 +67,10 @@ static uint64_t stream_room(const struct stream *s)
 
 	if (s->out.hold_unread && list_is_empty(&s->out.readers))
 		return size - (head - stream_oldest(s));
-	list_for_each (r, &s->out.readers, link)
+	list_for_each (r, &s->out.readers, link) {
+		sharing_pull(r);
 		room = MIN(room, cursor_room(&r->cursor, head, size));
+	}
 	return room;
 }
 
@@ -90,6 +99,15 @@ static int stream_make_ring(struct stream *s)
 		ring_keep_index(o->ring, o->framing.header, o->framing.maximum);
 	port_save(s->port);
 	return 0;
+}
+
+int stream_share_log(struct stream *s)
+{
+	int r = 0;
+
+	if (!s->out.ring)
+		r = s->out.is_ended ? -ENODATA : stream_make_ring(s);
+	return r < 0 ? err_pass(r) : ring_share(s->out.ring);
 }
 
 static void stream_took(struct stream *s, size_t size)
@@ -187,9 +205,12 @@ static bool is_end_of_file(const struct stream *s, ssize_t n)
 static void stream_hold(struct stream *s)
 {
 	s->out.is_held = true;
+	ring_set_waiting(s->out.ring, stream_total(s) + stream_room_wanted(s) - s->out.log_size);
 	stream_watch(s);
 	s->broker->counters.held++;
 	subscriptions_look(s);
+	/* A reader of shared memory that moved before it could see that we wait tells nothing. */
+	stream_readers_changed(s);
 }
 
 void stream_read(struct stream *s)
@@ -249,6 +270,8 @@ void stream_end_output(struct stream *s, enum stream_cause cause, int sys_errno)
 	s->out.is_grown = false;
 	s->out.is_ended = true;
 	s->out.is_held = false;
+	if (s->out.ring)
+		ring_set_ended(s->out.ring);
 	s->out.cause = cause;
 	s->out.sys_errno = sys_errno;
 	port_save(s->port);
@@ -263,12 +286,6 @@ void stream_end_output(struct stream *s, enum stream_cause cause, int sys_errno)
 
 /* --- held back ------------------------------------------------------------------------------- */
 
-/* What an output that is held back waits for: not for every byte. */
-static uint64_t stream_room_wanted(const struct stream *s)
-{
-	return MIN(s->out.log_size / 4, KIB(64));
-}
-
 bool stream_is_held_by(const struct reader *r)
 {
 	const struct stream *s = r->stream;
@@ -282,6 +299,7 @@ void stream_readers_changed(struct stream *s)
 	if (!s->out.is_held || stream_room(s) < stream_room_wanted(s))
 		return;
 	s->out.is_held = false;
+	ring_set_waiting(s->out.ring, 0);
 	s->out.active_ms = uv_now(&s->broker->loop);
 	stream_watch(s);
 	subscriptions_look(s);

@@ -6,6 +6,7 @@
 #include "broker/broker.h"
 #include "broker/conn.h"
 #include "broker/port.h"
+#include "broker/sharing.h"
 #include "proto/base/err.h"
 #include "proto/codec.h"
 
@@ -97,6 +98,15 @@ static int start_refused(int e, const char **ret_reason)
 	return e == CURSOR_E_AHEAD ? SUBSCRIPTION_E_OFFSET : SUBSCRIPTION_E_RECORD;
 }
 
+/* From now on it has stall_ms to make progress. */
+static void subscription_give_time(struct subscription *s)
+{
+	if (s->sharing)
+		sharing_has_progressed(s);
+	if (s->stall_ms)
+		alarm_set(&s->conn->broker->alarms, &s->stall, s->stall_ms);
+}
+
 /* Starts its stall time when it begins to hold a stream back, and stops it when it does not any
  * more. */
 static void subscription_look(struct subscription *s)
@@ -110,8 +120,8 @@ static void subscription_look(struct subscription *s)
 	s->is_blocking = is_blocking;
 	if (!is_blocking)
 		alarm_stop(&s->conn->broker->alarms, &s->stall);
-	else if (s->stall_ms)
-		alarm_set(&s->conn->broker->alarms, &s->stall, s->stall_ms);
+	else
+		subscription_give_time(s);
 }
 
 static void subscription_readers_changed(struct subscription *s)
@@ -125,7 +135,13 @@ static void on_stall(struct alarm *a)
 {
 	struct subscription *s = container_of(a, struct subscription, stall);
 
+	if (s->sharing && sharing_has_progressed(s)) {
+		subscription_give_time(s);
+		return;
+	}
 	s->overflow = CURSOR_MAY_DROP;
+	if (s->sharing)
+		sharing_stalled(s);
 	for (unsigned i = 0; i < s->n_readers; i++)
 		cursor_stall(&s->readers[i].cursor);
 	subscription_readers_changed(s);
@@ -150,6 +166,7 @@ static struct subscription *subscription_blank(struct conn *conn, struct port *p
 	list_init(&s->ready_link);
 	list_init(&s->exit_link);
 	marks_init(&s->marks);
+	list_init(&s->wake_link);
 	return s;
 }
 
@@ -193,6 +210,8 @@ int subscription_new(struct subscription **ret, struct conn *conn, struct port *
 		free(s);
 		return SUBSCRIPTION_E_QUOTA;
 	}
+	if (options->shared)
+		sharing_begin(s);
 	subscription_link(s);
 	if (options->marks)
 		marks_watch(s);
@@ -233,12 +252,14 @@ void subscription_free(struct subscription *s)
 {
 	struct port *port = s->port;
 
+	sharing_end(s);
 	subscription_unread(s);
 	list_remove(&s->conn_link);
 	list_remove(&s->port_link);
 	list_remove(&s->ready_link);
 	list_remove(&s->exit_link);
 	marks_leave(s);
+	list_remove(&s->wake_link);
 	s->conn->n_subscriptions--;
 	quota_charge_return(&s->charge);
 	free(s);
@@ -271,6 +292,11 @@ static bool reader_next(struct reader *r, const struct credit *credit, struct cu
 		return false;
 	stream_view(r->stream, &view);
 	view.data_max = r->subscription->conn->frame_max - CODEC_OUTPUT_PREFIX_MAX;
+	if (r->subscription->sharing) {
+		if (!sharing_view(r, &view))
+			return false;
+		credit = NULL;
+	}
 	cursor_next(&r->cursor, &view, credit, ret_step);
 	return ret_step->what != CURSOR_NOTHING && ret_step->what != CURSOR_NO_CREDIT;
 }
@@ -347,8 +373,18 @@ void subscription_moved(struct subscription *s, struct reader *reader)
 	if (!s->is_blocking)
 		return;
 	subscription_look(s);
-	if (s->is_blocking && s->stall_ms) /* progress */
-		alarm_set(&s->conn->broker->alarms, &s->stall, s->stall_ms);
+	if (s->is_blocking) /* progress */
+		subscription_give_time(s);
+}
+
+void subscription_told(struct subscription *s)
+{
+	sharing_told(s);
+	if (!s->is_blocking)
+		return;
+	subscription_look(s);
+	if (s->is_blocking && sharing_has_progressed(s))
+		subscription_give_time(s);
 }
 
 void subscription_give_credit(struct subscription *s, uint64_t bytes)
@@ -357,12 +393,14 @@ void subscription_give_credit(struct subscription *s, uint64_t bytes)
 	subscription_wake(s);
 }
 
-uint64_t subscription_lag(const struct subscription *s)
+uint64_t subscription_lag(struct subscription *s)
 {
 	uint64_t lag = 0;
 
-	for (unsigned i = 0; i < s->n_readers; i++)
+	for (unsigned i = 0; i < s->n_readers; i++) {
+		sharing_pull(&s->readers[i]);
 		lag += cursor_lag(&s->readers[i].cursor, stream_total(s->readers[i].stream));
+	}
 	return lag;
 }
 

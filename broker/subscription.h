@@ -18,6 +18,7 @@
 
 struct conn;
 struct port;
+struct sharing;
 
 enum subscription_state { SUBSCRIPTION_OPEN, SUBSCRIPTION_ENDING };
 
@@ -46,7 +47,8 @@ struct subscription_options {
 	uint32_t stall_ms; /* 0: never */
 	bool has_framing;  /* else each output's own */
 	struct framing framing;
-	bool marks; /* tell when inputs are busy, and free again */
+	bool marks;  /* tell when inputs are busy, and free again */
+	bool shared; /* by the logs' memory, if that can be had */
 };
 
 struct subscription {
@@ -59,8 +61,10 @@ struct subscription {
 	struct port *port; /* NULL once that is gone */
 	uint64_t port_id;
 	struct list conn_link, port_link;
-	struct list ready_link; /* of the connection's, while there may be something to send */
-	struct list exit_link;	/* of the connection's, while Exited is to be told */
+	struct list ready_link;	 /* of the connection's, while there may be something to send */
+	struct list exit_link;	 /* of the connection's, while Exited is to be told */
+	struct list wake_link;	 /* of the connection's, while Moved is to be told */
+	struct sharing *sharing; /* owned; NULL: its bytes go by the socket */
 	enum cursor_overflow overflow;
 	struct credit credit;
 	struct quota_charge charge;
@@ -117,7 +121,10 @@ void subscription_moved(struct subscription *s, struct reader *reader);
 
 void subscription_give_credit(struct subscription *s, uint64_t bytes);
 
-uint64_t subscription_lag(const struct subscription *s);
+/* The client of a shared one says that it has moved. */
+void subscription_told(struct subscription *s);
+
+uint64_t subscription_lag(struct subscription *s);
 
 /* The port is about to go: its logs are not touched any more, Closed follows. */
 void subscription_leave_port(struct subscription *s);

@@ -54,6 +54,8 @@ struct redd {
 	struct list ports;		   /* struct redd_port, all */
 	struct list subscriptions;	   /* struct redd_subscription, all */
 	struct list owing;		   /* subscriptions whose credit is still to be sent */
+	struct list awake;		   /* shared ones whose logs may hold more */
+	uint8_t *copy;			   /* owned; OUTPUT_MAX, for what may be overwritten */
 	struct list by_id[CLIENT_BUCKETS]; /* subscriptions that the broker knows */
 	struct list watches;		   /* struct redd_watch, all */
 	struct redd_welcome welcome;

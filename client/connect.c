@@ -15,6 +15,7 @@
 #include "client/call.h"
 #include "client/handles.h"
 #include "client/locate.h"
+#include "client/reading.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
 #include "proto/redd.pb-c.h"
@@ -25,6 +26,7 @@ static void tables_init(struct redd *r)
 	list_init(&r->ports);
 	list_init(&r->subscriptions);
 	list_init(&r->owing);
+	list_init(&r->awake);
 	list_init(&r->watches);
 	for (size_t i = 0; i < CLIENT_BUCKETS; i++) {
 		list_init(&r->calls.buckets[i]);
@@ -58,6 +60,8 @@ static void connection_drop(struct redd *r)
 	outgoing_deinit(&r->out);
 	free(r->in.data);
 	r->in = (struct incoming){ 0 };
+	doors_close(r, r->n_doors);
+	free(TAKE(r->copy));
 	arena_reset(&r->arena, 0);
 }
 

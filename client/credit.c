@@ -1,17 +1,19 @@
 /* Credit: what a subscription lets the broker send. In automatic mode it is given back in halves of
  * the window as callbacks return; what does not fit into the queue is owed and paid with a later
- * turn.
+ * turn. A shared subscription owes 0, which tells that it has moved, or 1, when it cannot be
+ * shared.
  */
 #include <errno.h>
 
 #include "client/handles.h"
+#include "client/reading.h"
 #include "client/subscribe.h"
 #include "proto/redd.pb-c.h"
 
 /* Notes what an event cost; it is given back in halves of the window. */
 void subscription_spend(struct redd_subscription *s, uint64_t cost)
 {
-	if (s->credit_mode != REDD_CREDIT_AUTO || s->state != SUBSCRIPTION_LIVE)
+	if (s->credit_mode != REDD_CREDIT_AUTO || s->state != SUBSCRIPTION_LIVE || s->reading)
 		return;
 	s->owed += cost;
 	if (s->owed >= s->window / 2 && !list_is_linked(&s->owing))
@@ -55,6 +57,10 @@ int redd_credit(struct redd_subscription *s, uint64_t bytes)
 	if (s->state == SUBSCRIPTION_ASKED)
 		return client_fail(s->r, -EAGAIN,
 				   "the subscription was not answered yet; give credit after");
+	if (s->reading) {
+		reading_credit(s, bytes);
+		return 0;
+	}
 	e = credit_send(s, bytes);
 	if (e > 0)
 		return client_fail(s->r, -EAGAIN, "the outgoing queue is full; dispatch first");

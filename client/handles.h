@@ -46,6 +46,7 @@ struct redd_subscription {
 	struct list of_port; /* redd_port.subscriptions, while held */
 	struct list by_id;   /* redd.by_id: holds a reference while linked */
 	struct list owing;   /* redd.owing */
+	struct list awake;   /* redd.awake */
 	struct redd *r;
 	struct redd_port *port; /* referenced */
 	uint64_t id;
@@ -55,7 +56,10 @@ struct redd_subscription {
 	uint64_t owed; /* credit that is to be given back */
 	bool from_beginning;
 	bool verify;
-	int result; /* first mismatch */
+	bool is_shared;
+	uint32_t stall_ms;
+	struct reading *reading; /* owned; NULL: what comes, comes by the socket */
+	int result;		 /* first mismatch */
 	struct redd_exit exit;
 	struct redd_closed closed; /* SUBSCRIPTION_OVER: as it was told */
 	size_t n_tracks;

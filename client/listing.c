@@ -83,6 +83,7 @@ static struct redd_subscription_info take_subscription(struct block *b,
 		.credit = w->credit,
 		.blocking = w->blocking,
 		.skipped = w->skipped,
+		.shared = w->shared,
 	};
 }
 

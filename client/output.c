@@ -10,6 +10,7 @@
 
 #include "client/answers.h"
 #include "client/handles.h"
+#include "client/reading.h"
 #include "client/subscribe.h"
 #include "proto/redd.pb-c.h"
 
@@ -31,6 +32,7 @@ void subscription_unref(struct redd_subscription *s)
 	list_remove(&s->link);
 	list_remove(&s->of_port);
 	list_remove(&s->owing);
+	reading_end(s);
 	for (size_t i = 0; i < s->n_tracks; i++)
 		track_deinit(&s->tracks[i]);
 	port_unref(s->port);
@@ -56,6 +58,7 @@ static struct redd_subscription *subscription_find(struct redd *r, uint64_t id)
 static void subscription_leave_table(struct redd_subscription *s)
 {
 	list_remove(&s->owing);
+	reading_end(s);
 	if (!list_is_linked(&s->by_id))
 		return;
 	list_remove(&s->by_id);
@@ -113,6 +116,8 @@ int subscription_begin(struct redd_subscription *s, const Redd__V1__Subscribed *
 	}
 	list_append(bucket_of(s->r, s->id), &s->by_id);
 	subscription_ref(s);
+	if (wire->shared)
+		reading_begin(s, wire);
 	if (s->state == SUBSCRIPTION_LEFT)
 		subscription_abandon(s);
 	return 0;
@@ -318,6 +323,12 @@ static void on_closed(struct redd_subscription *s, const Redd__V1__Message *m)
 	subscription_close(s, &closed);
 }
 
+static void on_moved(struct redd_subscription *s, const Redd__V1__Message *m)
+{
+	(void)m;
+	reading_wake(s);
+}
+
 /* The subscription that an event is for, by the kind of event. */
 static uint64_t event_id(const Redd__V1__Message *m)
 {
@@ -332,6 +343,8 @@ static uint64_t event_id(const Redd__V1__Message *m)
 		return m->exited->subscription;
 	case REDD__V1__MESSAGE__BODY_MARKS:
 		return m->marks->subscription;
+	case REDD__V1__MESSAGE__BODY_MOVED:
+		return m->moved->subscription;
 	default:
 		return m->closed->subscription;
 	}
@@ -346,6 +359,7 @@ int subscription_event(struct redd *r, const Redd__V1__Message *m)
 		[REDD__V1__MESSAGE__BODY_EXITED] = on_exited,
 		[REDD__V1__MESSAGE__BODY_CLOSED] = on_closed,
 		[REDD__V1__MESSAGE__BODY_MARKS] = on_marks,
+		[REDD__V1__MESSAGE__BODY_MOVED] = on_moved,
 	};
 	struct redd_subscription *s = subscription_find(r, event_id(m));
 
@@ -401,6 +415,11 @@ void subscriptions_lose(struct redd *r, bool tell)
 		subscription_close(s, &closed);
 		subscription_unref(s);
 	}
+}
+
+bool redd_subscription_is_shared(const struct redd_subscription *s)
+{
+	return s->is_shared;
 }
 
 uint64_t redd_subscription_id(const struct redd_subscription *s)

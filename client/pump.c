@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "client/client.h"
+#include "client/reading.h"
 #include "proto/base/err.h"
 #include "proto/fdpass.h"
 #include "proto/frame.h"
@@ -67,6 +68,7 @@ static int route(struct redd *r, const Redd__V1__Message *m)
 	case REDD__V1__MESSAGE__BODY_EXITED:
 	case REDD__V1__MESSAGE__BODY_CLOSED:
 	case REDD__V1__MESSAGE__BODY_MARKS:
+	case REDD__V1__MESSAGE__BODY_MOVED:
 		return subscription_event(r, m);
 	case REDD__V1__MESSAGE__BODY_LIFE:
 		return watch_event(r, m);
@@ -215,6 +217,11 @@ static int turn(struct redd *r)
 		e = read_once(r);
 	if (e < 0)
 		return err_pass(e);
+	if (!list_is_empty(&r->awake)) {
+		reading_turn(r);
+		subscriptions_pay(r);
+		outgoing_flush(&r->out, r->fd);
+	}
 	if (r->state == CLIENT_DOWN)
 		return 0; /* Hello was refused */
 	if (r->state == CLIENT_HELLO && clock_left(r->hello_deadline_ms) == 0)
@@ -283,7 +290,7 @@ int redd_timeout(const struct redd *r)
 {
 	if (r->state == CLIENT_DOWN)
 		return -1;
-	if (r->out.error)
+	if (r->out.error || !list_is_empty(&r->awake))
 		return 0;
 	return r->state == CLIENT_HELLO ? clock_left(r->hello_deadline_ms) : -1;
 }

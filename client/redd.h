@@ -372,6 +372,7 @@ struct redd_subscription_info {
 	uint64_t credit;
 	bool blocking; /* holds the child back just now */
 	uint64_t skipped;
+	bool shared; /* reads the logs' memory; credit does not count then */
 };
 
 /* What may be done with a port. Any of them lets it be seen. */
@@ -647,11 +648,20 @@ struct redd_subscribe_options {
 	/* For all of its streams. Default: what the port was spawned with, but for stderr, which is
 	 * RAW then. */
 	struct redd_framing framing;
+	/* Read the broker's logs in shared memory, where that can be had: the same events, several
+	 * times as fast, most of all with many readers. With BLOCK and without stall_ms the data of
+	 * an output lie in the log itself. Credit is counted on this side. Else (another broker, a
+	 * socket that passes no descriptors, no memory or descriptors here or there) it comes as
+	 * usual; redd_subscription_is_shared() tells. */
+	bool shared;
 };
 
 /* Free at any time; a live one is unsubscribed, and none of its callbacks run any more. */
 void redd_subscription_free(struct redd_subscription *s);
 uint64_t redd_subscription_id(const struct redd_subscription *s); /* 0: not answered yet */
+
+/* It reads shared memory, or did. False before its answer. */
+bool redd_subscription_is_shared(const struct redd_subscription *s);
 struct redd_port *redd_subscription_port(const struct redd_subscription *s);
 
 /* Next offset expected of a stream: where to resume with REDD_FROM_OFFSET. 0 for one not seen. */

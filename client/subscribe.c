@@ -94,6 +94,8 @@ int subscribe_build(struct redd *r, struct subscribe_build *b,
 	m->stall_ms = o->stall_ms;
 	m->has_marks = o->handler.on_marks != NULL;
 	m->marks = m->has_marks;
+	m->has_shared = o->shared;
+	m->shared = o->shared;
 	return framing_build(r, &b->framing, &o->framing, &m->framing);
 }
 
@@ -114,9 +116,11 @@ struct redd_subscription *subscription_new(struct redd_port *port,
 	s->window = o->window ? o->window : WINDOW_DEFAULT;
 	s->from_beginning = o->from == REDD_FROM_BEGINNING;
 	s->verify = o->verify;
+	s->stall_ms = o->stall_ms;
 	s->exit = exit_unknown(subscription_not_told);
 	list_init(&s->by_id);
 	list_init(&s->owing);
+	list_init(&s->awake);
 	list_append(&s->r->subscriptions, &s->link);
 	list_append(&port->subscriptions, &s->of_port);
 	return s;
@@ -295,6 +299,7 @@ void redd_subscription_free(struct redd_subscription *s)
 	s->handler = (struct redd_handler){ 0 };
 	list_remove(&s->of_port);
 	list_remove(&s->owing);
+	list_remove(&s->awake);
 	if (s->port->with_spawn == s)
 		s->port->with_spawn = NULL;
 	if (s->state == SUBSCRIPTION_LIVE && s->r->state != CLIENT_DOWN)

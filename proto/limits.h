@@ -60,7 +60,7 @@
 #define CONN_WATCHES	    64u
 #define CONN_SELECTED_WAITS 64u	  /* by labels: each is looked at whenever a port ends */
 #define CONN_GROUPS	    64u	  /* of a client, besides its gid; more cannot be taken over */
-#define CONN_DOORS	    16u	  /* of Delegated messages that wait to go out */
+#define CONN_DOORS	    64u	  /* descriptors that wait to go out with their messages */
 #define CONN_SPAWN_ALIASES  1024u /* newest spawns that requests can refer to by request id */
 #define CONNS_MAX	    4096u /* of the whole service */
 #define CONNS_PER_UID	    2048u
@@ -125,6 +125,10 @@
 #define LINE_MAX_DEFAULT   KIB(64)
 #define PACKET_MAX_DEFAULT FRAME_MAX_HIGHEST /* what a client could write back */
 #define EVENT_WORK	   512u /* what an event counts as in a connection's share, besides its bytes */
+/* Subscriptions by shared memory: each maps a page here. More go by the socket. */
+#define SHARED_MAX	 4096u
+#define SHARED_PER_CONN	 256u
+#define SHARED_TURN_SIZE MIB(1) /* libredd: what one dispatch reads of all logs together */
 
 /* --- input ----------------------------------------------------------------------------------- */
 

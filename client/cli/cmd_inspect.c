@@ -63,6 +63,8 @@ static void print_subscription(const struct redd_subscription_info *s)
 		printf(" %" PRIu32 "@%" PRIu64, s->offsets[i].stream, s->offsets[i].offset);
 	if (s->skipped)
 		printf(" skipped=%" PRIu64, s->skipped);
+	if (s->shared)
+		printf(" shared");
 	printf("%s\n", s->blocking ? " blocking" : "");
 }
 

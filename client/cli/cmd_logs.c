@@ -14,7 +14,7 @@
 static const char usage[] = "logs [OPTION...] PORT";
 
 struct logs {
-	bool follow, json;
+	bool follow, json, shared;
 	struct given from, bytes, lines, stream;
 };
 
@@ -25,6 +25,8 @@ static const struct option_row rows[] = {
 	OPTION(0, "tail-bytes", "N", "begin with the last N bytes", option_size, struct logs,
 	       bytes),
 	OPTION('n', "lines", "N", "begin with the last N lines", option_number, struct logs, lines),
+	OPTION(0, "shared", NULL, "read the broker's memory where that can be had", option_flag,
+	       struct logs, shared),
 	OPTION(0, "stream", "N", "this output only, on stdout", option_number, struct logs, stream),
 	OPTION(0, "json", NULL, "print each line, or packet, as an object", option_flag,
 	       struct logs, json),
@@ -237,12 +239,15 @@ static int read_all(struct redd_port *port, struct reading *g, const struct logs
 		.n_offsets = o->from.is ? g->n_parts : 0,
 		.overflow = REDD_DROP, /* who looks on holds nobody back */
 		.framing = { .cut = g->cut },
+		.shared = o->shared,
 	};
 	struct redd_subscription *subscription;
 
 	start_of(o, &s);
 	if (redd_subscribe(port, &s, &subscription) < 0)
 		return say_failure(r, NULL);
+	if (o->shared && !redd_subscription_is_shared(subscription))
+		say("the broker shares no memory for this; reading on by the socket");
 	skip_what_is_read(g, subscription);
 	while (!g->over && !g->status) {
 		if (redd_run_once(r, -1) < 0)

@@ -196,6 +196,7 @@ static void json_subscription(struct json *j, const struct redd_subscription_inf
 		json_unsigned(j, "credit", s->credit);
 	json_bool(j, "blocking", s->blocking);
 	json_unsigned(j, "skipped", s->skipped);
+	json_bool(j, "shared", s->shared);
 	json_object_end(j);
 }
 

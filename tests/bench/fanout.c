@@ -1,8 +1,11 @@
-/* One child, 1 to 16 readers in processes of their own, each of which gets every byte: gigabytes a
- * second delivered in all. Raw: the same child on one pipe that one process reads. BENCH_FANOUT
- * bytes (256 MiB) to each reader. */
+/* One child, 1 to 16 readers in processes of their own, each of which gets every byte, by the
+ * socket and by shared memory: gigabytes a second delivered in all. Raw: the same child on one pipe
+ * that one process reads. BENCH_FANOUT bytes (256 MiB) to each reader. Every reader looks at every
+ * byte.
+ */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,11 +14,12 @@
 #include "tests/lib/rawspawn.h"
 #include "tests/lib/service.h"
 
-#define READERS_MAX 16
+#define READERS_MAX 16 /* 1, 4, 16 */
 
 struct bench {
 	struct service service;
 	unsigned readers;
+	bool shared;
 	unsigned long long total;
 	char argument[32];
 	pid_t pids[READERS_MAX];
@@ -23,6 +27,7 @@ struct bench {
 
 struct reader {
 	unsigned long long came;
+	bool is_wrong; /* not all zeros */
 	bool closed;
 	int result;
 };
@@ -31,8 +36,12 @@ static void on_output(struct redd_subscription *s, const struct redd_output *o, 
 {
 	struct reader *reader = user;
 
+	const char *data = o->data;
+
 	(void)s;
 	reader->came += o->size;
+	/* All are zero if the first is and each is as the one before it. */
+	reader->is_wrong |= o->size && (data[0] || memcmp(data, data + 1, o->size - 1));
 }
 
 static void on_closed(struct redd_subscription *s, const struct redd_closed *c, void *user)
@@ -51,6 +60,7 @@ static int reader_main(const struct bench *b, uint64_t id, int ready)
 	struct redd_subscribe_options watch = {
 		.size = sizeof(watch),
 		.overflow = REDD_BLOCK,
+		.shared = b->shared,
 		.handler = { .user = &reader, .on_output = on_output, .on_closed = on_closed }
 	};
 	struct redd *r = service_connect(&b->service);
@@ -59,13 +69,15 @@ static int reader_main(const struct bench *b, uint64_t id, int ready)
 
 	if (!r || redd_port_by_id(r, id, &port) || redd_subscribe(port, &watch, &subscription))
 		return 1;
+	if (redd_subscription_is_shared(subscription) != b->shared)
+		return 1;
 	if (write(ready, "", 1) != 1)
 		return 1;
 	while (!reader.closed)
 		if (redd_run_once(r, 10000))
 			return 1;
 	redd_free(r);
-	return reader.result || reader.came != b->total;
+	return reader.result || reader.is_wrong || reader.came != b->total;
 }
 
 /* Starts the readers and waits until each has subscribed. 0 or -1. */
@@ -159,8 +171,11 @@ int main(void)
 	snprintf(b.argument, sizeof(b.argument), "%llu", b.total);
 	if (service_start(&b.service, NULL))
 		return 1;
-	for (b.readers = 1; b.readers <= READERS_MAX && !r; b.readers *= 4) {
-		snprintf(name, sizeof(name), "fanout-%u", b.readers);
+	for (int i = 0; i < 6 && !r; i++) {
+		b.readers = 1u << 2 * (i / 2);
+		b.shared = i % 2;
+		snprintf(name, sizeof(name), "fanout-%s-%u", b.shared ? "shared" : "socket",
+			 b.readers);
 		r = measure(name, "GB/s delivered", 3, run_redd, run_raw, &b);
 	}
 	return service_stop(&b.service) || r;

@@ -66,8 +66,8 @@ int peer_open(struct peer *p, const char *socket_path)
 void peer_close(struct peer *p)
 {
 	p->fd = fd_close(p->fd);
-	while (p->n_fds)
-		close(p->fds[--p->n_fds]);
+	fd_close_many(p->fds, p->n_fds);
+	p->n_fds = 0;
 	buf_deinit(&p->in);
 	arena_deinit(&p->arena);
 }
@@ -138,7 +138,7 @@ static int more_read(struct peer *p, int timeout_ms)
 		return r < 0 ? -errno : PEER_E_TIMEOUT;
 	if (buf_reserve(&p->in, KIB(64), &space))
 		return -ENOMEM;
-	n = fdpass_recv(p->fd, space, KIB(64), 0, p->fds + p->n_fds, 8 - p->n_fds, &info);
+	n = fdpass_recv(p->fd, space, KIB(64), 0, p->fds + p->n_fds, PEER_FDS - p->n_fds, &info);
 	if (n < 0)
 		return n == -ECONNRESET ? PEER_E_END : (int)n;
 	p->n_fds += info.n_fds;
@@ -198,6 +198,16 @@ int peer_hello(struct peer *p)
 	if (!r && answer->body_case != REDD__V1__MESSAGE__BODY_WELCOME)
 		r = PEER_E_BAD;
 	return r;
+}
+
+bool peer_take_fds(struct peer *p, int *ret_fds, size_t n)
+{
+	if (n > p->n_fds)
+		return false;
+	memcpy(ret_fds, p->fds, n * sizeof(ret_fds[0]));
+	p->n_fds -= n;
+	memmove(p->fds, p->fds + n, p->n_fds * sizeof(p->fds[0]));
+	return true;
 }
 
 int peer_expect_end(struct peer *p, int timeout_ms)

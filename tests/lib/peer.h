@@ -3,6 +3,7 @@
 #ifndef TESTS_LIB_PEER_H
 #define TESTS_LIB_PEER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,13 +15,15 @@
 #define PEER_E_TIMEOUT 2
 #define PEER_E_BAD     3 /* what came is not a frame, or its scan refused it */
 
+#define PEER_FDS 64u
+
 struct peer {
 	int fd;
 	struct buf in;
 	struct arena arena;
-	size_t consumed;  /* of `in`: the frame that was returned last */
-	uint64_t last_id; /* of the requests that were sent */
-	int fds[8];	  /* came and were not taken, owned */
+	size_t consumed;   /* of `in`: the frame that was returned last */
+	uint64_t last_id;  /* of the requests that were sent */
+	int fds[PEER_FDS]; /* that came, in order; owned. More are closed unseen */
 	size_t n_fds;
 };
 
@@ -51,6 +54,9 @@ int peer_recv(struct peer *p, int timeout_ms, Redd__V1__Message **ret);
 
 /* Messages until the answer to `id` comes; events in between are dropped. */
 int peer_answer(struct peer *p, uint64_t id, int timeout_ms, Redd__V1__Message **ret);
+
+/* Moves the n oldest descriptors that came out. False: there are fewer. */
+bool peer_take_fds(struct peer *p, int *ret_fds, size_t n);
 
 /* Hello with id 1 and its Welcome. 0, or what peer_answer() said, or PEER_E_BAD. */
 int peer_hello(struct peer *p);

@@ -95,8 +95,8 @@ Test(ring, keeps_the_newest_bytes_at_their_offsets)
 			     "seed %lu step %d", seed, i);
 		assert_kept(ring);
 		h = header_of(ring);
-		cr_assert_eq(h.head, ring_head(ring));
-		cr_assert_eq(h.tail, ring_tail(ring));
+		cr_assert_eq(h.log.head, ring_head(ring));
+		cr_assert_eq(h.log.tail, ring_tail(ring));
 	}
 }
 
@@ -108,11 +108,11 @@ Test(ring, tail_is_published_before_a_byte_is_overwritten_and_comes_back_if_none
 	write_pattern(ring, 10, 10);
 	ring_write_begin(ring, SIZE);
 	h = header_of(ring);
-	cr_assert_eq(h.tail, SIZE + 10);
-	cr_assert_eq(h.head, SIZE + 10);
+	cr_assert_eq(h.log.tail, SIZE + 10);
+	cr_assert_eq(h.log.head, SIZE + 10);
 	ring_write_end(ring, 0);
 	cr_assert_eq(ring_tail(ring), 10);
-	cr_assert_eq(header_of(ring).tail, 10);
+	cr_assert_eq(header_of(ring).log.tail, 10);
 	assert_kept(ring);
 }
 
@@ -145,7 +145,7 @@ Test(ring, checksum_is_that_of_all_bytes_however_they_came)
 
 		write_pattern(ring, MIN(size, left), MIN(size, left));
 		h = header_of(ring);
-		cr_assert(h.checksum[0].total == h.head || h.checksum[1].total == h.head);
+		cr_assert(h.checksum[0].total == h.log.head || h.checksum[1].total == h.log.head);
 		if (random_chance(&r, 4))
 			cr_assert_eq(ring_checksum(ring), checksum_hash(all, ring_head(ring), 0),
 				     "seed %lu at %lu", seed, ring_head(ring));
@@ -160,7 +160,7 @@ Test(ring, keeps_no_checksum_when_none_was_asked_for)
 	cr_assert(ring_has_checksum(ring));
 	cr_assert_eq(ring_new(pool, SIZE, false, &plain), 0);
 	cr_assert_not(ring_has_checksum(plain));
-	cr_assert_eq(header_of(plain).checksum_layout, 0);
+	cr_assert_eq(header_of(plain).log.checksum_layout, 0);
 	ring_free(plain);
 }
 

@@ -75,7 +75,7 @@ Test(ring_pool, shared_and_unusual_rings_are_not_used_again)
 {
 	struct ring *r = make(RING_DEFAULT);
 
-	ring_set_shared(r);
+	cr_assert_eq(ring_share(r), 0);
 	ring_free(r);
 	ring_free(make(RING_DEFAULT * 2));
 	cr_assert_eq(ring_pool_count(pool), 0);
@@ -152,7 +152,7 @@ Test(ring_pool, observer_learns_of_each_memfd_once)
 	r = make(RING_DEFAULT);
 	cr_assert_eq(seen.made, 1);
 	cr_assert_eq(seen.dropped, 0);
-	ring_set_shared(r);
+	cr_assert_eq(ring_share(r), 0);
 	ring_free(r);
 	cr_assert_eq(seen.dropped, 1);
 }
@@ -260,7 +260,7 @@ Test(ring_pool, a_death_at_any_step_of_a_write_leaves_a_whole_ring)
 	/* checksum saved, head not published */
 	memcpy(ring_write_begin(before, 100), data + HISTORY, 100);
 	ring_write_end(before, 100);
-	h->head = HISTORY;
+	h->log.head = HISTORY;
 	cr_assert_eq(adopt(before, 6, &after), 0);
 	cr_assert_eq(ring_checksum(after), checksum_hash(data, HISTORY, 0));
 	ring_write(after, data + HISTORY, 100);
@@ -293,16 +293,16 @@ Test(ring_pool, headers_that_contradict_themselves_are_refused)
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		bad[i] = good;
-	bad[0].magic++;
-	bad[1].version++;
-	bad[2].header_size += 4096;
-	bad[3].header_size = 0;
-	bad[4].size *= 2;
-	bad[5].size -= 4096;
-	bad[6].size = 0;
-	bad[7].tail = good.head + 1;
-	bad[8].tail = good.head - RING_LOWEST - 1;
-	bad[9].head = UINT64_MAX;
+	bad[0].log.magic++;
+	bad[1].log.version++;
+	bad[2].log.header_size += 4096;
+	bad[3].log.header_size = 0;
+	bad[4].log.size *= 2;
+	bad[5].log.size -= 4096;
+	bad[6].log.size = 0;
+	bad[7].log.tail = good.log.head + 1;
+	bad[8].log.tail = good.log.head - RING_LOWEST - 1;
+	bad[9].log.head = UINT64_MAX;
 	bad[10].checksum[0].n_buffered = bad[10].checksum[1].n_buffered = 257;
 	bad[11].checksum[0].n_stripes = bad[11].checksum[1].n_stripes = UINT64_MAX;
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -310,7 +310,7 @@ Test(ring_pool, headers_that_contradict_themselves_are_refused)
 		cr_assert_eq(adopt(before, 5, &after), RING_E_BAD, "header %zu", i);
 	}
 	*h = good;
-	h->checksum_layout++;
+	h->log.checksum_layout++;
 	cr_assert_eq(adopt(before, 5, &after), 0);
 	cr_assert_not(ring_has_checksum(after), "another layout cannot be continued");
 	ring_free(after);
@@ -337,7 +337,7 @@ static int copy_with_seals(const struct ring *r, int seals)
 	int fd = memfd_create("copy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	struct ring_header *h = map_header(ring_fd(r));
 
-	cr_assert_eq(ftruncate(fd, (off_t)h->header_size + h->size), 0);
+	cr_assert_eq(ftruncate(fd, (off_t)h->log.header_size + h->log.size), 0);
 	cr_assert_eq(pwrite(fd, h, sizeof(*h), 0), (ssize_t)sizeof(*h));
 	cr_assert_eq(fcntl(fd, F_ADD_SEALS, seals), 0);
 	munmap(h, sizeof(*h));
@@ -360,8 +360,66 @@ Test(ring_pool, descriptors_that_are_no_sealed_memfd_are_refused_and_closed)
 	cr_assert_eq(ring_adopt(pool, 5, pipes[0], &after), RING_E_BAD);
 	cr_assert_eq(ring_adopt(pool, 5, -1, &after), RING_E_BAD);
 	close(pipes[1]);
-	cr_assert_eq(fcntl(ring_fd(before), F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);
-	cr_assert_eq(adopt(before, 5, &after), RING_E_SEALED);
+	ring_free(before);
+}
+
+/* --- shared ---------------------------------------------------------------------------------- */
+
+Test(ring_pool, a_ring_that_was_handed_out_is_written_by_its_own_process_alone)
+{
+	struct ring *r = make(RING_LOWEST);
+	struct shared_log *log;
+	void *map;
+
+	cr_assert_eq(ring_share(r), 0);
+	cr_assert_eq(ring_share(r), 0, "a second time is harmless");
+	cr_expect_eq(write(ring_fd(r), "x", 1), -1);
+	cr_expect_eq(pwrite(ring_fd(r), "x", 1, 4096), -1);
+	cr_expect_eq(ftruncate(ring_fd(r), 0), -1);
+	cr_expect_eq(fallocate(ring_fd(r), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096),
+		     -1);
+	cr_expect_eq(fcntl(ring_fd(r), F_ADD_SEALS, F_SEAL_WRITE), -1, "no seal can be added");
+	map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, ring_fd(r), 0);
+	cr_expect_eq(map, MAP_FAILED);
+	log = mmap(NULL, 4096, PROT_READ, MAP_SHARED, ring_fd(r), 0);
+	cr_assert_neq(log, MAP_FAILED);
+	cr_expect_eq(mprotect(log, 4096, PROT_READ | PROT_WRITE), -1);
+	ring_write(r, "seen", 4);
+	cr_expect_eq(log->head, 4);
+	ring_set_ended(r);
+	cr_expect_neq(log->ended, 0);
+	munmap(log, 4096);
+	ring_free(r);
+	cr_expect_eq(ring_pool_bytes(pool), 0, "it is never reused");
+}
+
+Test(ring_pool, a_successor_copies_what_was_handed_out_and_goes_on)
+{
+	static uint8_t data[HISTORY + 3000];
+	const struct ring_pool_observer observer = { on_made, on_dropped, &seen };
+	struct ring *before = predecessor(data, HISTORY), *after;
+
+	pattern_fill(data, sizeof(data), 0);
+	cr_assert_eq(ring_share(before), 0);
+	ring_set_waiting(before, 17);
+	ring_pool_observe(pool, &observer);
+	cr_assert_eq(adopt(before, 77, &after), 0);
+	cr_expect_eq(seen.made, 1, "the keeper is given the fresh one");
+	cr_expect_eq(seen.number, 77);
+	cr_expect_eq(seen.fd, ring_fd(after));
+	cr_expect_eq(seen.size, RING_LOWEST);
+	cr_assert_eq(ring_tail(after), HISTORY - RING_LOWEST);
+	cr_assert_eq(pattern_match(ring_at(after, ring_tail(after)), RING_LOWEST, ring_tail(after)),
+		     RING_LOWEST);
+	ring_write(after, data + HISTORY, 3000);
+	cr_expect_eq(ring_checksum(after), checksum_hash(data, sizeof(data), 0));
+	cr_expect_eq(ring_head(before), HISTORY, "who maps the old one keeps what it had");
+	cr_expect_eq(
+		pattern_match(ring_at(before, ring_tail(before)), RING_LOWEST, ring_tail(before)),
+		RING_LOWEST);
+	cr_assert_eq(ring_share(after), 0, "and it can be handed out anew");
+	ring_pool_observe(pool, &(struct ring_pool_observer){ 0 });
+	ring_free(after);
 	ring_free(before);
 }
 
