@@ -95,10 +95,13 @@ static void refuse_write(struct conn *c, uint64_t request, int why)
 static int push(struct input *in, const struct write_wish *w, unsigned flags, void *cookie,
 		struct input_item **ret_item)
 {
-	int r = input_push(in, w->data, w->size, flags, cookie, ret_item);
+	size_t size = w->size - w->header_size;
+	int r = input_push_packet(in, w->header, w->header_size, w->data, size, flags, cookie,
+				  ret_item);
 
 	if (r == INPUT_E_FULL && !input_has_of(in, w->writer))
-		r = input_push(in, w->data, w->size, flags | INPUT_GUEST, cookie, ret_item);
+		r = input_push_packet(in, w->header, w->header_size, w->data, size,
+				      flags | INPUT_GUEST, cookie, ret_item);
 	if (!r)
 		(*ret_item)->writer = w->writer;
 	return r;
@@ -128,8 +131,6 @@ static int queue_data(const struct write_wish *w, void *cookie, struct input_ite
 			break;
 		}
 	}
-	return input_push_packet(in, w->header, w->header_size, w->data, w->size - w->header_size,
-				 flags, cookie, ret_item);
 	return push(in, w, flags, cookie, ret_item);
 }
 
