@@ -116,6 +116,23 @@
 #define INPUT_BOUND_HIGHEST MIB(64)
 #define CANONICAL_LINE_MAX  4096u /* termios(3), N_TTY_BUF_SIZE */
 
+/* --- waits ----------------------------------------------------------------------------------- */
+
+/* One Expect. A program of so many instructions takes at most about 3 MiB with the state of its
+ * search, and a byte of the stream at most so many steps. */
+#define EXPECT_PATTERNS_MAX 32u
+#define EXPECT_PATTERN_MAX  4096u
+#define EXPECT_GROUPS_MAX   16u
+#define EXPECT_DEPTH_MAX    32u /* groups within groups: the parser's recursion */
+#define PROGRAM_MAX	    4096u
+#define EXPECT_DATA_MAX	    KIB(32) /* of a match in its answer: it fits the smallest frame_max */
+#define CONN_EXPECTS	    256u    /* waiting: a byte of a stream may have to wake them all */
+#define PORT_EXPECTS	    1024u
+/* One search goes on for so many steps (10 to 20 ns each), then it is another connection's turn;
+ * and all of them together for so long in one turn of the loop. */
+#define EXPECT_STEPS_A_SLICE  16384u
+#define EXPECT_TIME_A_TURN_NS 2000000u
+
 /* --- quotas ---------------------------------------------------------------------------------- */
 
 /* Generous: they keep one client from taking everything, not from working. What is not here is
