@@ -94,6 +94,7 @@ static void conn_blank(struct conn *c, struct broker *b, uint32_t listener, int 
 	list_init(&c->exits);
 	list_init(&c->watches);
 	list_init(&c->pendings);
+	expect_queue_init(&c->expects);
 	job_init(&c->work, conn_work);
 	job_init(&c->flush, conn_flush);
 	alarm_init(&c->deadline, on_deadline);

@@ -38,6 +38,7 @@ static const struct dispatch_entry table[] = {
 	[REDD__V1__REQUEST__BODY_PING] = { req_ping, WHEN_OPEN, false },
 	[REDD__V1__REQUEST__BODY_SHUTDOWN] = { req_shutdown, WHEN_OPEN, false },
 	[REDD__V1__REQUEST__BODY_CANCEL] = { req_cancel, WHEN_OPEN, false },
+	[REDD__V1__REQUEST__BODY_EXPECT] = { req_expect, WHEN_OPEN, false },
 };
 
 static unsigned when_now(const struct conn *c)

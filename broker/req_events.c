@@ -7,6 +7,7 @@
 
 #include "broker/broker.h"
 #include "broker/conn.h"
+#include "broker/expect.h"
 #include "broker/req.h"
 #include "broker/life.h"
 
@@ -16,6 +17,7 @@ static void on_moved(struct stream *s)
 
 	list_for_each (r, &s->out.readers, link)
 		subscription_wake(r->subscription);
+	expects_wake(s);
 }
 
 static void on_out_ended(struct stream *s)
@@ -40,6 +42,7 @@ static void on_exited(struct port *p)
 
 	watches_note(p->broker, EVENT_EXITED, p);
 	req_wait_look(p);
+	expects_exited(p);
 	list_for_each (s, &p->subscriptions, port_link) {
 		list_append(&s->conn->exits, &s->exit_link);
 		conn_wake(s->conn);

@@ -16,6 +16,7 @@
 #include <xxhash.h>
 
 #include "broker/broker.h"
+#include "broker/expect.h"
 #include "broker/port.h"
 #include "broker/subscription.h"
 #include "proto/base/err.h"
@@ -31,6 +32,15 @@ uint64_t stream_total(const struct stream *s)
 uint64_t stream_oldest(const struct stream *s)
 {
 	return s->out.ring ? ring_tail(s->out.ring) : 0;
+}
+
+uint64_t stream_written(const struct stream *s)
+{
+	int waiting = 0;
+
+	if (s->fd < 0 || s->out.is_ended || ioctl(s->fd, FIONREAD, &waiting) < 0)
+		waiting = 0;
+	return stream_total(s) + (uint64_t)MAX(waiting, 0);
 }
 
 uint64_t stream_checksum(const struct stream *s)
@@ -52,12 +62,15 @@ static uint64_t stream_room(const struct stream *s)
 {
 	uint64_t head = stream_total(s), room = UINT64_MAX;
 	uint32_t size = s->out.log_size;
+	struct expect *e;
 	struct reader *r;
 
 	if (s->out.hold_unread && list_is_empty(&s->out.readers))
 		return size - (head - stream_oldest(s));
 	list_for_each (r, &s->out.readers, link)
 		room = MIN(room, cursor_room(&r->cursor, head, size));
+	list_for_each (e, &s->out.expects, stream_link)
+		room = MIN(room, expect_room(e));
 	return room;
 }
 
@@ -89,6 +102,7 @@ static int stream_make_ring(struct stream *s)
 static void stream_took(struct stream *s, size_t size)
 {
 	s->out.active_ms = uv_now(&s->broker->loop);
+	pace_note(&s->out.pace, stream_total(s) - size, stream_oldest(s), s->out.active_ms);
 	s->broker->counters.bytes_out += size;
 	s->port->events->stream.moved(s);
 }
@@ -165,9 +179,27 @@ static bool is_end_of_file(const struct stream *s, ssize_t n)
 	       (n == -ECONNRESET && s->kind == STREAM_IS_SOCKET);
 }
 
+uint64_t stream_held_ms(const struct stream *s)
+{
+	return s->out.is_held ? uv_now(&s->broker->loop) - s->out.held_since_ms : 0;
+}
+
+uint64_t stream_held_total_ms(const struct stream *s)
+{
+	return s->out.held_total_ms + stream_held_ms(s);
+}
+
+static void stream_release(struct stream *s)
+{
+	s->broker->counters.held_ms += stream_held_ms(s);
+	s->out.held_total_ms = stream_held_total_ms(s);
+	s->out.is_held = false;
+}
+
 static void stream_hold(struct stream *s)
 {
 	s->out.is_held = true;
+	s->out.held_since_ms = uv_now(&s->broker->loop);
 	stream_watch(s);
 	s->broker->counters.held++;
 	subscriptions_look(s);
@@ -235,7 +267,7 @@ void stream_end_output(struct stream *s, enum stream_cause cause, int sys_errno)
 		s->broker->n_grown_pipes--;
 	s->out.is_grown = false;
 	s->out.is_ended = true;
-	s->out.is_held = false;
+	stream_release(s);
 	s->out.cause = cause;
 	s->out.sys_errno = sys_errno;
 	port_save(s->port);
@@ -268,7 +300,7 @@ void stream_readers_changed(struct stream *s)
 {
 	if (!s->out.is_held || stream_room(s) < stream_room_wanted(s))
 		return;
-	s->out.is_held = false;
+	stream_release(s);
 	s->out.active_ms = uv_now(&s->broker->loop);
 	stream_watch(s);
 	subscriptions_look(s);
