@@ -155,12 +155,8 @@ int redd_wait(struct redd_port *port, enum redd_until until, int64_t timeout_ms,
 	      struct redd_waited *ret)
 {
 	struct waiter w = { 0 };
-	uint32_t limit = port->r->call_timeout_ms;
-	int e;
+	int e = call_wait_long(port->r, wait_begin(port, until, timeout_ms, WAITER(&w)), &w);
 
-	port->r->call_timeout_ms = 0; /* it has its own */
-	e = call_wait(port->r, wait_begin(port, until, timeout_ms, WAITER(&w)), &w);
-	port->r->call_timeout_ms = limit;
 	if (e == 0) {
 		*ret = w.reply.waited;
 		return 0;
