@@ -102,6 +102,7 @@ static void broker_lists(struct broker *b)
 	list_init(&b->watches);
 	list_init(&b->group_signals);
 	list_init(&b->ended_ports);
+	expect_turns_init(&b->expects);
 	buf_init(&b->small, KIB(16));
 }
 
