@@ -129,7 +129,7 @@
 #define EXPECT_DATA_MAX	    KIB(32) /* of a match in its answer: it fits the smallest frame_max */
 #define CONN_EXPECTS	    256u    /* waiting: a byte of a stream may have to wake them all */
 #define STREAM_EXPECTS	    1024u
-/* One search goes on for so many steps (10 to 20 ns each), then it is another connection's turn;
+/* One search goes on for so many steps (2 to 5 ns each), then it is another connection's turn;
  * and all of them together for so long in one turn of the loop. */
 #define EXPECT_STEPS_A_SLICE  8192u
 #define EXPECT_TIME_A_TURN_NS 1000000u

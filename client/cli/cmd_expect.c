@@ -29,10 +29,11 @@ struct expect {
 
 static const char *pattern_add(struct patterns *p, const char *text, bool regex)
 {
-	struct redd_pattern *list = realloc(p->list, (p->n + 1) * sizeof(*list));
+	struct redd_pattern *list;
 
 	if (!*text)
 		return "is empty";
+	list = realloc(p->list, (p->n + 1) * sizeof(*list));
 	if (!list)
 		return "cannot be kept: no memory";
 	p->list = list;

@@ -67,8 +67,10 @@ static void print_held(const struct redd_port_info *p)
 		const struct redd_stream_info *s = &p->streams[i];
 
 		if (s->held && !s->n_held_by)
-			printf("       stream %u, for %llu ms, until somebody reads it\n",
-			       s->stream, (unsigned long long)s->held_ms);
+			printf("       stream %u, for %llu ms, %s\n", s->stream,
+			       (unsigned long long)s->held_ms,
+			       s->expects ? "by an expect that may block"
+					  : "until somebody reads it");
 		for (size_t k = 0; k < s->n_held_by; k++) {
 			printf("       stream %u, for %llu ms, by ", s->stream,
 			       (unsigned long long)s->held_ms);
