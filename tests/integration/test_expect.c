@@ -64,7 +64,7 @@ static struct redd_matched send_and_expect(struct redd_port *port, const char *l
 
 static void end(struct redd_port *port)
 {
-	redd_signal(port, 9, REDD_TREE, NULL);
+	cr_assert_eq(redd_signal(port, 9, REDD_LEADER, NULL), 0);
 	scene_forget(port);
 }
 

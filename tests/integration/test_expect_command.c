@@ -76,7 +76,7 @@ Test(expect_command, what_is_wrong_is_told_with_status_2)
 	EXPECT(2, "", "expect", "-t", "x", "no-such-port");
 	EXPECT(2, "", "expect", "--from", "9", "-t", "x", "talk");
 	EXPECT(0, NULL, "expect", "--help");
-	redd_signal(port, 9, REDD_TREE, NULL);
+	cr_assert_eq(redd_signal(port, 9, REDD_LEADER, NULL), 0);
 	scene_forget(port);
 }
 
