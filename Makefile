@@ -20,7 +20,7 @@ VERSION = $(shell sed -n 's/^\#define REDD_VERSION.*"\(.*\)"/\1/p' client/redd.h
 PACKAGES := gcc libc6-dev libprotobuf-c-dev protobuf-c-compiler libuv1-dev libxxhash-dev \
 	libinih-dev scdoc python3 python3-protobuf protobuf-compiler
 PACKAGES_CHECK := $(PACKAGES) libcriterion-dev clang clang-format valgrind strace perl procps \
-	pkg-config rsync git vim-tiny
+	pkg-config rsync git vim-tiny libpcre2-dev
 
 .SUFFIXES:
 .DELETE_ON_ERROR:
@@ -307,7 +307,7 @@ $(UNIT): $(BUILD)/tests/unit/%: $(O)/tests/unit/%.o $(call obj,$(HOOKS_SRC)) \
 		$$(call rooms_of,tests/unit/$$*.c) $(BUILD)/libproto.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(LINK) $(WRAP) -lcriterion $(LIBS_broker)
+	$(Q)$(LINK) $(WRAP) -lcriterion $(LIBS_broker) -lpcre2-8
 
 $(INTEGRATION): $(BUILD)/tests/integration/%: $(O)/tests/integration/%.o $(call obj,$(HOOKS_SRC)) \
 		$(BUILD)/libtests.a $(BUILD)/libredd.a $(BUILD)/libproto.a

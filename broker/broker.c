@@ -178,6 +178,7 @@ static void broker_blank(struct broker *b)
 	alarm_init(&b->beat, on_beat);
 	alarm_init(&b->idle, on_idle);
 	stop_init(&b->stop);
+	expect_turns_init(&b->expects);
 	buf_init(&b->small, KIB(16));
 	b->config_fd = -1;
 	b->keeper_pid = getppid();

@@ -14,6 +14,7 @@
 
 #include "broker/alarm.h"
 #include "broker/events.h"
+#include "broker/expect.h"
 #include "broker/helper_link.h"
 #include "broker/policy.h"
 #include "broker/port_table.h"
@@ -38,6 +39,10 @@ struct broker_counters {
 	uint64_t bytes_in, bytes_out;
 	uint64_t held; /* times that an output was held back for a reader */
 	uint64_t gaps, gap_bytes;
+	uint64_t held_ms; /* of all outputs together, once they went on */
+	uint64_t stalled; /* subscriptions moved from block to drop */
+	uint64_t expects, expects_matched, expects_lost;
+	uint64_t searched, search_turns; /* bytes; turns that left some for the next one */
 };
 
 struct broker {
@@ -45,6 +50,7 @@ struct broker {
 	enum broker_state state;
 	struct turn turn;
 	struct alarms alarms;
+	struct expect_turns expects;
 	struct helper_link helper;
 	struct settings settings;
 	struct policy policy;

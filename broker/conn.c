@@ -97,6 +97,7 @@ static void conn_blank(struct conn *c, struct broker *b, int fd)
 	list_init(&c->wakes);
 	list_init(&c->watches);
 	list_init(&c->pendings);
+	expect_queue_init(&c->expects);
 	job_init(&c->work, conn_work);
 	job_init(&c->flush, conn_flush);
 	alarm_init(&c->deadline, on_deadline);

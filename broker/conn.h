@@ -24,6 +24,7 @@
 #include <uv.h>
 
 #include "broker/alarm.h"
+#include "broker/expect.h"
 #include "broker/policy.h"
 #include "broker/quota.h"
 #include "broker/ring.h"
@@ -110,8 +111,9 @@ struct conn {
 	uint64_t last_watch;
 	struct list pendings; /* requests that wait for their answer */
 	unsigned n_pendings;
-	struct conn_alias *aliases; /* CONN_SPAWN_ALIASES of them, made at the first Spawn */
-	unsigned n_aliases;	    /* in all; the newest are kept */
+	struct expect_queue expects; /* some of them */
+	struct conn_alias *aliases;  /* CONN_SPAWN_ALIASES of them, made at the first Spawn */
+	unsigned n_aliases;	     /* in all; the newest are kept */
 };
 
 /* --- conn.c ---------------------------------------------------------------------------------- */

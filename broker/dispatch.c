@@ -44,6 +44,7 @@ static const struct dispatch_entry table[] = {
 	[REDD__V1__REQUEST__BODY_DELEGATE] = { req_delegate, WHEN_OPEN, false },
 	[REDD__V1__REQUEST__BODY_LEASE] = { req_lease, WHEN_OPEN, false },
 	[REDD__V1__REQUEST__BODY_RELEASE] = { req_release, WHEN_OPEN, false },
+	[REDD__V1__REQUEST__BODY_EXPECT] = { req_expect, WHEN_OPEN, false },
 };
 
 static unsigned when_now(const struct conn *c)

@@ -7,6 +7,7 @@
 #include "broker/conn.h"
 #include "broker/input.h"
 #include "broker/errand.h"
+#include "broker/expect.h"
 #include "broker/port.h"
 #include "broker/reply.h"
 #include "proto/base/err.h"
@@ -51,6 +52,8 @@ int pending_new(struct pending **ret, struct conn *conn, struct port *port, enum
 
 void pending_free(struct pending *p)
 {
+	if (p->expect)
+		expect_free(TAKE(p->expect));
 	if (p->conn) {
 		alarm_stop(&p->conn->broker->alarms, &p->alarm);
 		p->conn->n_pendings--;

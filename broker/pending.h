@@ -13,6 +13,7 @@
 #include "proto/base/list.h"
 
 struct conn;
+struct expect;
 struct input_item;
 struct errand;
 struct port;
@@ -28,6 +29,7 @@ enum pending_kind {
 	PENDING_WAIT_CLOSED,
 	PENDING_SIGNAL,
 	PENDING_LEASE,
+	PENDING_EXPECT,
 };
 
 struct pending {
@@ -36,8 +38,9 @@ struct pending {
 	struct conn *conn; /* NULL: it has gone, nobody is to be told */
 	struct port *port; /* NULL: gone */
 	uint64_t request;
-	struct alarm alarm; /* WAIT: its time is up */
-	/* WRITE, CLOSE */
+	struct alarm alarm;    /* WAIT, EXPECT: its time is up */
+	struct expect *expect; /* EXPECT; owned */
+	/* WRITE, CLOSE, and an EXPECT that writes */
 	struct stream *stream;
 	struct input_item *item; /* what is waited for */
 	struct input_item *data; /* Write with close: `item` is the close, this what goes before */

@@ -53,8 +53,9 @@ struct quota {
 		[QUOTA_DESCRIPTORS] = who " has as many descriptors in hand as it may: "           \
 				      "try again when ports have ended",                           \
 		[QUOTA_CONNECTIONS] = who " has as many connections as it may: close some",        \
-		[QUOTA_BUFFER_BYTES] = who " has as many bytes of unfinished frames and unread "   \
-				       "answers as it may: finish and read some",                   \
+		[QUOTA_BUFFER_BYTES] = who " has as many bytes of unfinished frames, unread "      \
+				       "answers and searches as it may: finish, read or wait "      \
+				       "for some",                                                  \
 	}
 /* clang-format on */
 

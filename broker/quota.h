@@ -23,7 +23,7 @@ enum quota_kind {
 	QUOTA_SUBSCRIPTIONS,
 	QUOTA_DESCRIPTORS, /* passed by clients, until a child has them */
 	QUOTA_CONNECTIONS,
-	QUOTA_BUFFER_BYTES, /* frames that are not whole, answers that are not read */
+	QUOTA_BUFFER_BYTES, /* frames that are not whole, answers that are not read, searches */
 	QUOTA_KINDS,
 };
 

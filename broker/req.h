@@ -41,9 +41,19 @@ void req_close_whole_look(struct port *p);
 
 /* Gives up an Open that waits; false: it is none, or it has what it waited for. */
 bool req_open_cancel(struct pending *pending);
+req_handler req_expect;
 
 /* A Write as codec_view_write() read it from its frame, without a copy. */
 int req_write_view(struct conn *c, const struct codec_write *w);
+
+/* Queues the Write of a request that has another wait, for its port; req_input.c tells expect.c
+ * when it is in the pipe. False: the request has been answered, and its pending is the caller's to
+ * free. The pending may be gone when it returns true: the write failed at once, and so did the
+ * request. */
+bool req_write_first(struct conn *c, const Redd__V1__Write *m, struct pending *pending);
+
+/* Of a Write that is in the pipe. */
+void req_fill_written(Redd__V1__Written *ret, const struct pending *pending);
 
 /* The port that a request means, if the client may do `verb` with it; else NULL, and the request
  * has been answered. A port that the client may not see is NOT_FOUND to it. */
@@ -100,6 +110,9 @@ struct stream_infos {
 	Redd__V1__StreamInfo infos[PORT_STREAMS_MAX * 2];
 	Redd__V1__StreamInfo *pointers[PORT_STREAMS_MAX * 2];
 	size_t n;
+	Redd__V1__Holder holders[STREAM_HOLDERS_MAX]; /* of all streams together */
+	Redd__V1__Holder *holder_pointers[STREAM_HOLDERS_MAX];
+	size_t n_holders;
 };
 void req_fill_streams(struct stream_infos *ret, const struct port *p);
 

@@ -172,12 +172,40 @@ static Redd__V1__StreamInfo *info_add(struct stream_infos *ret, const struct str
 	return info;
 }
 
+/* Child <- stream <- subscription <- client. */
+static void info_holders(struct stream_infos *ret, Redd__V1__StreamInfo *info,
+			 const struct stream *s)
+{
+	size_t first = ret->n_holders;
+	struct reader *r;
+
+	list_for_each (r, &s->out.readers, link) {
+		const struct subscription *by = r->subscription;
+		Redd__V1__Holder *h = &ret->holders[ret->n_holders];
+
+		if (ret->n_holders == STREAM_HOLDERS_MAX)
+			break;
+		if (!stream_is_held_by(r))
+			continue;
+		redd__v1__holder__init(h);
+		SET(*h, subscription, by->id);
+		SET(*h, pid, by->conn->pid);
+		h->client = by->conn->client;
+		ret->holder_pointers[ret->n_holders++] = h;
+	}
+	info->n_held_by = ret->n_holders - first;
+	info->held_by = ret->holder_pointers + first;
+}
+
 static void info_output(Redd__V1__StreamInfo *info, const struct stream *s)
 {
 	SET(*info, total, stream_total(s) + s->out.abandoned);
 	SET(*info, oldest, stream_oldest(s));
 	SET(*info, ended, s->out.is_ended);
 	SET(*info, held, s->out.is_held);
+	SET(*info, held_ms, stream_held_ms(s));
+	SET(*info, held_total_ms, stream_held_total_ms(s));
+	SET(*info, expects, s->out.n_expects);
 	SET(*info, log_size, s->out.log_size);
 	if (s->out.is_ended)
 		SET(*info, cause, (Redd__V1__StreamEnd__Cause)s->out.cause);
@@ -199,13 +227,18 @@ static void info_input(Redd__V1__StreamInfo *info, const struct stream *s)
 
 void req_fill_streams(struct stream_infos *ret, const struct port *p)
 {
-	ret->n = 0;
+	ret->n = ret->n_holders = 0;
 	for (unsigned i = 0; i < p->n_streams; i++) {
 		const struct stream *s = p->streams[i];
+		Redd__V1__StreamInfo *info;
 
 		if (s->in.is_there)
 			info_input(info_add(ret, s, REDD__V1__DIRECTION__DIRECTION_INPUT), s);
-		if (s->out.is_there)
-			info_output(info_add(ret, s, REDD__V1__DIRECTION__DIRECTION_OUTPUT), s);
+		if (!s->out.is_there)
+			continue;
+		info = info_add(ret, s, REDD__V1__DIRECTION__DIRECTION_OUTPUT);
+		info_output(info, s);
+		if (s->out.is_held)
+			info_holders(ret, info, s);
 	}
 }

@@ -148,7 +148,9 @@ int req_cancel(struct conn *c, const Redd__V1__Request *request)
 		reply_done(c, request->id);
 		return 0;
 	}
-	if (p->kind == PENDING_SPAWN || p->kind == PENDING_SIGNAL || !pending_cancel_input(p)) {
+	/* What an Expect has begun to write is written; the wait itself can always be given up. */
+	if (p->kind == PENDING_SPAWN || p->kind == PENDING_SIGNAL ||
+	    (!pending_cancel_input(p) && p->kind != PENDING_EXPECT)) {
 		reply_error(c, request->id, REPLY_FAILED_PRECONDITION, 0,
 			    "the request has taken effect already; its own answer follows");
 		return 0;

@@ -8,6 +8,7 @@
 #include "broker/broker.h"
 #include "broker/conn.h"
 #include "broker/marks.h"
+#include "broker/expect.h"
 #include "broker/req.h"
 #include "broker/life.h"
 #include "broker/sharing.h"
@@ -21,6 +22,7 @@ static void on_moved(struct stream *s)
 			sharing_moved(r);
 		else
 			subscription_wake(r->subscription);
+	expects_wake(s);
 }
 
 static void on_out_ended(struct stream *s)
@@ -47,6 +49,7 @@ static void on_exited(struct port *p)
 	watches_note(p->broker, EVENT_EXITED, p);
 	req_wait_look(p);
 	req_close_whole_look(p);
+	expects_exited(p);
 	list_for_each (s, &p->subscriptions, port_link) {
 		list_append(&s->conn->exits, &s->exit_link);
 		conn_wake(s->conn);

@@ -5,6 +5,7 @@
 #include "broker/broker.h"
 #include "broker/conn.h"
 #include "broker/marks.h"
+#include "broker/expect.h"
 #include "broker/req.h"
 #include "broker/req_events.h"
 #include "broker/rights.h"
@@ -56,18 +57,28 @@ static struct stream *input_of(struct conn *c, uint64_t request, struct port *p,
 
 /* --- Write ----------------------------------------------------------------------------------- */
 
-static void answer_written(struct conn *c, uint64_t request, uint64_t offset, uint64_t size,
-			   bool exact)
+void req_fill_written(Redd__V1__Written *ret, const struct pending *p)
+{
+	SET(*ret, offset, p->offset);
+	SET(*ret, size, p->size);
+	SET(*ret, exact, p->exact);
+}
+
+/* It is in the pipe: the answer of a Write, and news for an Expect. */
+static void tell_written(struct pending *p)
 {
 	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
 	Redd__V1__Written w = REDD__V1__WRITTEN__INIT;
 
-	SET(w, offset, offset);
-	SET(w, size, size);
-	SET(w, exact, exact);
+	if (p->kind == PENDING_EXPECT) {
+		expect_written(p->expect);
+		return;
+	}
+	req_fill_written(&w, p);
 	m.body_case = REDD__V1__MESSAGE__BODY_WRITTEN;
 	m.written = &w;
-	reply_message(c, request, &m);
+	reply_message(p->conn, p->request, &m);
+	pending_free(p);
 }
 
 static bool is_exact(const struct stream *s)
@@ -153,11 +164,8 @@ static void queue_close(struct write_wish *w, struct pending *pending)
 
 	if (input_push_close(&w->stream->in.queue, pending, &item)) {
 		/* No memory: the data is answered alone, and the input stays open. */
-		if (!pending->item) {
-			answer_written(pending->conn, w->request, w->offset, w->size,
-				       pending->exact);
-			pending_free(pending);
-		}
+		if (!pending->item)
+			tell_written(pending);
 		return;
 	}
 	pending->data = pending->item;
@@ -192,16 +200,13 @@ static bool frame_packet(struct conn *c, struct write_wish *w)
 	return true;
 }
 
-static int write_now(struct conn *c, struct write_wish *w)
+/* False: it has been answered, and nothing is queued. */
+static bool write_as(struct conn *c, struct write_wish *w, struct pending *pending)
 {
-	struct pending *pending = req_pending(c, w->port, PENDING_WRITE, w->request);
 	struct input_item *item;
 	bool known;
-	int r;
+	int r = queue_data(w, pending, &item, &known);
 
-	if (!pending)
-		return 0;
-	r = queue_data(w, pending, &item, &known);
 	if (r == -ERANGE)
 		reply_error(c, w->request, REPLY_OUT_OF_RANGE, 0,
 			    "the input is at offset %llu, not at %llu; nothing was written",
@@ -209,12 +214,8 @@ static int write_now(struct conn *c, struct write_wish *w)
 			    (unsigned long long)w->offset);
 	else if (r)
 		refuse_write(c, w->request, r);
-	else if (known && !w->close)
-		answer_written(c, w->request, w->offset, w->size, is_exact(w->stream));
-	if (r || (known && !w->close) || !charge_or_take_back(c, w, item)) {
-		pending_free(pending);
-		return 0;
-	}
+	if (r || !charge_or_take_back(c, w, item))
+		return false;
 	pending->stream = w->stream;
 	pending->item = item;
 	pending->size = w->size;
@@ -223,27 +224,52 @@ static int write_now(struct conn *c, struct write_wish *w)
 	pending->exact = is_exact(w->stream);
 	if (w->close)
 		queue_close(w, pending);
+	else if (known)
+		tell_written(pending);
 	if (w->stream->is_started)
 		stream_write(w->stream);
 	else
 		marks_look(w->stream);
+	return true;
+}
+
+static int write_now(struct conn *c, struct write_wish *w)
+{
+	struct pending *pending = req_pending(c, w->port, PENDING_WRITE, w->request);
+
+	if (pending && !write_as(c, w, pending))
+		pending_free(pending);
 	return 0;
+}
+
+static struct write_wish write_read(struct conn *c, uint64_t request, const Redd__V1__Write *m)
+{
+	return (struct write_wish){ .request = request,
+				    .writer = c,
+				    .data = m->data.data,
+				    .size = m->data.len,
+				    .has_offset = m->has_offset,
+				    .offset = m->offset,
+				    .no_wait = m->no_wait,
+				    .force = m->force,
+				    .close = m->close,
+				    .has_header = m->has_header,
+				    .header_size = m->header };
+}
+
+bool req_write_first(struct conn *c, const Redd__V1__Write *m, struct pending *pending)
+{
+	struct write_wish w = write_read(c, pending->request, m);
+
+	w.port = pending->port;
+	w.stream = input_of(c, w.request, w.port, m->has_stream, m->stream);
+	return w.stream && frame_packet(c, &w) && write_as(c, &w, pending);
 }
 
 int req_write(struct conn *c, const Redd__V1__Request *request)
 {
 	const Redd__V1__Write *m = request->write;
-	struct write_wish w = { .request = request->id,
-				.writer = c,
-				.data = m->data.data,
-				.size = m->data.len,
-				.has_offset = m->has_offset,
-				.offset = m->offset,
-				.no_wait = m->no_wait,
-				.force = m->force,
-				.close = m->close,
-				.has_header = m->has_header,
-				.header_size = m->header };
+	struct write_wish w = write_read(c, request->id, m);
 
 	w.port = req_port(c, request->id, m->port, POLICY_WRITE);
 	if (w.port)
@@ -367,8 +393,7 @@ static void item_done(struct input_item *item)
 		p->offset = item->offset;
 	if (p->item)
 		return; /* its close follows */
-	answer_written(p->conn, p->request, p->offset, p->size, p->exact);
-	pending_free(p);
+	tell_written(p);
 }
 
 /* A close that came with it goes as well. */
@@ -418,7 +443,8 @@ static void answer_closed(struct pending *p, struct stream *s, int error)
 				    : "the input cannot be closed: %s",
 			    err_name(error));
 	} else if (p->tells_written) {
-		answer_written(p->conn, p->request, p->offset, p->size, p->exact);
+		tell_written(p);
+		return;
 	} else {
 		SET(done, offset, total);
 		m.body_case = REDD__V1__MESSAGE__BODY_CLOSE_DONE;

@@ -102,7 +102,11 @@ static void fill_subscription(Redd__V1__SubscriptionInfo *i, struct subscription
 		SET(*i, shared, true);
 	else if (s->credit.is_limited)
 		SET(*i, credit, s->credit.left);
+	SET(*i, lag_ms, subscription_lag_ms(s));
 	SET(*i, blocking, s->is_blocking);
+	SET(*i, blocking_ms, subscription_blocking_ms(s));
+	SET(*i, blocked_total_ms, subscription_blocked_total_ms(s));
+	SET(*i, stalled, s->is_stalled);
 	for (unsigned j = 0; j < s->n_readers; j++) {
 		redd__v1__stream_offset__init(&offsets[j]);
 		SET(offsets[j], stream, s->readers[j].stream->number);

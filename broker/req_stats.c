@@ -34,6 +34,13 @@ COUNT(bytes_out)
 COUNT(held)
 COUNT(gaps)
 COUNT(gap_bytes)
+COUNT(held_ms)
+COUNT(stalled)
+COUNT(expects)
+COUNT(expects_matched)
+COUNT(expects_lost)
+COUNT(searched)
+COUNT(search_turns)
 
 static uint64_t value_ports(struct broker *b)
 {
@@ -48,6 +55,11 @@ static uint64_t value_clients(struct broker *b)
 static uint64_t value_doors(struct broker *b)
 {
 	return b->n_delegations;
+}
+
+static uint64_t value_expects_waiting(struct broker *b)
+{
+	return b->expects.n;
 }
 
 static uint64_t value_waiting(struct broker *b)
@@ -129,6 +141,7 @@ static const struct metric metrics[] = {
 	{ "redd_clients", GAUGE, "Connections.", value_clients },
 	{ "redd_spawns_waiting", GAUGE, "Spawns that wait for their turn.", value_waiting },
 	{ "redd_spawns_in_flight", GAUGE, "Spawns handed over and not answered.", value_in_flight },
+	{ "redd_expects_waiting", GAUGE, "Expects that wait.", value_expects_waiting },
 	{ "redd_logs", GAUGE, "Logs of output streams in memory.", value_logs },
 	{ "redd_log_bytes", GAUGE, "Memory of all logs.", value_log_bytes },
 	{ "redd_log_free_bytes", GAUGE, "Of these, kept for reuse.", value_log_bytes_free },
@@ -149,8 +162,20 @@ static const struct metric metrics[] = {
 	{ "redd_output_bytes_total", COUNTER, "Read from outputs.", value_bytes_out },
 	{ "redd_outputs_held_total", COUNTER, "Times an output was held back for a reader.",
 	  value_held },
+	{ "redd_outputs_held_milliseconds_total", COUNTER,
+	  "Time that outputs were held back, of those that went on.", value_held_ms },
+	{ "redd_subscriptions_stalled_total", COUNTER,
+	  "Subscriptions moved from block to drop for making no progress.", value_stalled },
 	{ "redd_gaps_total", COUNTER, "Gaps told to subscriptions.", value_gaps },
 	{ "redd_gap_bytes_total", COUNTER, "Bytes in those.", value_gap_bytes },
+	{ "redd_expects_total", COUNTER, "Expects that waited.", value_expects },
+	{ "redd_expects_matched_total", COUNTER, "Of these, found a match.",
+	  value_expects_matched },
+	{ "redd_expects_lost_total", COUNTER, "Of these, were overtaken by the output.",
+	  value_expects_lost },
+	{ "redd_searched_bytes_total", COUNTER, "Bytes that Expects looked at.", value_searched },
+	{ "redd_search_turns_total", COUNTER, "Turns of the loop that left some for the next.",
+	  value_search_turns },
 	{ "redd_events_total", COUNTER, "Life events.", value_events },
 	{ "redd_forkers_total", COUNTER, "Forkers started.", value_forkers },
 	{ "redd_brokers_total", COUNTER, "Brokers started.", value_brokers },

@@ -14,6 +14,7 @@
 
 #include "broker/broker.h"
 #include "broker/conn.h"
+#include "broker/expect.h"
 #include "broker/delegation.h"
 #include "broker/holding.h"
 #include "broker/life.h"
@@ -169,6 +170,9 @@ static bool may_go_on_waiting(const struct pending *w)
 		return rights_may_stream(w->conn, POLICY_WRITE, w->stream);
 	case PENDING_LEASE:
 		return rights_may(w->conn, POLICY_WRITE, w->port);
+	case PENDING_EXPECT:
+		return rights_may_stream(w->conn, POLICY_READ, w->expect->stream) &&
+		       (!w->expect->options.block || rights_may(w->conn, POLICY_BLOCK, w->port));
 	default:
 		return true; /* SPAWN, SIGNAL have taken effect */
 	}
@@ -179,7 +183,7 @@ static void give_up(struct pending *w)
 {
 	struct stream *s = w->stream;
 
-	if (s && !pending_cancel_input(w))
+	if (s && !pending_cancel_input(w) && w->kind != PENDING_EXPECT)
 		return;
 	reply_error(w->conn, w->request, REPLY_PERMISSION_DENIED, EPERM,
 		    "the right to this was revoked, or its time was up, while the request waited");

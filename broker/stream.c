@@ -28,6 +28,7 @@ int stream_new(struct stream **ret, struct port *port, uint32_t number, enum str
 	s->kind = kind;
 	s->fd = TAKE_FD(fd);
 	list_init(&s->out.readers);
+	list_init(&s->out.expects);
 	*ret = s;
 	return 0;
 }

@@ -17,6 +17,7 @@
 
 #include "broker/cursor.h"
 #include "broker/input.h"
+#include "broker/pace.h"
 #include "broker/quota.h"
 #include "broker/ring.h"
 #include "broker/transit.h"
@@ -54,8 +55,13 @@ struct stream_output {
 	struct framing framing; /* what its port declared for it: kept with its log's index */
 	struct quota_charge charge;
 	struct list readers;
+	struct list expects; /* waits for what comes */
+	unsigned n_expects;
+	struct pace pace; /* when which byte came */
 	bool is_ended, is_held;
 	bool awaits_cause; /* of a pump: the pipe is empty for ever, and nobody knows why yet */
+	uint64_t held_since_ms; /* while it is */
+	uint64_t held_total_ms; /* before that */
 	enum stream_cause cause;
 	int sys_errno;
 	bool is_abandoned; /* bytes were left in the pipe ... */
@@ -144,6 +150,13 @@ void stream_end_output(struct stream *s, enum stream_cause cause, int sys_errno)
 void stream_view(const struct stream *s, struct cursor_view *ret);
 uint64_t stream_total(const struct stream *s);
 uint64_t stream_oldest(const struct stream *s);
+
+/* The total, and what waits to be read. */
+uint64_t stream_written(const struct stream *s);
+
+/* For how long it has been held back, now and in all. */
+uint64_t stream_held_ms(const struct stream *s);
+uint64_t stream_held_total_ms(const struct stream *s);
 
 /* XXH3_64bits of all bytes, for an output that wants_checksum. */
 uint64_t stream_checksum(const struct stream *s);

@@ -17,6 +17,7 @@
 #include <xxhash.h>
 
 #include "broker/broker.h"
+#include "broker/expect.h"
 #include "broker/port.h"
 #include "broker/sharing.h"
 #include "broker/subscription.h"
@@ -31,6 +32,15 @@ uint64_t stream_total(const struct stream *s)
 uint64_t stream_oldest(const struct stream *s)
 {
 	return s->out.ring ? ring_tail(s->out.ring) : 0;
+}
+
+uint64_t stream_written(const struct stream *s)
+{
+	int waiting = 0;
+
+	if (s->fd < 0 || s->out.is_ended || ioctl(s->fd, FIONREAD, &waiting) < 0)
+		waiting = 0;
+	return stream_total(s) + (uint64_t)MAX(waiting, 0);
 }
 
 uint64_t stream_checksum(const struct stream *s)
@@ -63,6 +73,7 @@ static uint64_t stream_room(const struct stream *s)
 {
 	uint64_t head = stream_total(s), room = UINT64_MAX;
 	uint32_t size = s->out.log_size;
+	struct expect *e;
 	struct reader *r;
 
 	if (s->out.hold_unread && list_is_empty(&s->out.readers))
@@ -71,6 +82,8 @@ static uint64_t stream_room(const struct stream *s)
 		sharing_pull(r);
 		room = MIN(room, cursor_room(&r->cursor, head, size));
 	}
+	list_for_each (e, &s->out.expects, stream_link)
+		room = MIN(room, expect_room(e));
 	return room;
 }
 
@@ -113,6 +126,7 @@ int stream_share_log(struct stream *s)
 static void stream_took(struct stream *s, size_t size)
 {
 	s->out.active_ms = uv_now(&s->broker->loop);
+	pace_note(&s->out.pace, stream_total(s) - size, stream_oldest(s), s->out.active_ms);
 	s->broker->counters.bytes_out += size;
 	s->port->events->stream.moved(s);
 }
@@ -202,10 +216,28 @@ static bool is_end_of_file(const struct stream *s, ssize_t n)
 	       (n == -ECONNRESET && s->kind == STREAM_IS_SOCKET);
 }
 
+uint64_t stream_held_ms(const struct stream *s)
+{
+	return s->out.is_held ? uv_now(&s->broker->loop) - s->out.held_since_ms : 0;
+}
+
+uint64_t stream_held_total_ms(const struct stream *s)
+{
+	return s->out.held_total_ms + stream_held_ms(s);
+}
+
+static void stream_release(struct stream *s)
+{
+	s->broker->counters.held_ms += stream_held_ms(s);
+	s->out.held_total_ms = stream_held_total_ms(s);
+	s->out.is_held = false;
+}
+
 static void stream_hold(struct stream *s)
 {
 	s->out.is_held = true;
 	ring_set_waiting(s->out.ring, stream_total(s) + stream_room_wanted(s) - s->out.log_size);
+	s->out.held_since_ms = uv_now(&s->broker->loop);
 	stream_watch(s);
 	s->broker->counters.held++;
 	subscriptions_look(s);
@@ -269,7 +301,7 @@ void stream_end_output(struct stream *s, enum stream_cause cause, int sys_errno)
 		s->broker->n_grown_pipes--;
 	s->out.is_grown = false;
 	s->out.is_ended = true;
-	s->out.is_held = false;
+	stream_release(s);
 	if (s->out.ring)
 		ring_set_ended(s->out.ring);
 	s->out.cause = cause;
@@ -298,7 +330,7 @@ void stream_readers_changed(struct stream *s)
 {
 	if (!s->out.is_held || stream_room(s) < stream_room_wanted(s))
 		return;
-	s->out.is_held = false;
+	stream_release(s);
 	ring_set_waiting(s->out.ring, 0);
 	s->out.active_ms = uv_now(&s->broker->loop);
 	stream_watch(s);

@@ -117,6 +117,8 @@ static void subscription_look(struct subscription *s)
 		is_blocking |= stream_is_held_by(&s->readers[i]);
 	if (is_blocking == s->is_blocking)
 		return;
+	s->blocked_total_ms = subscription_blocked_total_ms(s);
+	s->blocking_since_ms = uv_now(&s->conn->broker->loop);
 	s->is_blocking = is_blocking;
 	if (!is_blocking)
 		alarm_stop(&s->conn->broker->alarms, &s->stall);
@@ -142,6 +144,8 @@ static void on_stall(struct alarm *a)
 	s->overflow = CURSOR_MAY_DROP;
 	if (s->sharing)
 		sharing_stalled(s);
+	s->is_stalled = true;
+	s->conn->broker->counters.stalled++;
 	for (unsigned i = 0; i < s->n_readers; i++)
 		cursor_stall(&s->readers[i].cursor);
 	subscription_readers_changed(s);
@@ -402,6 +406,32 @@ uint64_t subscription_lag(struct subscription *s)
 		lag += cursor_lag(&s->readers[i].cursor, stream_total(s->readers[i].stream));
 	}
 	return lag;
+}
+
+uint64_t subscription_lag_ms(const struct subscription *s)
+{
+	uint64_t now = uv_now(&s->conn->broker->loop), lag = 0;
+
+	for (unsigned i = 0; i < s->n_readers; i++) {
+		const struct reader *r = &s->readers[i];
+		uint64_t oldest = stream_oldest(r->stream), age;
+
+		if (!cursor_lag(&r->cursor, stream_total(r->stream)))
+			continue;
+		age = pace_age(&r->stream->out.pace, MAX(r->cursor.offset, oldest), now);
+		lag = MAX(lag, age);
+	}
+	return lag;
+}
+
+uint64_t subscription_blocking_ms(const struct subscription *s)
+{
+	return s->is_blocking ? uv_now(&s->conn->broker->loop) - s->blocking_since_ms : 0;
+}
+
+uint64_t subscription_blocked_total_ms(const struct subscription *s)
+{
+	return s->blocked_total_ms + subscription_blocking_ms(s);
 }
 
 bool subscriptions_need(const struct port *port)

@@ -72,7 +72,10 @@ struct subscription {
 	struct alarm stall;
 	struct marks marks;
 	bool is_blocking;
-	unsigned turn; /* the reader that is asked first next time */
+	bool is_stalled;	    /* moved from BLOCK to DROP for it */
+	uint64_t blocking_since_ms; /* while it is */
+	uint64_t blocked_total_ms;  /* before that */
+	unsigned turn;		    /* the reader that is asked first next time */
 	unsigned n_readers;
 	struct reader readers[];
 };
@@ -125,6 +128,13 @@ void subscription_give_credit(struct subscription *s, uint64_t bytes);
 void subscription_told(struct subscription *s);
 
 uint64_t subscription_lag(struct subscription *s);
+
+/* For how long, about, the oldest byte waits that it has not been sent. */
+uint64_t subscription_lag_ms(const struct subscription *s);
+
+/* For how long it has held the child back, now and in all. */
+uint64_t subscription_blocking_ms(const struct subscription *s);
+uint64_t subscription_blocked_total_ms(const struct subscription *s);
 
 /* The port is about to go: its logs are not touched any more, Closed follows. */
 void subscription_leave_port(struct subscription *s);

@@ -63,6 +63,15 @@ int redd_exit_status(const struct redd_exit *e)
 	}
 }
 
+struct redd_written written_of(const Redd__V1__Written *wire)
+{
+	return (struct redd_written){
+		.offset = wire->offset,
+		.size = wire->size,
+		.exact = wire->exact,
+	};
+}
+
 struct redd_stream_info stream_info_of(const Redd__V1__StreamInfo *wire)
 {
 	return (struct redd_stream_info){
@@ -82,6 +91,9 @@ struct redd_stream_info stream_info_of(const Redd__V1__StreamInfo *wire)
 		.xxh3 = wire->xxh3,
 		.log_size = wire->log_size,
 		.cause = (enum redd_end_cause)wire->cause,
+		.held_ms = wire->held_ms,
+		.held_total_ms = wire->held_total_ms,
+		.expects = wire->expects,
 	};
 }
 

@@ -188,6 +188,8 @@ static void call_tell(struct redd *r, struct call *c, int result, struct redd_re
 			redd_metrics_free((struct redd_metrics *)reply->metrics);
 		if (result == 0 && !c->done && c->kind->answer == REDD__V1__MESSAGE__BODY_DELEGATED)
 			fd_close(reply->delegated.door); /* nobody wants it any more */
+		if (result == 0 && c->kind->answer == REDD__V1__MESSAGE__BODY_MATCHED)
+			redd_matched_free((struct redd_matched *)reply->matched);
 		if (result == 0 && (c->kind->answer == REDD__V1__MESSAGE__BODY_PORTS ||
 				    c->kind->answer == REDD__V1__MESSAGE__BODY_PORT_INFO))
 			redd_ports_free((struct redd_ports *)reply->ports);
@@ -266,4 +268,15 @@ int call_wait(struct redd *r, int begun, struct waiter *w)
 	if (w->result < 0)
 		failure_copy(&r->failure, &w->failure);
 	return w->result;
+}
+
+int call_wait_long(struct redd *r, int begun, struct waiter *w)
+{
+	uint32_t limit = r->call_timeout_ms;
+	int e;
+
+	r->call_timeout_ms = 0;
+	e = call_wait(r, begun, w);
+	r->call_timeout_ms = limit;
+	return e;
 }

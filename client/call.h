@@ -88,6 +88,9 @@ void call_commit(struct redd *r, struct call *take_c, struct how how);
  * it returns. */
 int call_wait(struct redd *r, int begun, struct waiter *w);
 
+/* The same for a call that has a limit of its own: call_timeout_ms does not count. */
+int call_wait_long(struct redd *r, int begun, struct waiter *w);
+
 /* Ends every call, with the failure that r->down holds, or without telling anybody. */
 void calls_lose(struct redd *r, bool tell);
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "client/answers.h"
 #include "client/call.h"
 #include "client/handles.h"
 #include "proto/base/err.h"
@@ -19,11 +20,7 @@ static int write_take(struct redd *r, struct call *c, const Redd__V1__Message *m
 {
 	(void)r;
 	(void)c;
-	reply->written = (struct redd_written){
-		.offset = m->written->offset,
-		.size = m->written->size,
-		.exact = m->written->exact,
-	};
+	reply->written = written_of(m->written);
 	return 0;
 }
 

@@ -47,13 +47,35 @@ static const char *const *take_args(struct block *b, const ProtobufCBinaryData *
 	return list;
 }
 
+static const struct redd_holder *take_held_by(struct block *b, Redd__V1__Holder **wire, size_t n)
+{
+	struct redd_holder *list = block_take(b, n, sizeof(*list));
+
+	for (size_t i = 0; i < n; i++) {
+		const char *client = block_string(b, wire[i]->client);
+
+		if (list)
+			list[i] =
+				(struct redd_holder){ wire[i]->subscription, wire[i]->pid, client };
+	}
+	return list;
+}
+
 static const struct redd_stream_info *take_streams(struct block *b, Redd__V1__StreamInfo **wire,
 						   size_t n)
 {
 	struct redd_stream_info *list = block_take(b, n, sizeof(*list));
 
-	for (size_t i = 0; list && i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		const struct redd_holder *holders =
+			take_held_by(b, wire[i]->held_by, wire[i]->n_held_by);
+
+		if (!list)
+			continue;
 		list[i] = stream_info_of(wire[i]);
+		list[i].n_held_by = wire[i]->n_held_by;
+		list[i].held_by = holders;
+	}
 	return list;
 }
 
@@ -84,6 +106,10 @@ static struct redd_subscription_info take_subscription(struct block *b,
 		.blocking = w->blocking,
 		.skipped = w->skipped,
 		.shared = w->shared,
+		.lag_ms = w->lag_ms,
+		.blocking_ms = w->blocking_ms,
+		.blocked_total_ms = w->blocked_total_ms,
+		.stalled = w->stalled,
 	};
 }
 

@@ -149,8 +149,8 @@ struct redd_connect_options {
 	/* For the connection, the start of a broker and the Hello together. Default 5000. */
 	uint32_t connect_timeout_ms;
 	/* The longest that a blocking call waits; then it gives -ETIMEDOUT, and an answer that
-	 * comes later is dropped. Default 0: for ever. redd_wait() is not meant: it has its own
-	 * limit. */
+	 * comes later is dropped. Default 0: for ever. redd_wait() and redd_expect() are not meant:
+	 * they have limits of their own. */
 	uint32_t call_timeout_ms;
 	/* Bound of the outgoing queue; default 4 MiB, never less than one frame. */
 	size_t queue_max;
@@ -259,6 +259,13 @@ enum redd_end_cause {
 
 enum redd_direction { REDD_DIRECTION_DEFAULT, REDD_INPUT, REDD_OUTPUT };
 
+/* A subscription that holds an output back. */
+struct redd_holder {
+	uint64_t subscription; /* unique on its client's connection */
+	pid_t pid;	       /* of the client */
+	const char *client;
+};
+
 struct redd_stream_info {
 	uint32_t stream;
 	enum redd_direction direction;
@@ -275,6 +282,12 @@ struct redd_stream_info {
 	uint64_t xxh3;
 	uint32_t log_size;
 	enum redd_end_cause cause; /* once it has ended */
+	/* Output: for how long it has been held back now, and in all; by whom (none in
+	 * redd_waited); and how many redd_expect() wait for it. */
+	uint64_t held_ms, held_total_ms;
+	size_t n_held_by;
+	const struct redd_holder *held_by;
+	uint32_t expects;
 };
 
 struct redd_spawned {
@@ -373,6 +386,11 @@ struct redd_subscription_info {
 	bool blocking; /* holds the child back just now */
 	uint64_t skipped;
 	bool shared; /* reads the logs' memory; credit does not count then */
+	/* About how long the oldest byte waits that was not sent, of any stream; 0: none does.
+	 * Never less than it is. */
+	uint64_t lag_ms;
+	uint64_t blocking_ms, blocked_total_ms; /* how long it holds the child back; and in all */
+	bool stalled;				/* moved from block to drop by its stall_ms */
 };
 
 /* What may be done with a port. Any of them lets it be seen. */
@@ -480,6 +498,43 @@ struct redd_delegated {
 	int door; /* now the program's, to be closed by it; closed on exec */
 };
 
+enum redd_matched_what {
+	REDD_MATCHED_UNKNOWN = 0,
+	REDD_MATCH = 1,
+	REDD_MATCHED_IDLE = 2,	   /* nothing came for idle_ms */
+	REDD_MATCHED_EXITED = 3,   /* the leader is gone, and all that it wrote was searched */
+	REDD_MATCHED_ENDED = 4,	   /* the stream has ended (and `exit` was not set) */
+	REDD_MATCHED_DEADLINE = 5, /* the time was up */
+	REDD_MATCHED_LOST = 6,	   /* bytes fell out of the log before they were searched */
+};
+
+struct redd_range {
+	bool is_set; /* false: the group is not part of the match */
+	uint64_t offset, end;
+};
+
+/* One block of memory with all it points to. */
+struct redd_matched {
+	uint64_t port;
+	uint32_t stream;
+	enum redd_matched_what what;
+	unsigned pattern;		 /* MATCH: which, from 0 */
+	uint64_t offset, end;		 /* MATCH: its first byte, and one past its last */
+	size_t n_groups;		 /* MATCH of a regular expression: */
+	const struct redd_range *groups; /* group 1 is groups[0] */
+	uint64_t from, searched;	 /* what was looked at: from here, up to there */
+	uint64_t next; /* where a next one goes on: nothing is missed, nothing found twice */
+	bool has_exit;
+	struct redd_exit exit;
+	bool has_written; /* all of what was to be written is in the pipe */
+	struct redd_written written;
+	const char *data; /* MATCH: its first 32 KiB, with a NUL behind; NULL: not kept any more */
+	size_t size;
+};
+
+/* NULL is allowed. */
+void redd_matched_free(struct redd_matched *matched);
+
 /* What a completion callback gets: the member of its call; none where nothing is named. */
 struct redd_reply {
 	union {
@@ -493,6 +548,7 @@ struct redd_reply {
 		uint64_t granted;		    /* redd_grant_start() */
 		struct redd_delegated delegated;    /* redd_delegate_start() */
 		uint64_t leased;		    /* redd_lease_start() */
+		const struct redd_matched *matched; /* redd_expect_start() */
 	};
 };
 
@@ -963,6 +1019,43 @@ int redd_wait(struct redd_port *port, enum redd_until until, int64_t timeout_ms,
 	      struct redd_waited *ret);
 int redd_wait_start(struct redd_port *port, enum redd_until until, int64_t timeout_ms,
 		    struct redd_call *call);
+
+struct redd_pattern {
+	const void *text;
+	size_t size; /* 0: it is a C string */
+	bool regex;  /* a regular expression, as redd(1) describes them; else these very bytes */
+	bool ignore_case; /* of ASCII letters */
+};
+
+struct redd_expect_options {
+	size_t size;
+	const struct redd_pattern *patterns; /* at most 32 of 4096 bytes; none: other conditions */
+	size_t n_patterns;
+	bool other_stream; /* `stream` below; else stdout or the terminal */
+	uint32_t stream;
+	bool has_from; /* searched from `from` on; else what comes from now on */
+	uint64_t from;
+	uint32_t idle_ms; /* over when nothing came for so long; 0: not over for that */
+	bool exit;	  /* over when the leader is gone */
+	bool block; /* hold the child back rather than lose bytes that were not searched yet */
+	/* Written in the same step: what comes of it cannot be missed. NULL: nothing. */
+	const void *data;
+	size_t data_size;
+	const struct redd_write_options *write; /* how; may be NULL */
+};
+
+/* Waits, where the bytes are, for the first match in an output: of the pattern that matches first
+ * by position, then by its place in the list; or for another of the conditions. Whatever ends it is
+ * an answer (ret->what), the deadline too. A match that could still become another one (of "a+"
+ * behind "aa") waits for the byte that decides it, or for another condition, whose place it then
+ * takes. timeout_ms -1: no limit; 0: only what is there already. *ret: free with
+ * redd_matched_free(). Not found, but refused: -EINVAL (a pattern, with its place in
+ * redd_last_error()), -ERANGE (`from` is ahead of the stream, or behind its log), and what
+ * redd_write() gives. */
+int redd_expect(struct redd_port *port, const struct redd_expect_options *options,
+		int64_t timeout_ms, struct redd_matched **ret);
+int redd_expect_start(struct redd_port *port, const struct redd_expect_options *options,
+		      int64_t timeout_ms, struct redd_call *call);
 
 /* Drops an ended port with its log and status. */
 int redd_forget(struct redd_port *port);

@@ -225,11 +225,7 @@ static int wait_labels_begin(struct redd *r, const struct redd_label *labels, si
 /* What came of a wait that was begun for `port` (0: any of several). */
 static int wait_end(struct redd *r, uint64_t port, int e, struct waiter *w, struct redd_waited *ret)
 {
-	uint32_t limit = r->call_timeout_ms;
-
-	r->call_timeout_ms = 0; /* it has its own */
-	e = call_wait(r, e, w);
-	r->call_timeout_ms = limit;
+	e = call_wait_long(r, e, w);
 	if (e == 0) {
 		*ret = w->reply.waited;
 		return 0;

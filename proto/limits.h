@@ -68,21 +68,22 @@
 
 /* --- ports ----------------------------------------------------------------------------------- */
 
-#define PORTS_MAX	 16384u
-#define PORTS_PER_UID	 16384u
-#define PORT_STREAMS_MAX 16u /* streams of one port */
-#define PORT_FDS_MAX	 64u /* descriptors of one child that a spawn may name */
-#define CHILD_FD_MAX	 1023u
-#define STREAM_TERMINAL	 1024u /* the number of a terminal's two streams */
-#define STREAM_REPORTS	 1025u /* of a pump's reports, which no client sees */
-#define NAME_MAX_SIZE	 128u
-#define LABELS_MAX	 32u
-#define LABEL_KEY_MAX	 63u
-#define LABEL_VALUE_MAX	 255u
-#define TOKEN_MAX	 64u
-#define LIST_MAX	 1000u
-#define HOLDERS_MAX	 64u
-#define EVENTS_KEPT	 8192u /* life events a late watch can still have */
+#define PORTS_MAX	   16384u
+#define PORTS_PER_UID	   16384u
+#define PORT_STREAMS_MAX   16u /* streams of one port */
+#define PORT_FDS_MAX	   64u /* descriptors of one child that a spawn may name */
+#define CHILD_FD_MAX	   1023u
+#define STREAM_TERMINAL	   1024u /* the number of a terminal's two streams */
+#define STREAM_REPORTS	   1025u /* of a pump's reports, which no client sees */
+#define NAME_MAX_SIZE	   128u
+#define LABELS_MAX	   32u
+#define LABEL_KEY_MAX	   63u
+#define LABEL_VALUE_MAX	   255u
+#define TOKEN_MAX	   64u
+#define LIST_MAX	   1000u
+#define HOLDERS_MAX	   64u
+#define STREAM_HOLDERS_MAX 64u	 /* subscriptions that hold a port's outputs back, as shown */
+#define EVENTS_KEPT	   8192u /* life events a late watch can still have */
 
 #define GRANTS_MAX	       16u /* of one port: each is looked at whenever another than the owner asks */
 #define DELEGATIONS_MAX	       1024u /* of the service; each is a descriptor for us */
@@ -142,6 +143,23 @@
 #define INPUT_GUESTS_MAX   64u
 #define INPUT_GUEST_SIZE   KIB(4)
 #define CANONICAL_LINE_MAX 4096u /* termios(3), N_TTY_BUF_SIZE */
+
+/* --- waits ----------------------------------------------------------------------------------- */
+
+/* One Expect. A program of so many instructions takes at most about 3 MiB with the state of its
+ * search, and a byte of the stream at most so many steps. */
+#define EXPECT_PATTERNS_MAX 32u
+#define EXPECT_PATTERN_MAX  4096u
+#define EXPECT_GROUPS_MAX   16u
+#define EXPECT_DEPTH_MAX    32u /* groups within groups: the parser's recursion */
+#define PROGRAM_MAX	    4096u
+#define EXPECT_DATA_MAX	    KIB(32) /* of a match in its answer: it fits the smallest frame_max */
+#define CONN_EXPECTS	    256u    /* waiting: a byte of a stream may have to wake them all */
+#define STREAM_EXPECTS	    1024u
+/* One search goes on for so many steps (2 to 5 ns each), then it is another connection's turn;
+ * and all of them together for so long in one turn of the loop. */
+#define EXPECT_STEPS_A_SLICE  8192u
+#define EXPECT_TIME_A_TURN_NS 1000000u
 
 /* --- quotas ---------------------------------------------------------------------------------- */
 

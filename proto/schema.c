@@ -19,6 +19,9 @@ static const struct {
 	{ &redd__v1__open__descriptor, 30 },	/* token */
 	{ &redd__v1__write__descriptor, 15 },	/* data */
 	{ &redd__v1__output__descriptor, 15 },	/* data */
+	{ &redd__v1__pattern__descriptor, 1 },	/* text */
+	{ &redd__v1__pattern__descriptor, 2 },	/* regex */
+	{ &redd__v1__matched__descriptor, 15 }, /* data */
 };
 
 bool schema_is_data(const ProtobufCMessageDescriptor *type, uint32_t number)

@@ -46,17 +46,26 @@ static void print_stream(const struct redd_stream_info *s)
 	else
 		printf(" oldest=%" PRIu64 " log=%" PRIu32 "%s", s->oldest, s->log_size,
 		       s->held ? " held" : "");
+	if (s->held_total_ms)
+		printf(" held_ms=%" PRIu64 " held_total_ms=%" PRIu64, s->held_ms, s->held_total_ms);
+	if (s->expects)
+		printf(" expects=%" PRIu32, s->expects);
 	if (s->has_xxh3)
 		printf(" xxh3=%016" PRIx64, s->xxh3);
 	printf("%s%s\n", s->ended ? " ended: " : "", s->ended ? show_end(s->cause) : "");
+	for (size_t i = 0; i < s->n_held_by; i++) {
+		printf("%-14s %" PRIu32 " ", "held by", s->stream);
+		show_holder(stdout, &s->held_by[i]);
+		printf("\n");
+	}
 }
 
 static void print_subscription(const struct redd_subscription_info *s)
 {
 	printf("%-14s %" PRIu64 " ", "subscription", s->subscription);
 	show_text(stdout, s->client);
-	printf(" pid=%d uid=%" PRIu32 " %s lag=%" PRIu64, (int)s->pid, s->uid,
-	       show_overflow(s->overflow), s->lag);
+	printf(" pid=%d uid=%" PRIu32 " %s%s lag=%" PRIu64 " lag_ms=%" PRIu64, (int)s->pid, s->uid,
+	       show_overflow(s->overflow), s->stalled ? " (stalled)" : "", s->lag, s->lag_ms);
 	if (s->has_credit)
 		printf(" credit=%" PRIu64, s->credit);
 	for (size_t i = 0; i < s->n_offsets; i++)
@@ -65,6 +74,9 @@ static void print_subscription(const struct redd_subscription_info *s)
 		printf(" skipped=%" PRIu64, s->skipped);
 	if (s->shared)
 		printf(" shared");
+	if (s->blocked_total_ms)
+		printf(" blocking_ms=%" PRIu64 " blocked_total_ms=%" PRIu64, s->blocking_ms,
+		       s->blocked_total_ms);
 	printf("%s\n", s->blocking ? " blocking" : "");
 }
 

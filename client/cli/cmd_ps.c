@@ -15,7 +15,7 @@ static const char usage[] = "ps [OPTION...]";
 #define LABELS_MAX 32
 
 struct ps {
-	bool all, json;
+	bool all, blocked, json;
 	struct words labels;
 };
 
@@ -23,6 +23,8 @@ static const struct option_row rows[] = {
 	OPTION('a', "all", NULL, "ended ports as well", option_flag, struct ps, all),
 	OPTION('l', "label", "KEY[=VALUE]", "only those with this label", option_words, struct ps,
 	       labels),
+	OPTION('b', "blocked", NULL, "only those that are held back, and by whom", option_flag,
+	       struct ps, blocked),
 	OPTION(0, "json", NULL, "an object a line", option_flag, struct ps, json),
 	OPTIONS_END,
 };
@@ -53,6 +55,49 @@ static void print_port(const struct redd_port_info *p)
 	printf("\n");
 }
 
+static bool is_held(const struct redd_port_info *p)
+{
+	for (size_t i = 0; i < p->n_streams; i++)
+		if (p->streams[i].held)
+			return true;
+	return false;
+}
+
+static void print_held(const struct redd_port_info *p)
+{
+	for (size_t i = 0; i < p->n_streams; i++) {
+		const struct redd_stream_info *s = &p->streams[i];
+
+		if (s->held && !s->n_held_by)
+			printf("       stream %u, for %llu ms, %s\n", s->stream,
+			       (unsigned long long)s->held_ms,
+			       s->expects ? "by an expect that may block"
+					  : "until somebody reads it");
+		for (size_t k = 0; k < s->n_held_by; k++) {
+			printf("       stream %u, for %llu ms, by ", s->stream,
+			       (unsigned long long)s->held_ms);
+			show_holder(stdout, &s->held_by[k]);
+			printf("\n");
+		}
+	}
+}
+
+static void print_one(const struct ps *ps, const struct redd_port_info *p)
+{
+	struct json j = { .file = stdout };
+
+	if (ps->blocked && !is_held(p))
+		return;
+	if (ps->json) {
+		json_port(&j, p, ps->blocked);
+		json_line(&j);
+		return;
+	}
+	print_port(p);
+	if (ps->blocked)
+		print_held(p);
+}
+
 static int print_pages(struct redd *r, const struct ps *ps, struct redd_list_options *o)
 {
 	struct redd_ports *ports;
@@ -62,17 +107,10 @@ static int print_pages(struct redd *r, const struct ps *ps, struct redd_list_opt
 		printf("%-6s %-9s %-8s %-5s %-12s %s\n", "PORT", "STATE", "PID", "AGE", "STATUS",
 		       "COMMAND");
 	while (more) {
-		struct json j = { .file = stdout };
-
 		if (redd_list(r, o, &ports) < 0)
 			return say_failure(r, NULL);
 		for (size_t i = 0; i < ports->n_ports; i++) {
-			if (ps->json) {
-				json_port(&j, &ports->ports[i], false);
-				json_line(&j);
-			} else {
-				print_port(&ports->ports[i]);
-			}
+			print_one(ps, &ports->ports[i]);
 			o->after = ports->ports[i].port;
 		}
 		more = ports->more && ports->n_ports;
@@ -85,7 +123,9 @@ static int list(const struct cli *cli, const struct ps *ps)
 {
 	static const enum redd_port_state living[] = { REDD_STARTING, REDD_RUNNING, REDD_DRAINING };
 	struct redd_label labels[LABELS_MAX];
-	struct redd_list_options o = { .labels = labels, .n_labels = ps->labels.n };
+	struct redd_list_options o = { .labels = labels,
+				       .n_labels = ps->labels.n,
+				       .details = ps->blocked };
 	struct redd *r;
 	int status;
 

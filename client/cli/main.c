@@ -24,6 +24,7 @@ static const struct command commands[] = {
 	{ "delegate", "run a command that has these rights only", 125, cmd_delegate },
 	{ "resize", "set the size of a port's terminal", 1, cmd_resize },
 	{ "wait", "wait for a port's end, and leave with its status", 125, cmd_wait },
+	{ "expect", "wait until a port has written something", 2, cmd_expect },
 	{ "ps", "list ports", 1, cmd_ps },
 	{ "inspect", "tell all about a port", 1, cmd_inspect },
 	{ "forget", "drop an ended port with its log", 1, cmd_forget },

@@ -112,6 +112,13 @@ void show_command(FILE *f, const struct redd_port_info *p)
 		fputs(" ...", f);
 }
 
+void show_holder(FILE *f, const struct redd_holder *h)
+{
+	fprintf(f, "subscription %llu of '", (unsigned long long)h->subscription);
+	show_text(f, h->client);
+	fprintf(f, "' (pid %d)", (int)h->pid);
+}
+
 /* --- JSON ------------------------------------------------------------------------------------ */
 
 void json_exit(struct json *j, const char *key, const struct redd_exit *e)
@@ -143,6 +150,15 @@ void json_exit(struct json *j, const char *key, const struct redd_exit *e)
 	json_object_end(j);
 }
 
+static void json_holder(struct json *j, const struct redd_holder *h)
+{
+	json_object(j, NULL);
+	json_unsigned(j, "subscription", h->subscription);
+	json_number(j, "pid", h->pid);
+	json_string(j, "client", h->client);
+	json_object_end(j);
+}
+
 void json_stream(struct json *j, const struct redd_stream_info *s)
 {
 	char hash[17];
@@ -163,6 +179,13 @@ void json_stream(struct json *j, const struct redd_stream_info *s)
 	} else {
 		json_unsigned(j, "oldest", s->oldest);
 		json_bool(j, "held", s->held);
+		json_unsigned(j, "held_ms", s->held_ms);
+		json_unsigned(j, "held_total_ms", s->held_total_ms);
+		json_array(j, "held_by");
+		for (size_t i = 0; i < s->n_held_by; i++)
+			json_holder(j, &s->held_by[i]);
+		json_array_end(j);
+		json_unsigned(j, "expects", s->expects);
 		json_unsigned(j, "log_size", s->log_size);
 	}
 	json_bool(j, "ended", s->ended);
@@ -194,7 +217,11 @@ static void json_subscription(struct json *j, const struct redd_subscription_inf
 	json_unsigned(j, "lag", s->lag);
 	if (s->has_credit)
 		json_unsigned(j, "credit", s->credit);
+	json_unsigned(j, "lag_ms", s->lag_ms);
 	json_bool(j, "blocking", s->blocking);
+	json_unsigned(j, "blocking_ms", s->blocking_ms);
+	json_unsigned(j, "blocked_total_ms", s->blocked_total_ms);
+	json_bool(j, "stalled", s->stalled);
 	json_unsigned(j, "skipped", s->skipped);
 	json_bool(j, "shared", s->shared);
 	json_object_end(j);

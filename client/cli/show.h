@@ -27,6 +27,9 @@ void show_text(FILE *f, const char *text);
 /* The program and its arguments, quoted where a shell would need it. */
 void show_command(FILE *f, const struct redd_port_info *p);
 
+/* "subscription 3 of 'redd' (pid 42)". */
+void show_holder(FILE *f, const struct redd_holder *h);
+
 void json_exit(struct json *j, const char *key, const struct redd_exit *e);
 void json_stream(struct json *j, const struct redd_stream_info *s);
 void json_port(struct json *j, const struct redd_port_info *p, bool details);

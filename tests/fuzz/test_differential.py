@@ -40,7 +40,8 @@ class Wire(unittest.TestCase):
         self.assertEqual(tally.failures, [], f"seed {SEED}")
         self.assertGreater(tally.taken, FRAMES // 3)
         self.assertGreater(sum(tally.by_rule.values()), FRAMES // 10)
-        for rule in ("past the end", "field 0", "another type", "UTF-8", "NUL", "oneof", "twice"):
+        # "twice" needs luck with the seed, and has a frame of its own below.
+        for rule in ("past the end", "field 0", "another type", "UTF-8", "NUL", "oneof"):
             self.assertIn(rule, tally.by_rule)
 
     def test_each_rule_is_kept_at_its_limit(self):
@@ -53,6 +54,9 @@ class Wire(unittest.TestCase):
         self.check(b"\x12\x80\x80\x80\x80\x00", None)
         self.check(b"\x12\x80\x80\x80\x80\x80\x00", "too long")
         self.check(b"\x12\x00\x12\x00", "oneof")
+        self.check(b"\x5a\x04\x0a\x00\x0a\x00", "twice")  # a Wait with two ports
+        self.check(b"\xda\x01\x04\x4a\x00\x4a\x00", "twice")  # an Expect with two Writes
+        self.check(b"\xda\x01\x05\x22\x03\x12\x01\x00", None)  # a regex of one NUL
         self.check(b"\x0b\x0c", "wire type")
         self.check(b"", None)
 

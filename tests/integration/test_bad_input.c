@@ -134,6 +134,32 @@ static const struct refusal signals[] = {
 	{ "wait { port { name: \"runs\" } timeout_ms: 1 }", DEADLINE, 0, "time" },
 };
 
+#define RUNS "expect { port { name: \"runs\" } "
+
+static const struct refusal expects[] = {
+	REFERENCES("expect", "patterns { text: \"x\" }"),
+	{ RUNS "stream: 0 }", INVALID, 0, "no output" },
+	{ RUNS "stream: 7 }", INVALID, 0, "no output" },
+	{ RUNS "from: 1000 }", RANGE, 0, "1000" },
+	{ RUNS "patterns { } }", INVALID, 0, "neither" },
+	{ RUNS "patterns { text: \"\" } }", INVALID, 0, "empty" },
+	{ RUNS "patterns { text: \"ok\" } patterns { regex: \"(a\" } }", INVALID, 0,
+	  "patterns[1], at byte 0" },
+	{ RUNS "patterns { regex: \"a\\x00(?=b)\" } }", INVALID, 0, "look-around" },
+	{ RUNS "patterns { text: \"x\"*4097 } }", INVALID, 0, "4096" },
+	{ RUNS "patterns { regex: \"((a{999}){999}){999}\" } }", INVALID, 0, "large" },
+	{ RUNS "patterns*33 { text: \"x\" } }", INVALID, 0, "32" },
+	{ RUNS "write { stream: 5 data: \"x\" } }", PRECONDITION, 0, "no such input" },
+	{ RUNS "write { offset: 7 data: \"x\" } }", RANGE, 0, "offset" },
+	{ "expect { port { name: \"shut\" } write { data: \"x\" } }", PRECONDITION, EPIPE,
+	  "closed" },
+};
+
+Test(bad_input, P15_expect)
+{
+	refusals_check(&peer, ROWS(expects));
+}
+
 Test(bad_input, P15_signal_wait_and_forget)
 {
 	refusals_check(&peer, ROWS(signals));

@@ -217,6 +217,15 @@ Test(examples, S44_feed_stops_while_the_input_is_busy)
 	redd_free(r);
 }
 
+Test(examples, dialogue_asks_and_is_answered_without_sleeping)
+{
+	char text[256];
+
+	cr_assert_eq(shell(text, sizeof(text), "%s 2>&1", place_example("dialogue")), 0, "%s",
+		     text);
+	cr_assert_str_eq(text, "6 * 7 = 42\n1 + 2 + 3 = 6\n2 * 50 = 100\nit left with 3\n");
+}
+
 /* A client written from the schema and PROTOCOL.md alone. */
 static int client_py(char *text, size_t size, const char *input, const char *arguments)
 {

@@ -104,6 +104,7 @@ static void broker_lists(struct broker *b)
 	list_init(&b->ended_ports);
 	list_init(&b->delegations);
 	list_init(&b->selected_waits);
+	expect_turns_init(&b->expects);
 	buf_init(&b->small, KIB(16));
 }
 

@@ -245,6 +245,78 @@ Test(client_ask, a_wait_for_more_streams_than_there_can_be_is_a_lie)
 	fake_close(&f);
 }
 
+static void say_matched(struct fake *f, uint64_t id, uint64_t offset, uint64_t end)
+{
+	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
+	Redd__V1__Matched matched = REDD__V1__MATCHED__INIT;
+	Redd__V1__Range set = REDD__V1__RANGE__INIT, unset = REDD__V1__RANGE__INIT;
+	Redd__V1__Range *groups[] = { &set, &unset };
+
+	set.has_offset = set.has_end = true;
+	set.offset = offset;
+	set.end = offset + 1;
+	matched.has_port = matched.has_what = matched.has_offset = matched.has_end = true;
+	matched.port = 9;
+	matched.what = REDD__V1__MATCHED__WHAT__MATCH;
+	matched.offset = offset;
+	matched.end = end;
+	matched.n_groups = 2;
+	matched.groups = groups;
+	matched.has_data = true;
+	matched.data = (ProtobufCBinaryData){ 3, (uint8_t *)"a\0b" };
+	m.has_reply_to = true;
+	m.reply_to = id;
+	m.body_case = REDD__V1__MESSAGE__BODY_MATCHED;
+	m.matched = &matched;
+	fake_say(f, &m);
+}
+
+Test(client_ask, an_expect_says_what_it_waits_for_and_tells_what_came)
+{
+	const struct redd_pattern patterns[] = {
+		{ .text = "a\0b", .size = 3 }, { .text = "x+", .regex = true, .ignore_case = true }
+	};
+	const struct redd_write_options how = { .at_offset = true, .offset = 7, .close = true };
+	const struct redd_expect_options o = { .patterns = patterns,
+					       .n_patterns = 2,
+					       .has_from = true,
+					       .idle_ms = 5,
+					       .exit = true,
+					       .data = "hi",
+					       .data_size = 2,
+					       .write = &how };
+	const struct redd_expect_options many = { .patterns = patterns, .n_patterns = 33 };
+	struct redd_matched *matched;
+	Redd__V1__Expect *asked;
+	struct redd_port *port;
+	struct fake f;
+
+	fake_open(&f);
+	cr_assert_eq(redd_port_by_name(f.r, "n", &port), 0);
+	say_matched(&f, 2, 100, 103);
+	cr_assert_eq(redd_expect(port, &o, 0, &matched), 0);
+	asked = fake_heard(&f)->expect;
+	cr_assert(asked->has_from && asked->from == 0 && asked->idle_ms == 5 && asked->exit);
+	cr_assert(asked->has_timeout_ms && asked->timeout_ms == 0 && !asked->has_block);
+	cr_assert(asked->n_patterns == 2 && asked->patterns[0]->text.len == 3);
+	cr_assert_eq(asked->patterns[1]->is_case, REDD__V1__PATTERN__IS_REGEX);
+	cr_assert(asked->patterns[1]->ignore_case && !asked->patterns[0]->ignore_case);
+	cr_assert(asked->write->offset == 7 && asked->write->close && asked->write->data.len == 2);
+	fake_error(&f, 3, REDD__V1__CODE__UNKNOWN, 0, "overwrites what the arena held");
+	cr_assert_eq(redd_ping(f.r), -EIO);
+	cr_assert(matched->what == REDD_MATCH && matched->offset == 100 && matched->end == 103);
+	cr_assert(matched->size == 3 && !memcmp(matched->data, "a\0b", 4));
+	cr_assert(matched->n_groups == 2 && matched->groups[0].end == 101);
+	cr_assert(!matched->groups[1].is_set && !matched->has_written && !matched->has_exit);
+	redd_matched_free(matched);
+	cr_assert_eq(redd_port_id(port), 9, "learned from the answer");
+	say_matched(&f, 4, 100, 99);
+	cr_assert_eq(redd_expect(port, &o, -1, &matched), -EPROTO,
+		     "a match that ends before it begins");
+	cr_assert_eq(redd_expect(port, &many, -1, &matched), -EINVAL);
+	fake_close(&f);
+}
+
 Test(client_ask, statistics_are_one_block)
 {
 	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
