@@ -175,6 +175,7 @@ static void broker_blank(struct broker *b)
 	alarm_init(&b->idle, on_idle);
 	stop_init(&b->stop);
 	buf_init(&b->small, KIB(16));
+	b->scratch = (struct scratch){ { -1, -1 } };
 	b->config_fd = -1;
 	b->keeper_pid = getppid();
 	b->port_events = &req_port_events;
@@ -247,6 +248,7 @@ static void broker_deinit(struct broker *b)
 		port_free(p);
 	resume_free(b);
 	records_free(TAKE(b->records));
+	scratch_close(&b->scratch);
 	inherit_free(b);
 	errands_free(b);
 	alarm_stop(&b->alarms, &b->beat);

@@ -87,6 +87,8 @@ static int queue_data(const struct write_wish *w, void *cookie, struct input_ite
 	struct input *in = &w->stream->in.queue;
 	unsigned flags = w->no_wait ? INPUT_NO_WAIT : 0;
 
+	size_t skip = 0;
+
 	*ret_known = false;
 	*ret_item = NULL;
 	if (w->has_offset) {
@@ -100,10 +102,12 @@ static int queue_data(const struct write_wish *w, void *cookie, struct input_ite
 		case INPUT_OFFSET_WRONG:
 			return -ERANGE;
 		case INPUT_OFFSET_NEXT:
+			skip = (size_t)(input_accepted(in) - w->offset);
 			break;
 		}
 	}
-	return input_push(in, w->data, w->size, flags, cookie, ret_item);
+	return input_push(in, (const uint8_t *)w->data + skip, w->size - skip, flags, cookie,
+			  ret_item);
 }
 
 /* Over its quota: out again, as if it had never come. */
@@ -137,13 +141,36 @@ static void queue_close(struct write_wish *w, struct pending *pending)
 	pending->tells_written = true;
 }
 
+/* A repeat of what an earlier broker was about to write when it died. Told once; who goes on
+ * without an offset has made up his mind. */
+static bool is_in_doubt(struct conn *c, const struct write_wish *w)
+{
+	struct stream_input *in = &w->stream->in;
+	uint64_t written = input_offset(&in->queue);
+
+	if (!w->has_offset) {
+		in->doubt = 0;
+		return false;
+	}
+	if (!in->doubt || w->offset > written || w->offset + w->size <= written)
+		return false;
+	reply_error(c, w->request, REPLY_DATA_LOSS, 0,
+		    "an earlier broker died over this write: of the %u bytes from offset %llu on "
+		    "it is not known how many are in the pipe; none were written now",
+		    in->doubt, (unsigned long long)written);
+	return true;
+}
+
 static int write_now(struct conn *c, struct write_wish *w)
 {
-	struct pending *pending = req_pending(c, w->port, PENDING_WRITE, w->request);
+	struct pending *pending;
 	struct input_item *item;
 	bool known;
 	int r;
 
+	if (is_in_doubt(c, w))
+		return 0;
+	pending = req_pending(c, w->port, PENDING_WRITE, w->request);
 	if (!pending)
 		return 0;
 	r = queue_data(w, pending, &item, &known);
@@ -173,6 +200,22 @@ static int write_now(struct conn *c, struct write_wish *w)
 	return 0;
 }
 
+/* The input that it is for; NULL: the request has been answered. A repeat of what was written
+ * already is answered as the first one was, also when the input was closed since. */
+static struct stream *write_input(struct conn *c, const struct write_wish *w, bool has_stream,
+				  uint32_t number)
+{
+	struct stream *s = has_stream ? port_stream(w->port, number) : port_default_input(w->port);
+
+	if (s && s->in.is_there && (s->in.is_closed || s->in.is_failed) && w->has_offset &&
+	    w->size &&
+	    input_check_offset(&s->in.queue, w->offset, w->size) == INPUT_OFFSET_WRITTEN) {
+		answer_written(c, w->request, w->offset, w->size, is_exact(s));
+		return NULL;
+	}
+	return input_of(c, w->request, w->port, has_stream, number);
+}
+
 int req_write(struct conn *c, const Redd__V1__Request *request)
 {
 	const Redd__V1__Write *m = request->write;
@@ -186,7 +229,7 @@ int req_write(struct conn *c, const Redd__V1__Request *request)
 
 	w.port = req_port(c, request->id, m->port, POLICY_WRITE);
 	if (w.port)
-		w.stream = input_of(c, request->id, w.port, m->has_stream, m->stream);
+		w.stream = write_input(c, &w, m->has_stream, m->stream);
 	return w.stream ? write_now(c, &w) : 0;
 }
 
@@ -213,7 +256,7 @@ int req_write_view(struct conn *c, const struct codec_write *v)
 	}
 	w.port = req_port(c, v->id, &ref, POLICY_WRITE);
 	if (w.port)
-		w.stream = input_of(c, v->id, w.port, v->has_stream, v->stream);
+		w.stream = write_input(c, &w, v->has_stream, v->stream);
 	return w.stream ? write_now(c, &w) : 0;
 }
 

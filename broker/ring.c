@@ -7,6 +7,7 @@
  * memory or a successor after our death, can rely on:
  *
  *	begin:  pins are rescued -> tail is published -> bytes may be overwritten
+ *	expect: what a read will bring is noted -> the read
  *	end:    checksum of the new total into the slot that is not in use -> head is published
  *
  * So bytes from tail to head are always whole, and one of the two checksum slots always belongs to
@@ -117,6 +118,29 @@ static void sum_up(struct ring *r, size_t written)
 	publish(&slot->total, state.total);
 }
 
+/* Stands where the last bytes of a read will be: nothing that anybody writes by chance. */
+static const uint8_t blank[16] = { 0x9d, 0xe3, 0x06, 0xf1, 0x8a, 0x5c, 0xd7, 0x1e,
+				   0xb4, 0x02, 0xec, 0x97, 0x13, 0xfa, 0x88, 0xc5 };
+
+static uint8_t *blank_place(const struct ring *r, size_t size, size_t *ret_size)
+{
+	*ret_size = MIN(size, sizeof(blank));
+	return place_of(r, r->head) + size - *ret_size;
+}
+
+void ring_expect(struct ring *r, size_t size)
+{
+	struct ring_header *h = r->memory.header;
+	size_t blank_size;
+	uint8_t *place = blank_place(r, size, &blank_size);
+
+	assert(size && size <= r->begun);
+	memcpy(place, blank, blank_size);
+	publish(&h->expected, size);
+	publish(&h->expected_at, r->head);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
 void ring_write_end(struct ring *r, size_t written)
 {
 	assert(written <= r->begun);
@@ -125,6 +149,8 @@ void ring_write_end(struct ring *r, size_t written)
 			sum_up(r, written);
 		r->head += written;
 		publish(&r->memory.header->head, r->head);
+	} else {
+		publish(&r->memory.header->expected_at, UINT64_MAX);
 	}
 	set_tail(r, tail_for_head(r, r->head, r->tail_before));
 	r->begun = 0;
@@ -214,6 +240,7 @@ int ring_reset(struct ring *r, bool checksum)
 	r->head = r->tail = r->tail_before = 0;
 	r->begun = 0;
 	ring_memory_reset(&r->memory);
+	r->memory.header->expected_at = UINT64_MAX;
 	if (r->checksum)
 		start_checksum(r);
 	return 0;
@@ -236,12 +263,32 @@ static int resume_checksum(struct ring *r)
 	return RING_E_BAD;
 }
 
+/* A predecessor died over a read: if that had happened its bytes are in place. */
+static void resume_expected(struct ring *r)
+{
+	const struct ring_header *h = r->memory.header;
+	uint64_t size = h->expected;
+	size_t blank_size;
+	const uint8_t *place;
+
+	if (h->expected_at != r->head || !size || size > r->memory.size)
+		return;
+	r->begun = (size_t)size;
+	place = blank_place(r, r->begun, &blank_size);
+	ring_write_end(r, memcmp(place, blank, blank_size) ? r->begun : 0);
+}
+
 int ring_resume(struct ring *r)
 {
+	int e;
+
 	r->head = __atomic_load_n(&r->memory.header->head, __ATOMIC_ACQUIRE);
 	r->tail = __atomic_load_n(&r->memory.header->tail, __ATOMIC_ACQUIRE);
 	r->tail_before = r->tail;
 	if (r->tail > r->head || r->head - r->tail > r->memory.size)
 		return RING_E_BAD;
-	return resume_checksum(r);
+	e = resume_checksum(r);
+	if (!e)
+		resume_expected(r);
+	return e;
 }

@@ -57,6 +57,10 @@ void ring_set_shared(struct ring *r);
  * ring_write_end(). May call rescue(). */
 uint8_t *ring_write_begin(struct ring *r, size_t size);
 
+/* Between the two, before a read of exactly `size` bytes that are there: should the broker die over
+ * it, a successor finds out whether it happened, and no byte is lost. */
+void ring_expect(struct ring *r, size_t size);
+
 /* Says that the first `written` of those bytes are there (0 when the read failed): checksum, then
  * head. Bytes of the place behind `written` must not have been touched. */
 void ring_write_end(struct ring *r, size_t written);

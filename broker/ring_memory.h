@@ -11,7 +11,7 @@
 #include "broker/checksum.h"
 
 #define RING_MAGIC   0x72696e67u
-#define RING_VERSION 1u
+#define RING_VERSION 2u
 
 /* At offset 0 of the memfd; the data begin at header_size, a whole number of pages. All is written
  * by the broker alone. head and tail are published with release stores, tail *before* the bytes
@@ -27,7 +27,11 @@ struct ring_header {
 
 	uint64_t head; /* bytes written since the stream began: its total */
 	uint64_t tail; /* the oldest byte that is kept */
-	uint64_t reserved[6];
+	/* What a read that is on its way is to bring: `expected` bytes from `expected_at` on; it
+	 * counts only while that is head. The place of its last bytes holds RING_BLANK until it has
+	 * brought them, which the kernel does at once: all or none. */
+	uint64_t expected_at, expected;
+	uint64_t reserved[4];
 
 	/* The one whose `total` is head counts; the other is being written, or older. */
 	struct checksum_state checksum[2];

@@ -51,6 +51,9 @@ struct stream_output {
 	struct quota_charge charge;
 	struct list readers;
 	bool is_ended, is_held;
+	/* Blocking readers that an earlier broker had and that may come back: nothing that is in
+	 * the log is overwritten meanwhile. */
+	unsigned awaited;
 	enum stream_cause cause;
 	int sys_errno;
 	bool is_abandoned; /* bytes were left in the pipe ... */
@@ -68,6 +71,7 @@ struct stream_input {
 	bool is_failed;		    /* nobody reads it any more */
 	struct input_item *closing; /* waits for the keeper's duplicate to be closed */
 	bool is_closed;
+	uint32_t doubt; /* bytes behind what is written that an earlier broker may have written */
 	char last_byte; /* terminal: whether its line is complete */
 };
 
@@ -135,6 +139,12 @@ uint64_t stream_checksum(const struct stream *s);
 
 /* A reader came, went or moved: a pipe that was held back may be read again. */
 void stream_readers_changed(struct stream *s);
+
+/* Writes down how many blocking readers there are; when one came, went or stopped blocking. */
+void stream_note_blockers(struct stream *s);
+
+/* So many blocking readers are still awaited. */
+void stream_await(struct stream *s, unsigned n_blockers);
 
 /* The stream is held back, and this reader is one that has to move first. */
 bool stream_is_held_by(const struct reader *r);

@@ -1,6 +1,7 @@
-/* One read a turn, straight into the ring: one copy in. How much is asked for is bounded by what is
- * there (FIONREAD) once the log is full, because asking for more would give old bytes up for
- * nothing; by half of the log, so that readers can follow; and by the room that blocking readers
+/* One read a turn, straight into the ring: one copy in. What is asked for is what is there
+ * (FIONREAD): asking for more would give old bytes up for nothing, and only a read that brings all
+ * it asks for can be told from one that did not happen, by a successor, should we die over it. It
+ * is bounded by half of the log, so that readers can follow; and by the room that blocking readers
  * leave. Without room the pipe is not read at all ("held") and the kernel blocks the child.
  *
  * An output ends once: at end of file, by an error, or by its port (drain, shutdown). What cannot
@@ -16,7 +17,9 @@
 #include <xxhash.h>
 
 #include "broker/broker.h"
+#include "broker/conn.h"
 #include "broker/port.h"
+#include "broker/record.h"
 #include "broker/subscription.h"
 #include "proto/base/err.h"
 #include "proto/base/log.h"
@@ -47,6 +50,16 @@ void stream_view(const struct stream *s, struct cursor_view *ret)
 				     .abandoned = s->out.abandoned };
 }
 
+/* A frame that the socket took a part of is not sent: should we die, its reader asks for it again.
+ */
+static uint64_t reader_room(const struct reader *r, uint64_t head, uint32_t size)
+{
+	struct cursor cursor = r->cursor;
+
+	cursor.offset = MIN(cursor.offset, conn_floor(r->subscription->conn, r));
+	return cursor_room(&cursor, head, size);
+}
+
 /* Bytes that may be read without overtaking anybody who may not be overtaken. */
 static uint64_t stream_room(const struct stream *s)
 {
@@ -54,10 +67,10 @@ static uint64_t stream_room(const struct stream *s)
 	uint32_t size = s->out.log_size;
 	struct reader *r;
 
-	if (s->out.hold_unread && list_is_empty(&s->out.readers))
-		return size - (head - stream_oldest(s));
+	if ((s->out.hold_unread && list_is_empty(&s->out.readers)) || s->out.awaited)
+		room = size - (head - stream_oldest(s));
 	list_for_each (r, &s->out.readers, link)
-		room = MIN(room, cursor_room(&r->cursor, head, size));
+		room = MIN(room, reader_room(r, head, size));
 	return room;
 }
 
@@ -109,14 +122,8 @@ static void stream_grow_pipe(struct stream *s, size_t size)
 	(void)fcntl(s->fd, F_SETPIPE_SZ, (int)PIPE_GROWN); /* refused: then it stays as it is */
 }
 
-/* What fits without giving old bytes up. */
-static size_t stream_spare(const struct stream *s)
-{
-	return s->out.log_size - (size_t)(stream_total(s) - stream_oldest(s));
-}
-
-/* The first bytes, for which there may never have to be a log; or nothing is announced: end of
- * file, or bytes that came just now. */
+/* Nothing is announced: end of file, for which there need not be a log; or bytes that came just
+ * now. */
 static ssize_t stream_probe(struct stream *s)
 {
 	uint8_t probe[PROBE_SIZE];
@@ -135,6 +142,7 @@ static ssize_t stream_probe(struct stream *s)
 	return n;
 }
 
+/* Reads `size` bytes that are there. */
 static ssize_t stream_fill(struct stream *s, size_t size)
 {
 	uint8_t *place;
@@ -144,6 +152,7 @@ static ssize_t stream_fill(struct stream *s, size_t size)
 	if (r < 0)
 		return r;
 	place = ring_write_begin(s->out.ring, size);
+	ring_expect(s->out.ring, size);
 	n = read(s->fd, place, size);
 	r = -errno;
 	ring_write_end(s->out.ring, n > 0 ? (size_t)n : 0);
@@ -183,11 +192,7 @@ void stream_read(struct stream *s)
 		stream_hold(s);
 		return;
 	}
-	if (!s->out.ring)
-		n = stream_probe(s);
-	else if (stream_spare(s) >= PROBE_SIZE)
-		n = stream_fill(s, MIN(stream_spare(s), stream_share(s, room)));
-	else if (ioctl(s->fd, FIONREAD, &waiting) < 0 || waiting <= 0)
+	if (ioctl(s->fd, FIONREAD, &waiting) < 0 || waiting <= 0)
 		n = stream_probe(s);
 	else
 		n = stream_fill(s, MIN((size_t)waiting, stream_share(s, room)));
@@ -248,6 +253,28 @@ void stream_end_output(struct stream *s, enum stream_cause cause, int sys_errno)
 	s->port->events->stream.out_ended(s);
 }
 
+/* --- for a successor ------------------------------------------------------------------------- */
+
+void stream_note_blockers(struct stream *s)
+{
+	struct record_live *live = port_live(s);
+	struct reader *r;
+	uint32_t n = 0;
+
+	list_for_each (r, &s->out.readers, link)
+		n += r->cursor.overflow == CURSOR_MAY_BLOCK;
+	if (live)
+		live->blockers = n;
+}
+
+void stream_await(struct stream *s, unsigned n_blockers)
+{
+	if (n_blockers == s->out.awaited)
+		return;
+	s->out.awaited = n_blockers;
+	stream_readers_changed(s);
+}
+
 /* --- held back ------------------------------------------------------------------------------- */
 
 /* What an output that is held back waits for: not for every byte. */
@@ -261,7 +288,7 @@ bool stream_is_held_by(const struct reader *r)
 	const struct stream *s = r->stream;
 
 	return s->out.is_held &&
-	       cursor_room(&r->cursor, stream_total(s), s->out.log_size) < stream_room_wanted(s);
+	       reader_room(r, stream_total(s), s->out.log_size) < stream_room_wanted(s);
 }
 
 void stream_readers_changed(struct stream *s)

@@ -367,3 +367,41 @@ Test(ring_pool, a_kernel_that_does_not_know_the_newest_flag_is_good_enough)
 	cr_assert(countdown_off());
 	ring_free(r);
 }
+
+/* --- a death over a read --------------------------------------------------------------------- */
+
+/* The broker dies before or after the kernel has brought `size` bytes: a successor has them or not,
+ * and the checksum is that of what it has. */
+Test(ring_pool, P13_a_read_that_was_on_its_way_has_happened_or_not)
+{
+	static const size_t sizes[] = { 2, 15, 16, 17, 4096, RING_LOWEST };
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		for (int happened = 0; happened < 2; happened++) {
+			struct ring *before, *after;
+			uint64_t start = 70000;
+			uint8_t *place;
+
+			cr_assert_eq(ring_new(pool, RING_LOWEST, true, &before), 0);
+			for (uint64_t at = 0; at < start; at += 7000) {
+				pattern_fill(ring_write_begin(before, 7000), 7000, at);
+				ring_write_end(before, 7000);
+			}
+			place = ring_write_begin(before, sizes[i]);
+			ring_expect(before, sizes[i]);
+			if (happened)
+				pattern_fill(place, sizes[i], start);
+			cr_assert_eq(adopt(before, (uint32_t)(100 + 2 * i) + happened, &after), 0);
+			cr_expect_eq(ring_head(after), start + happened * sizes[i], "%zu bytes",
+				     sizes[i]);
+			cr_expect_eq(pattern_match(ring_at(after, ring_tail(after)),
+						   ring_head(after) - ring_tail(after),
+						   ring_tail(after)),
+				     ring_head(after) - ring_tail(after));
+			ring_write_end(before, happened ? sizes[i] : 0);
+			cr_expect_eq(ring_checksum(after), ring_checksum(before));
+			ring_free(after);
+			ring_free(before);
+		}
+	}
+}
