@@ -31,4 +31,7 @@ int place_make(const struct place *p, struct failure *failure);
  * or a negative errno with *failure set. */
 int place_connect(const struct place *p, uint32_t timeout_ms, int *ret_fd, struct failure *failure);
 
+/* The same without waiting, and without a word: -EAGAIN while the backlog is full. */
+int place_try(const struct place *p, int *ret_fd);
+
 #endif
