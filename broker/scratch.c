@@ -90,7 +90,7 @@ void scratch_drain(const struct scratch *s)
 		;
 }
 
-size_t scratch_share(const struct scratch *s, int pipe, size_t size)
+ssize_t scratch_share(const struct scratch *s, int pipe, size_t size)
 {
 	int capacity = size < SCRATCH_LEAST || s->fds[0] < 0 ? -1 : fcntl(pipe, F_GETPIPE_SZ);
 	size_t room, queued;
@@ -100,7 +100,8 @@ size_t scratch_share(const struct scratch *s, int pipe, size_t size)
 	queued = waiting_in(pipe);
 	room = (size_t)capacity > queued ? (size_t)capacity - queued : 0;
 	size = MIN(MIN(size, room), (size_t)SCRATCH_MOST);
-	return size / SCRATCH_LEAST * SCRATCH_LEAST;
+	/* A pipe is writable when a slot is free, and then a page has room. */
+	return size < SCRATCH_LEAST ? -EAGAIN : (ssize_t)(size / SCRATCH_LEAST * SCRATCH_LEAST);
 }
 
 /* The first `size` bytes of iov; returns how many pieces that are. */

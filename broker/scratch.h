@@ -37,8 +37,9 @@ void scratch_close(struct scratch *s);
 void scratch_settle(const struct scratch *s, struct record_live *live);
 void scratch_drain(const struct scratch *s);
 
-/* Bytes that may go this way into `pipe` now, of `size`; 0: they go straight. */
-size_t scratch_share(const struct scratch *s, int pipe, size_t size);
+/* Bytes that may go this way into `pipe` now, of `size`; 0: they go straight; -EAGAIN: not now, the
+ * pipe is full, and will be writable when it is not. */
+ssize_t scratch_share(const struct scratch *s, int pipe, size_t size);
 
 /* Moves the first `size` bytes of iov, as many as `pipe` takes, and keeps *live right at any
  * instant. How many, or a negative errno. */

@@ -72,8 +72,8 @@ static ssize_t stream_put(struct stream *s, const struct iovec *iov, int pieces)
 {
 	const struct scratch *scratch = &s->broker->scratch;
 	struct record_live *live = port_live(s);
-	size_t size = 0, share = 0;
-	ssize_t n;
+	size_t size = 0;
+	ssize_t n, share = 0;
 
 	if (!live)
 		return stream_send(s, iov, pieces);
@@ -81,8 +81,10 @@ static ssize_t stream_put(struct stream *s, const struct iovec *iov, int pieces)
 		size += iov[i].iov_len;
 	if (s->kind == STREAM_IS_PIPE)
 		share = scratch_share(scratch, s->fd, size);
+	if (share < 0)
+		return share;
 	if (share)
-		return scratch_send(scratch, s->fd, iov, pieces, share, live);
+		return scratch_send(scratch, s->fd, iov, pieces, (size_t)share, live);
 	record_live_going(live, (uint32_t)MIN(size, (size_t)UINT32_MAX), false);
 	n = stream_send(s, iov, pieces);
 	record_live_went(live, n);
