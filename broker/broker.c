@@ -180,6 +180,7 @@ static void broker_blank(struct broker *b)
 	stop_init(&b->stop);
 	expect_turns_init(&b->expects);
 	buf_init(&b->small, KIB(16));
+	b->scratch = (struct scratch){ { -1, -1 } };
 	b->config_fd = -1;
 	b->keeper_pid = getppid();
 	b->port_events = &req_port_events;
@@ -254,6 +255,7 @@ static void broker_deinit(struct broker *b)
 	resume_free(b);
 	transit_close(&b->transit);
 	records_free(TAKE(b->records));
+	scratch_close(&b->scratch);
 	inherit_free(b);
 	errands_free(b);
 	alarm_stop(&b->alarms, &b->beat);

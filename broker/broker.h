@@ -20,6 +20,7 @@
 #include "broker/port_table.h"
 #include "broker/quota.h"
 #include "broker/ring_pool.h"
+#include "broker/scratch.h"
 #include "broker/settings.h"
 #include "broker/stop.h"
 #include "broker/transit.h"
@@ -60,6 +61,7 @@ struct broker {
 	struct events *events;
 	struct port_table ports;
 	struct records *records;
+	struct scratch scratch;
 	struct inheritance *inheritance; /* while it is taken up */
 	const struct port_events *port_events;
 	struct listener *listeners[LISTENERS_MAX];

@@ -33,6 +33,7 @@
 #include "proto/base/buf.h"
 #include "proto/limits.h"
 
+struct reader;
 struct broker;
 struct delegation;
 struct session;
@@ -47,6 +48,10 @@ struct leftover {
 	struct ring *ring; /* NULL: nothing in a log */
 	struct ring_pin pin;
 	size_t left;
+	/* Whose frame it is: a subscription's id (0: there is none), its reader, the first offset.
+	 */
+	uint64_t subscription, offset;
+	unsigned reader;
 };
 
 /* A descriptor that goes with the first byte of a message on the control lane. Several may go with
@@ -191,6 +196,10 @@ void conn_close_doors(struct conn *c);
 
 /* The socket takes bytes again. */
 void conn_writable(struct conn *c);
+
+/* The first offset of this reader that may not have reached its client as a whole; UINT64_MAX: all
+ * that was taken has. */
+uint64_t conn_floor(const struct conn *c, const struct reader *r);
 
 void leftover_init(struct leftover *l);
 void leftover_deinit(struct leftover *l);

@@ -72,6 +72,7 @@ void leftover_init(struct leftover *l)
 	l->pin.rescue = leftover_rescue;
 	l->ring = NULL;
 	l->left = 0;
+	l->subscription = 0;
 }
 
 void leftover_deinit(struct leftover *l)
@@ -80,6 +81,29 @@ void leftover_deinit(struct leftover *l)
 	buf_deinit(&l->copy);
 	l->ring = NULL;
 	l->left = 0;
+}
+
+uint64_t conn_floor(const struct conn *c, const struct reader *r)
+{
+	const struct leftover *l = &c->leftover;
+
+	if (l->subscription != r->subscription->id || &r->subscription->readers[l->reader] != r)
+		return UINT64_MAX;
+	return l->offset;
+}
+
+/* Its frame has gone as a whole: whom it held back may go on. */
+static void leftover_look(struct conn *c)
+{
+	struct leftover *l = &c->leftover;
+	struct subscription *s;
+
+	if (!l->subscription || buf_size(&l->copy) || l->left)
+		return;
+	s = conn_subscription(c, l->subscription);
+	l->subscription = 0;
+	if (s && l->reader < s->n_readers)
+		subscription_moved(s, &s->readers[l->reader]);
 }
 
 static bool leftover_is_lost(const struct leftover *l)
@@ -113,6 +137,11 @@ static int leftover_keep(struct leftover *l, const struct batch_frame *f, size_t
 
 	if (r)
 		return r < 0 ? err_pass(r) : err_begin(-ENOBUFS);
+	if (f->size) {
+		l->subscription = f->subscription->id;
+		l->reader = (unsigned)(f->bulk.reader - f->subscription->readers);
+		l->offset = f->bulk.step.offset;
+	}
 	if (!logged)
 		return 0;
 	l->ring = f->bulk.reader->stream->out.ring;
@@ -280,6 +309,7 @@ static int batch_settle(struct conn *c, struct batch *b, size_t n)
 	int r = 0;
 
 	leftover_consume(&c->leftover, &n);
+	leftover_look(c);
 	control = MIN(n, buf_size(&c->control));
 	buf_consume(&c->control, control);
 	c->control_sent += control;

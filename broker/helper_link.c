@@ -188,6 +188,11 @@ void helper_link_dequeue(struct helper_link *h, struct process *p)
 		h->in_flight++;
 }
 
+void helper_link_adopted(struct helper_link *h)
+{
+	h->in_flight++;
+}
+
 void helper_link_answered(struct helper_link *h)
 {
 	h->in_flight--;

@@ -58,6 +58,9 @@ int helper_link_send(struct helper_link *h, const void *message, size_t size, co
 /* True while a message waits for the keeper: no new spawn is begun then. */
 bool helper_link_is_congested(const struct helper_link *h);
 
+/* An earlier broker has handed one over whose verdict is still to come. */
+void helper_link_adopted(struct helper_link *h);
+
 /* --- for process.c --------------------------------------------------------------------------- */
 
 bool helper_link_take_slot(struct helper_link *h, struct process *p, uint32_t slot);

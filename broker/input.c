@@ -226,13 +226,11 @@ enum input_offset input_check_offset(const struct input *in, uint64_t offset, si
 
 	if (__builtin_add_overflow(offset, size, &end))
 		return INPUT_OFFSET_WRONG;
-	if (size && offset == input_accepted(in))
-		return INPUT_OFFSET_NEXT;
 	if (end <= in->written)
 		return INPUT_OFFSET_WRITTEN;
 	if (end <= input_accepted(in))
 		return INPUT_OFFSET_PENDING;
-	return INPUT_OFFSET_WRONG;
+	return offset <= input_accepted(in) ? INPUT_OFFSET_NEXT : INPUT_OFFSET_WRONG;
 }
 
 /* The item with the byte before `end`, which waits: there is one, and no close is it. */

@@ -90,7 +90,9 @@ int input_push_close(struct input *in, void *cookie, struct input_item **ret_ite
 
 /* What a write that states its offset is. */
 enum input_offset {
-	INPUT_OFFSET_NEXT,    /* goes to the end of the queue: input_push() with INPUT_PINNED */
+	/* Goes to the end of the queue: input_push() with INPUT_PINNED. Of a repeat of which a
+	 * first part was taken before, only what is behind input_accepted(). */
+	INPUT_OFFSET_NEXT,
 	INPUT_OFFSET_WRITTEN, /* a repeat; all of it is in the pipe: answer it as before */
 	INPUT_OFFSET_PENDING, /* a repeat; it is queued: input_push_echo() */
 	INPUT_OFFSET_WRONG,   /* neither: OUT_OF_RANGE */

@@ -8,6 +8,7 @@
 #include "broker/broker.h"
 #include "broker/conn.h"
 #include "broker/port.h"
+#include "broker/record.h"
 #include "broker/reply.h"
 #include "broker/rights.h"
 #include "proto/base/err.h"
@@ -128,6 +129,8 @@ void watches_note_grant(struct broker *b, enum event_what what, const struct por
 	strcpy(e.name, p->options.name);
 	memcpy(e.holders, p->holders, p->n_holders * sizeof(p->holders[0]));
 	events_add(b->events, &e);
+	if (b->records)
+		records_set_sequence(b->records, events_newest(b->events));
 	list_for_each (w, &b->watches, link)
 		conn_wake(w->conn);
 }

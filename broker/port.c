@@ -231,11 +231,23 @@ void port_save(struct port *p)
 {
 	struct records *records = p->broker->records;
 
-	if (p->state == PORT_STARTING || p->state == PORT_GONE || !records)
+	if (p->state == PORT_GONE || !records)
 		return;
-	if (p->record == PORT_NO_RECORD)
+	if (p->record == PORT_NO_RECORD) {
 		p->record = records_take(records);
+		for (unsigned i = 0; i < p->n_streams; i++)
+			stream_note_blockers(p->streams[i]);
+	}
 	records_save(records, p->record, p);
+}
+
+struct record_live *port_live(const struct stream *s)
+{
+	struct records *records = s->broker->records;
+
+	if (!records || s->port->record == PORT_NO_RECORD)
+		return NULL;
+	return records_live(records, s->port->record, s);
 }
 
 /* --- the process ----------------------------------------------------------------------------- */
@@ -253,7 +265,7 @@ void port_run(struct port *p)
 	port_save(p);
 	p->events->started(p);
 	/* What happened before it was there. */
-	if (p->is_orphaned)
+	if (p->is_orphaned && !p->is_in_grace)
 		port_orphan(p);
 	if (p->broker->state == BROKER_DRAINING)
 		stop_port(p->broker, p);
@@ -321,6 +333,24 @@ static const struct process_events port_process_events = {
 	.released = on_released,
 };
 
+/* How it ended is kept for a client that lost its connection with an earlier broker, until it has
+ * asked, or its session would be over. */
+static void port_set_retention(struct port *p)
+{
+	uint32_t ms = p->options.retention_ms;
+
+	alarm_set(&p->broker->alarms, &p->phase, p->is_awaited ? MAX(ms, RECONNECT_GRACE_MS) : ms);
+}
+
+void port_was_asked(struct port *p)
+{
+	if (!p->is_awaited)
+		return;
+	p->is_awaited = false;
+	if (p->state == PORT_ENDED)
+		port_set_retention(p);
+}
+
 /* --- a successor's --------------------------------------------------------------------------- */
 
 /* What is left of a time that began at the start. */
@@ -342,9 +372,10 @@ void port_resume(struct port *p, enum port_state state, struct session *session)
 	p->session = session;
 	if (session)
 		list_append(&session->ports, &p->session_link);
+	p->is_awaited = session != NULL;
 	if (state == PORT_ENDED) {
 		list_append(&p->broker->ended_ports, &p->ended_link);
-		alarm_set(alarms, &p->phase, p->options.retention_ms);
+		port_set_retention(p);
 		port_save(p);
 		return;
 	}
@@ -352,10 +383,12 @@ void port_resume(struct port *p, enum port_state state, struct session *session)
 	p->is_in_grace = true;
 	alarm_set(alarms, &p->orphan, RECONNECT_GRACE_MS);
 	p->exited_ms = uv_now(&p->broker->loop);
-	for (unsigned i = 0; i < p->n_streams; i++)
+	for (unsigned i = 0; i < p->n_streams && state != PORT_STARTING; i++)
 		stream_start(p->streams[i]);
 	if (state == PORT_DRAINING)
 		port_set_drain(p);
+	else if (state == PORT_STARTING)
+		return; /* its verdict follows */
 	else if (p->options.timeout_ms)
 		alarm_set(alarms, &p->timeout, port_time_left(p, p->options.timeout_ms));
 	port_save(p);
@@ -374,7 +407,7 @@ static void port_close(struct port *p)
 	port_save(p);
 	process_retire(&p->process);
 	list_append(&p->broker->ended_ports, &p->ended_link);
-	alarm_set(&p->broker->alarms, &p->phase, p->options.retention_ms);
+	port_set_retention(p);
 	p->events->closed(p);
 }
 

@@ -27,6 +27,7 @@
 
 struct broker;
 struct session;
+struct record_live;
 struct errand;
 
 /* Numbers as in PortState of redd.proto. */
@@ -93,6 +94,7 @@ struct port {
 	struct session *session;
 	uint32_t record;  /* its place in the records, or PORT_NO_RECORD */
 	bool is_in_grace; /* its session was lost with an earlier broker, and may come back */
+	bool is_awaited;  /* ... and nobody has subscribed to it, or asked how it ended, since */
 	bool is_orphaned; /* nobody is connected to its session */
 	struct list session_link;
 	struct list name_link, token_link; /* of the port table */
@@ -162,6 +164,9 @@ struct quota_account *port_account(struct port *p);
 /* Writes down for a successor how things are; after every change that it has to know of. */
 void port_save(struct port *p);
 
+/* The live numbers of a stream for a successor (record.h); NULL while nothing is recorded. */
+struct record_live *port_live(const struct stream *s);
+
 void port_set_state(struct port *p, enum port_state state);
 const char *port_state_name(enum port_state state);
 
@@ -171,10 +176,13 @@ void port_run(struct port *p);
 /* It is not, and will not be: the request is told why, and the port is gone. */
 void port_fail(struct port *p, uint32_t stage, int error);
 
-/* Goes on as `state` (not STARTING) after an earlier broker's death; `session` may be NULL. What
+/* Goes on as `state` after an earlier broker's death; `session` may be NULL. What
  * was agreed on for the end of its session is done when that does not come back within
  * RECONNECT_GRACE_MS. */
 void port_resume(struct port *p, enum port_state state, struct session *session);
+
+/* A client has subscribed, or was told how it ended. */
+void port_was_asked(struct port *p);
 
 /* Looks whether the port can be closed; after anything that may have been the last thing. */
 void port_check(struct port *p);

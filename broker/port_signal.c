@@ -96,11 +96,20 @@ void port_on_timeout(struct alarm *a)
 
 /* --- without an owner ------------------------------------------------------------------------ */
 
+/* Readers that have not come back by now will not. */
+static void port_await_no_more(struct port *p)
+{
+	for (unsigned i = 0; i < p->n_streams; i++)
+		stream_await(p->streams[i], 0);
+}
+
 void port_on_orphan(struct alarm *a)
 {
 	struct port *p = container_of(a, struct port, orphan);
 
-	if (p->is_in_grace) {
+	if (!p->is_orphaned) {
+		port_await_no_more(p);
+	} else if (p->is_in_grace) {
 		p->is_in_grace = false;
 		port_orphan(p);
 	} else if (port_is_pumped(p)) {
@@ -123,6 +132,7 @@ void port_orphan(struct port *p)
 	bool waits = p->state == PORT_STARTING && port_is_pumped(p);
 
 	p->is_orphaned = true;
+	port_await_no_more(p);
 	if (p->state != PORT_RUNNING && p->state != PORT_DRAINING && !waits)
 		return;
 	switch (p->options.orphan) {
@@ -148,8 +158,10 @@ void port_orphan(struct port *p)
 
 void port_come_back(struct port *p)
 {
+	/* Within the grace it rings all the same, for readers that do not come back. */
+	if (!p->is_in_grace)
+		alarm_stop(&p->broker->alarms, &p->orphan);
 	p->is_in_grace = false;
-	alarm_stop(&p->broker->alarms, &p->orphan);
 	p->is_orphaned = false;
 }
 

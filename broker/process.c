@@ -240,6 +240,11 @@ void process_on_unborn(struct process *p)
 {
 	if (p->state != PROCESS_HANDED)
 		return;
+	if (!p->record) {
+		/* An earlier broker's: nothing ran, and what was to run is not known here. */
+		process_on_failed(p, LINK_STAGE_REQUEST, EINTR);
+		return;
+	}
 	helper_link_answered(p->helper);
 	process_set_state(p, PROCESS_WAITING);
 	helper_link_enqueue(p->helper, p);

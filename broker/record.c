@@ -39,11 +39,13 @@ struct record_head {
 	uint32_t body_size;
 	uint32_t n_used; /* places below this one were used at some time */
 	uint32_t pad;
+	uint64_t events; /* number of the newest life event */
 };
 
 #define HEAD_SIZE  4096u
 #define NOTE_AT	   1024u /* in the head */
-#define TABLE_SIZE (HEAD_SIZE + (size_t)PORTS_MAX * 2 * COPY_SIZE)
+#define LIVE_START (HEAD_SIZE + (size_t)PORTS_MAX * 2 * COPY_SIZE)
+#define TABLE_SIZE (LIVE_START + (size_t)PORTS_MAX * PORT_STREAMS_MAX * sizeof(struct record_live))
 
 struct records {
 	int fd;
@@ -98,7 +100,7 @@ int records_new(struct records **ret)
 {
 	_cleanup_(fd_closep) int fd = memfd_create("redd-records", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	struct record_head head = {
-		RECORD_MAGIC, RECORD_LAYOUT, PORTS_MAX, COPY_SIZE, sizeof(struct record), 0, 0
+		RECORD_MAGIC, RECORD_LAYOUT, PORTS_MAX, COPY_SIZE, sizeof(struct record), 0, 0, 0
 	};
 	int r;
 
@@ -168,7 +170,6 @@ static void fill_stream(struct record_stream *ret, const struct stream *s)
 	ret->cause = (uint8_t)s->out.cause;
 	ret->sys_errno = (uint8_t)s->out.sys_errno;
 	ret->abandoned = s->out.abandoned;
-	ret->written = s->in.is_there ? input_offset(&s->in.queue) : 0;
 }
 
 static void fill_options(struct record *ret, const struct port_options *o)
@@ -264,6 +265,30 @@ void records_save(struct records *r, uint32_t place, const struct port *p)
 struct transit_note *records_transit(const struct records *r)
 {
 	return (struct transit_note *)(r->memory + NOTE_AT);
+}
+
+struct record_live *records_live(struct records *r, uint32_t place, const struct stream *s)
+{
+	const struct port *p = s->port;
+	struct record_live *live = (struct record_live *)(r->memory + LIVE_START);
+	unsigned i = 0;
+
+	while (i + 1 < p->n_streams && p->streams[i] != s)
+		i++;
+	live += (size_t)place * PORT_STREAMS_MAX + i;
+	if (live->port != p->id)
+		*live = (struct record_live){ .port = p->id };
+	return live;
+}
+
+void records_set_sequence(struct records *r, uint64_t sequence)
+{
+	head_of(r)->events = sequence;
+}
+
+uint64_t records_sequence(const struct records *r)
+{
+	return head_of(r)->events;
 }
 
 static bool body_is_sane(const struct record *b)

@@ -2,7 +2,8 @@
  * too: one memfd of fixed records. Numbers, and bytes of fixed size;
  * nothing in it is parsed as text. A record is written twice over in turn (struct record_copy),
  * each copy with its sequence and checksum, so that a death in the middle of writing leaves the one
- * before. Beside them stands what is on its way into a log.
+ * before. Beside them stand what is on its way into a log, and numbers that change all the time
+ * (struct record_live).
  */
 #ifndef REDD_BROKER_RECORD_H
 #define REDD_BROKER_RECORD_H
@@ -10,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "broker/exit_record.h"
 #include "broker/grants.h"
@@ -18,6 +20,7 @@
 struct port;
 struct records;
 struct transit_note;
+struct stream;
 
 #define RECORD_NO_RING UINT16_MAX
 
@@ -48,7 +51,6 @@ struct record_stream {
 	uint8_t sys_errno;
 	uint8_t pad[2];
 	uint64_t abandoned;
-	uint64_t written; /* INPUT: what was certainly in the pipe when this was recorded */
 };
 
 /* What one copy says. No padding that is not zeroed: all of it is summed up. */
@@ -79,6 +81,38 @@ struct record {
 	struct grant grants[GRANTS_MAX];
 };
 
+/* What changes with every byte and client, so that it is stored as it is: single numbers, each
+ * whole at any instant. */
+struct record_live {
+	uint64_t port;	   /* whose it is; another's means nothing */
+	uint64_t written;  /* INPUT: bytes that are in the pipe for certain */
+	uint64_t going_at; /* INPUT: `going` bytes are being written behind `written`, if equal */
+	uint32_t going;
+	uint32_t by_scratch; /* INPUT: `going` is what was in the scratch pipe (scratch.h) */
+	uint32_t blockers;   /* OUTPUT: readers that hold it back when they are behind */
+	uint32_t pad;
+};
+
+/* Bytes are about to be written. One store settles it afterwards: what goes behind another number
+ * than `written` is no matter of doubt any more. n: as write(2) gives it. */
+static inline void record_live_going(struct record_live *l, uint32_t size, bool by_scratch)
+{
+	l->going = size;
+	l->by_scratch = by_scratch;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	l->going_at = l->written;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+static inline void record_live_went(struct record_live *l, ssize_t n)
+{
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (n > 0)
+		l->written += (uint64_t)n;
+	else
+		l->going_at = UINT64_MAX;
+}
+
 /* Makes an empty table. 0 or a negative errno. */
 int records_new(struct records **ret);
 
@@ -104,6 +138,13 @@ void records_save(struct records *r, uint32_t place, const struct port *p);
 
 /* Where transit.h notes what it does. */
 struct transit_note *records_transit(const struct records *r);
+
+/* The live numbers of a stream of the port that has this place. */
+struct record_live *records_live(struct records *r, uint32_t place, const struct stream *s);
+
+/* The number of the newest life event, so that a successor counts on. */
+void records_set_sequence(struct records *r, uint64_t sequence);
+uint64_t records_sequence(const struct records *r);
 
 /* For a successor: the newest whole copy, place by place, from 0. 0: the place stays taken, for the
  * port that is made of it, or until it is given back; RECORD_E_NONE: it is empty or broken;

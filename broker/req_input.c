@@ -102,17 +102,22 @@ static void refuse_write(struct conn *c, uint64_t request, int why)
 			    "no memory for the data; try again");
 }
 
-/* A full queue takes a little of a client that has nothing there. */
-static int push(struct input *in, const struct write_wish *w, unsigned flags, void *cookie,
-		struct input_item **ret_item)
+/* All but the first `skip` bytes. A full queue takes a little of a client that has nothing there.
+ */
+static int push(struct input *in, const struct write_wish *w, size_t skip, unsigned flags,
+		void *cookie, struct input_item **ret_item)
 {
-	size_t size = w->size - w->header_size;
-	int r = input_push_packet(in, w->header, w->header_size, w->data, size, flags, cookie,
-				  ret_item);
+	size_t of_header = MIN(skip, (size_t)w->header_size), of_data = skip - of_header;
+	const uint8_t *header = w->header + of_header, *data = w->data;
+	size_t header_size = w->header_size - of_header;
+	size_t size = w->size - w->header_size - of_data;
+	int r;
 
+	data = data ? data + of_data : NULL;
+	r = input_push_packet(in, header, header_size, data, size, flags, cookie, ret_item);
 	if (r == INPUT_E_FULL && !input_has_of(in, w->writer))
-		r = input_push_packet(in, w->header, w->header_size, w->data, size,
-				      flags | INPUT_GUEST, cookie, ret_item);
+		r = input_push_packet(in, header, header_size, data, size, flags | INPUT_GUEST,
+				      cookie, ret_item);
 	if (!r)
 		(*ret_item)->writer = w->writer;
 	return r;
@@ -125,6 +130,7 @@ static int queue_data(const struct write_wish *w, void *cookie, struct input_ite
 {
 	struct input *in = &w->stream->in.queue;
 	unsigned flags = (w->no_wait ? INPUT_NO_WAIT : 0) | (w->force ? INPUT_FORCE : 0);
+	size_t skip = 0;
 
 	*ret_known = false;
 	*ret_item = NULL;
@@ -139,10 +145,11 @@ static int queue_data(const struct write_wish *w, void *cookie, struct input_ite
 		case INPUT_OFFSET_WRONG:
 			return -ERANGE;
 		case INPUT_OFFSET_NEXT:
+			skip = (size_t)(input_accepted(in) - w->offset);
 			break;
 		}
 	}
-	return push(in, w, flags, cookie, ret_item);
+	return push(in, w, skip, flags, cookie, ret_item);
 }
 
 /* Over its quota: out again, as if it had never come. */
@@ -200,13 +207,36 @@ static bool frame_packet(struct conn *c, struct write_wish *w)
 	return true;
 }
 
+/* A repeat of what an earlier broker was about to write when it died. Told once; who goes on
+ * without an offset has made up his mind. */
+static bool is_in_doubt(struct conn *c, const struct write_wish *w)
+{
+	struct stream_input *in = &w->stream->in;
+	uint64_t written = input_offset(&in->queue);
+
+	if (!w->has_offset) {
+		in->doubt = 0;
+		return false;
+	}
+	if (!in->doubt || w->offset > written || w->offset + w->size <= written)
+		return false;
+	reply_error(c, w->request, REPLY_DATA_LOSS, 0,
+		    "an earlier broker died over this write: of the %u bytes from offset %llu on "
+		    "it is not known how many are in the pipe; none were written now",
+		    in->doubt, (unsigned long long)written);
+	return true;
+}
+
 /* False: it has been answered, and nothing is queued. */
 static bool write_as(struct conn *c, struct write_wish *w, struct pending *pending)
 {
 	struct input_item *item;
 	bool known;
-	int r = queue_data(w, pending, &item, &known);
+	int r;
 
+	if (is_in_doubt(c, w))
+		return false;
+	r = queue_data(w, pending, &item, &known);
 	if (r == -ERANGE)
 		reply_error(c, w->request, REPLY_OUT_OF_RANGE, 0,
 			    "the input is at offset %llu, not at %llu; nothing was written",
@@ -242,6 +272,36 @@ static int write_now(struct conn *c, struct write_wish *w)
 	return 0;
 }
 
+static void answer_repeat(struct conn *c, const struct write_wish *w, const struct stream *s)
+{
+	const struct pending repeat = {
+		.conn = c, .offset = w->offset, .size = w->size, .exact = is_exact(s)
+	};
+	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
+	Redd__V1__Written written = REDD__V1__WRITTEN__INIT;
+
+	req_fill_written(&written, &repeat);
+	m.body_case = REDD__V1__MESSAGE__BODY_WRITTEN;
+	m.written = &written;
+	reply_message(c, w->request, &m);
+}
+
+/* The input that it is for; NULL: the request has been answered. A repeat of what was written
+ * already is answered as the first one was, also when the input was closed since. */
+static struct stream *write_input(struct conn *c, const struct write_wish *w, bool has_stream,
+				  uint32_t number)
+{
+	struct stream *s = has_stream ? port_stream(w->port, number) : port_default_input(w->port);
+
+	if (s && s->in.is_there && (s->in.is_closed || s->in.is_failed) && w->has_offset &&
+	    w->size &&
+	    input_check_offset(&s->in.queue, w->offset, w->size) == INPUT_OFFSET_WRITTEN) {
+		answer_repeat(c, w, s);
+		return NULL;
+	}
+	return input_of(c, w->request, w->port, has_stream, number);
+}
+
 static struct write_wish write_read(struct conn *c, uint64_t request, const Redd__V1__Write *m)
 {
 	return (struct write_wish){ .request = request,
@@ -273,7 +333,7 @@ int req_write(struct conn *c, const Redd__V1__Request *request)
 
 	w.port = req_port(c, request->id, m->port, POLICY_WRITE);
 	if (w.port)
-		w.stream = input_of(c, request->id, w.port, m->has_stream, m->stream);
+		w.stream = write_input(c, &w, m->has_stream, m->stream);
 	return w.stream && frame_packet(c, &w) ? write_now(c, &w) : 0;
 }
 
@@ -304,7 +364,7 @@ int req_write_view(struct conn *c, const struct codec_write *v)
 	}
 	w.port = req_port(c, v->id, &ref, POLICY_WRITE);
 	if (w.port)
-		w.stream = input_of(c, v->id, w.port, v->has_stream, v->stream);
+		w.stream = write_input(c, &w, v->has_stream, v->stream);
 	return w.stream && frame_packet(c, &w) ? write_now(c, &w) : 0;
 }
 

@@ -338,6 +338,7 @@ static int plan_start(struct spawn_plan *plan, struct pending *pending)
 	if (r < 0)
 		return err_pass(r);
 	process_start(process, record, size, memfd);
+	port_save(plan->port);
 	return 0;
 }
 

@@ -23,6 +23,7 @@ static void answer_wait(struct conn *c, uint64_t request, struct port *p, enum p
 	Redd__V1__Exit exit = REDD__V1__EXIT__INIT;
 	struct stream_infos streams;
 
+	port_was_asked(p);
 	reply_fill_exit(&exit, &p->exit);
 	SET(w, port, p->id);
 	w.exit = &exit;

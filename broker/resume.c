@@ -72,6 +72,8 @@ void resume_ring(struct broker *b, const struct link_ring *m, int take_fd)
 {
 	struct inheritance *i = inheritance_of(b);
 
+	if (scratch_take(&b->scratch, m->number, take_fd))
+		return;
 	if (!i || m->number >= RING_NUMBERS_MAX || i->rings[m->number] || take_fd < 0)
 		fd_close(take_fd);
 	else
@@ -149,29 +151,36 @@ static void restore_output(struct stream *s, const struct record_stream *rs)
 }
 
 static void restore_input(struct stream *s, const struct record *rec,
-			  const struct record_stream *rs)
+			  const struct record_stream *rs, struct record_live *live)
 {
 	s->in.is_there = true;
 	input_init(&s->in.queue, rec->input_high, rec->input_low, rec->input_bound);
-	s->in.queue.written = rs->written;
+	scratch_settle(&s->broker->scratch, live);
+	s->in.queue.written = live->written;
+	if (live->going_at == live->written)
+		s->in.doubt = live->going;
 	s->in.is_closed = rs->flags & RECORD_INPUT_OVER;
 }
 
 static int restore_stream(struct port *p, struct held *h, const struct record *rec,
-			  const struct record_stream *rs)
+			  const struct record_stream *rs, uint32_t place)
 {
 	bool is_output = rs->flags & RECORD_HAS_OUTPUT, is_input = rs->flags & RECORD_HAS_INPUT;
 	bool is_read = is_output || rs->kind == STREAM_IS_REPORTS;
+	struct record_live *live;
 	struct stream *s;
 	int fd = held_take(h, is_read ? HOLD_OUTPUT : HOLD_INPUT, rs->number), r;
 
 	r = port_add_stream(p, rs->number, (enum stream_kind)rs->kind, fd, &s);
 	if (r)
 		return err_begin(-EBADMSG);
-	if (is_output)
+	live = records_live(p->broker->records, place, s);
+	if (is_output) {
 		restore_output(s, rs);
+		s->out.awaited = live->blockers;
+	}
 	if (is_input)
-		restore_input(s, rec, rs);
+		restore_input(s, rec, rs, live);
 	s->out.is_ended = rs->flags & RECORD_OUTPUT_ENDED;
 	if (is_output && rs->ring != RECORD_NO_RING) {
 		r = restore_ring(p->broker, s, rs);
@@ -213,6 +222,11 @@ static void restore_process(struct port *p, const struct record *rec, struct hel
 	process->attempt = h ? h->message.id.attempt : 0;
 	process->pid = rec->pid;
 	process->start_ns = rec->exit.start_ns;
+	if (rec->state == PORT_STARTING) {
+		process->state = PROCESS_HANDED; /* the verdict follows, with a pidfd */
+		helper_link_adopted(process->helper);
+		return;
+	}
 	process->pidfd = held_take(h, HOLD_PIDFD, 0);
 	process->state = rec->has_exited ? PROCESS_EXITED : PROCESS_RUNNING;
 }
@@ -228,7 +242,7 @@ static void restore_pump(struct port *p, const struct record *rec)
 				     .write_error = rec->write_error };
 }
 
-static int restore_port(struct broker *b, const struct record *rec, struct held *h,
+static int restore_port(struct broker *b, const struct record *rec, struct held *h, uint32_t place,
 			struct port **ret)
 {
 	struct principal owner = { .listener = rec->listener,
@@ -258,7 +272,7 @@ static int restore_port(struct broker *b, const struct record *rec, struct held 
 	restore_process(p, rec, h);
 	r = rights_restore(p, rec->grants, rec->n_grants);
 	for (uint32_t i = 0; i < rec->n_streams && !r; i++)
-		r = restore_stream(p, h, rec, &rec->streams[i]);
+		r = restore_stream(p, h, rec, &rec->streams[i], place);
 	if (r < 0) {
 		port_free(p);
 		return err_pass(r);
@@ -311,11 +325,11 @@ static void resume_one(struct broker *b, const struct record *rec, uint32_t plac
 	struct port *p = NULL;
 	int r;
 
-	if (rec->state == PORT_STARTING || (rec->state != PORT_ENDED && !h)) {
+	if (rec->state != PORT_ENDED && !h) {
 		records_give(b->records, place);
 		return;
 	}
-	r = restore_port(b, rec, h, &p);
+	r = restore_port(b, rec, h, place, &p);
 	if (r < 0) {
 		log_error("port %llu cannot be taken up: %s", (unsigned long long)rec->port,
 			  err_string(r));
@@ -341,6 +355,20 @@ static int begin_records(struct broker *b)
 	return inherit_keep_records(b);
 }
 
+/* The events themselves are gone; their numbers are not used again. */
+static int resume_events(struct broker *b)
+{
+	uint64_t sequence = records_sequence(b->records);
+	struct events *events;
+	int r = sequence ? events_new(sequence, &events) : 0;
+
+	if (r < 0 || !sequence)
+		return err_pass(r);
+	events_free(b->events);
+	b->events = events;
+	return 0;
+}
+
 int resume_ports(struct broker *b)
 {
 	struct record rec;
@@ -350,6 +378,10 @@ int resume_ports(struct broker *b)
 
 	if (!r && !b->records)
 		r = begin_records(b);
+	if (!r)
+		r = resume_events(b);
+	if (!r)
+		scratch_open(b);
 	if (r < 0)
 		return err_pass(r);
 	for (uint32_t place = 0; (r = records_load(b->records, place, &rec)) != RECORD_E_END;
@@ -367,6 +399,7 @@ int resume_ports(struct broker *b)
 		give_up(b, h);
 	}
 	b->ports.last_id = MAX(last, b->ports.last_id);
+	scratch_drain(&b->scratch);
 	resume_free(b);
 	return 0;
 }

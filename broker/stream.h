@@ -62,6 +62,9 @@ struct stream_output {
 	bool awaits_cause; /* of a pump: the pipe is empty for ever, and nobody knows why yet */
 	uint64_t held_since_ms; /* while it is */
 	uint64_t held_total_ms; /* before that */
+	/* Blocking readers that an earlier broker had and that may come back: nothing that is in
+	 * the log is overwritten meanwhile. */
+	unsigned awaited;
 	enum stream_cause cause;
 	int sys_errno;
 	bool is_abandoned; /* bytes were left in the pipe ... */
@@ -81,6 +84,7 @@ struct stream_input {
 	int error;		    /* the negative errno of that */
 	struct input_item *closing; /* waits for the keeper's duplicate to be closed */
 	bool is_closed;
+	uint32_t doubt; /* bytes behind what is written that an earlier broker may have written */
 	char last_byte; /* terminal: whether its line is complete */
 };
 
@@ -163,6 +167,12 @@ uint64_t stream_checksum(const struct stream *s);
 
 /* A reader came, went or moved: a pipe that was held back may be read again. */
 void stream_readers_changed(struct stream *s);
+
+/* Writes down how many blocking readers there are; when one came, went or stopped blocking. */
+void stream_note_blockers(struct stream *s);
+
+/* So many blocking readers are still awaited. */
+void stream_await(struct stream *s, unsigned n_blockers);
 
 /* The stream is held back, and this reader is one that has to move first. */
 bool stream_is_held_by(const struct reader *r);

@@ -17,9 +17,11 @@
 #include <xxhash.h>
 
 #include "broker/broker.h"
+#include "broker/conn.h"
 #include "broker/expect.h"
 #include "broker/port.h"
 #include "broker/sharing.h"
+#include "broker/record.h"
 #include "broker/subscription.h"
 #include "proto/base/err.h"
 #include "proto/base/log.h"
@@ -68,6 +70,16 @@ static uint64_t stream_room_wanted(const struct stream *s)
 	return MIN(s->out.log_size / 4, KIB(64));
 }
 
+/* A frame that the socket took a part of is not sent: should we die, its reader asks for it again.
+ */
+static uint64_t reader_room(const struct reader *r, uint64_t head, uint32_t size)
+{
+	struct cursor cursor = r->cursor;
+
+	cursor.offset = MIN(cursor.offset, conn_floor(r->subscription->conn, r));
+	return cursor_room(&cursor, head, size);
+}
+
 /* Bytes that may be read without overtaking anybody who may not be overtaken. */
 static uint64_t stream_room(const struct stream *s)
 {
@@ -76,11 +88,11 @@ static uint64_t stream_room(const struct stream *s)
 	struct expect *e;
 	struct reader *r;
 
-	if (s->out.hold_unread && list_is_empty(&s->out.readers))
-		return size - (head - stream_oldest(s));
+	if ((s->out.hold_unread && list_is_empty(&s->out.readers)) || s->out.awaited)
+		room = size - (head - stream_oldest(s));
 	list_for_each (r, &s->out.readers, link) {
 		sharing_pull(r);
-		room = MIN(room, cursor_room(&r->cursor, head, size));
+		room = MIN(room, reader_room(r, head, size));
 	}
 	list_for_each (e, &s->out.expects, stream_link)
 		room = MIN(room, expect_room(e));
@@ -316,6 +328,28 @@ void stream_end_output(struct stream *s, enum stream_cause cause, int sys_errno)
 	s->port->events->stream.out_ended(s);
 }
 
+/* --- for a successor ------------------------------------------------------------------------- */
+
+void stream_note_blockers(struct stream *s)
+{
+	struct record_live *live = port_live(s);
+	struct reader *r;
+	uint32_t n = 0;
+
+	list_for_each (r, &s->out.readers, link)
+		n += r->cursor.overflow == CURSOR_MAY_BLOCK;
+	if (live)
+		live->blockers = n;
+}
+
+void stream_await(struct stream *s, unsigned n_blockers)
+{
+	if (n_blockers == s->out.awaited)
+		return;
+	s->out.awaited = n_blockers;
+	stream_readers_changed(s);
+}
+
 /* --- held back ------------------------------------------------------------------------------- */
 
 bool stream_is_held_by(const struct reader *r)
@@ -323,7 +357,7 @@ bool stream_is_held_by(const struct reader *r)
 	const struct stream *s = r->stream;
 
 	return s->out.is_held &&
-	       cursor_room(&r->cursor, stream_total(s), s->out.log_size) < stream_room_wanted(s);
+	       reader_room(r, stream_total(s), s->out.log_size) < stream_room_wanted(s);
 }
 
 void stream_readers_changed(struct stream *s)

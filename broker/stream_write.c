@@ -19,6 +19,8 @@
 #include "broker/broker.h"
 #include "broker/port.h"
 #include "broker/pty.h"
+#include "broker/record.h"
+#include "broker/scratch.h"
 #include "proto/base/err.h"
 
 #define WRITE_PIECES 64
@@ -60,10 +62,36 @@ void stream_fail_input(struct stream *s, int error)
 static ssize_t stream_send(struct stream *s, const struct iovec *iov, int n)
 {
 	struct msghdr message = { .msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n };
+	ssize_t sent = s->kind == STREAM_IS_SOCKET
+			       ? sendmsg(s->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
+			       : writev(s->fd, iov, n);
 
-	if (s->kind == STREAM_IS_SOCKET)
-		return sendmsg(s->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-	return writev(s->fd, iov, n);
+	return sent < 0 ? -errno : sent;
+}
+
+/* Writes what there is, so that a successor can tell how much that was. A large write into a pipe
+ * leaves no doubt; a small one is in doubt for the moment of its system call. */
+static ssize_t stream_put(struct stream *s, const struct iovec *iov, int pieces)
+{
+	const struct scratch *scratch = &s->broker->scratch;
+	struct record_live *live = port_live(s);
+	size_t size = 0;
+	ssize_t n, share = 0;
+
+	if (!live)
+		return stream_send(s, iov, pieces);
+	for (int i = 0; i < pieces; i++)
+		size += iov[i].iov_len;
+	if (s->kind == STREAM_IS_PIPE)
+		share = scratch_share(scratch, s->fd, size);
+	if (share < 0)
+		return share;
+	if (share)
+		return scratch_send(scratch, s->fd, iov, pieces, (size_t)share, live);
+	record_live_going(live, (uint32_t)MIN(size, (size_t)UINT32_MAX), false);
+	n = stream_send(s, iov, pieces);
+	record_live_went(live, n);
+	return n;
 }
 
 static void stream_wrote(struct stream *s, const struct iovec *iov, size_t n)
@@ -165,12 +193,11 @@ void stream_write(struct stream *s)
 			stream_fail_input(s, r);
 			return;
 		}
-		n = stream_send(s, iov, pieces);
-		if (n < 0 && errno != EAGAIN && errno != EINTR) {
-			r = -errno;
+		n = stream_put(s, iov, pieces);
+		if (n < 0 && n != -EAGAIN && n != -EINTR) {
 			if (port_is_pumped(s->port))
 				pumped_look(s->port); /* knows better why */
-			stream_fail_input(s, r);
+			stream_fail_input(s, (int)n);
 			return;
 		}
 		if (n > 0)

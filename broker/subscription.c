@@ -148,6 +148,8 @@ static void on_stall(struct alarm *a)
 	s->conn->broker->counters.stalled++;
 	for (unsigned i = 0; i < s->n_readers; i++)
 		cursor_stall(&s->readers[i].cursor);
+	for (unsigned i = 0; i < s->n_readers; i++)
+		stream_note_blockers(s->readers[i].stream);
 	subscription_readers_changed(s);
 }
 
@@ -174,6 +176,17 @@ static struct subscription *subscription_blank(struct conn *conn, struct port *p
 	return s;
 }
 
+/* One that blocks may be one that an earlier broker had. */
+static void reader_link(struct reader *r)
+{
+	struct stream *s = r->stream;
+
+	list_append(&s->out.readers, &r->link);
+	stream_note_blockers(s);
+	if (s->out.awaited && r->cursor.overflow == CURSOR_MAY_BLOCK)
+		stream_await(s, s->out.awaited - 1);
+}
+
 static void subscription_link(struct subscription *s)
 {
 	s->id = ++s->conn->last_subscription;
@@ -181,7 +194,8 @@ static void subscription_link(struct subscription *s)
 	list_append(&s->conn->subscriptions, &s->conn_link);
 	list_append(&s->port->subscriptions, &s->port_link);
 	for (unsigned i = 0; i < s->n_readers; i++)
-		list_append(&s->readers[i].stream->out.readers, &s->readers[i].link);
+		reader_link(&s->readers[i]);
+	port_was_asked(s->port);
 	if (s->port->has_exited)
 		list_append(&s->conn->exits, &s->exit_link);
 	subscription_readers_changed(
@@ -230,6 +244,7 @@ static void subscription_unread(struct subscription *s)
 		struct reader *r = &s->readers[--s->n_readers];
 
 		list_remove(&r->link);
+		stream_note_blockers(r->stream);
 		stream_readers_changed(r->stream);
 	}
 	subscription_look(s);

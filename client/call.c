@@ -13,18 +13,45 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "client/handles.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
+#include "proto/frame.h"
 #include "proto/redd.pb-c.h"
+
+static void call_drop_frame(struct redd *r, struct call *c)
+{
+	if (c->frame)
+		r->calls.kept -= c->frame_size;
+	free(c->frame);
+	c->frame = NULL;
+	fd_close_many(c->fds, c->n_fds);
+	free(c->fds);
+	c->fds = NULL;
+	c->n_fds = 0;
+}
+
+/* Out of the tables: its answer has come, or never will. */
+static void call_leave(struct redd *r, struct call *c)
+{
+	if (!list_is_linked(&c->order))
+		return;
+	r->calls.n--;
+	if (c->is_sent)
+		r->calls.n_sent--;
+	c->is_sent = false;
+	list_remove(&c->order);
+	list_remove(&c->bucket);
+}
 
 static void call_free(struct redd *r, struct call *c)
 {
-	if (list_is_linked(&c->order))
-		r->calls.n--;
+	call_leave(r, c);
 	list_remove(&c->order);
 	list_remove(&c->bucket);
+	call_drop_frame(r, c);
 	port_unref(c->port);
 	subscription_unref(c->subscription);
 	watch_unref(c->watch);
@@ -73,6 +100,7 @@ int call_open(struct redd *r, const struct call_kind *kind, struct how how,
 		.port = port_ref(target->port),
 		.subscription = subscription_ref(target->subscription),
 		.watch = watch_ref(target->watch),
+		.started_ms = clock_ms(),
 	};
 	list_init(&c->order);
 	list_init(&c->bucket);
@@ -114,11 +142,58 @@ int call_queued(struct redd *r, struct call *c, int outgoing_result)
 
 void call_commit(struct redd *r, struct call *take_c, struct how how)
 {
+	if (take_c->is_sent)
+		r->calls.n_sent++;
 	list_append(&r->calls.order, &take_c->order);
 	list_append(bucket_of(r, take_c->id), &take_c->bucket);
 	r->calls.n++;
 	if (how.call)
 		how.call->request = take_c->id;
+}
+
+/* Packs it once, with its descriptors. 0, OUTGOING_E_LONG or a negative errno. */
+static int call_pack(struct redd *r, struct call *c, const struct call_target *target,
+		     const Redd__V1__Request *request)
+{
+	_cleanup_(buf_deinit) struct buf b;
+	int e;
+
+	if (c->frame)
+		return 0;
+	buf_init(&b, r->frame_max + FRAME_PREFIX_MAX);
+	e = codec_pack(&b, &request->base, r->frame_max);
+	if (e)
+		return e < 0 ? err_pass(e) : OUTGOING_E_LONG;
+	e = call_keep(r, c, buf_head(&b), buf_size(&b), NULL, 0);
+	if (e < 0 || !target || !target->n_fds)
+		return err_pass(e);
+	c->fds = malloc(target->n_fds * sizeof(int));
+	if (!c->fds)
+		return err_begin(-ENOMEM);
+	for (; c->n_fds < target->n_fds && e >= 0; c->n_fds += e >= 0)
+		e = fd_dup(target->fds[c->n_fds], &c->fds[c->n_fds]);
+	return MIN(e, 0);
+}
+
+/* One try to queue it: 0, OUTGOING_E_* or a negative errno. */
+static int call_try(struct redd *r, struct call *c, const struct call_target *target,
+		    const Redd__V1__Request *request)
+{
+	uint64_t position;
+	int e = 0;
+
+	if (calls_are_full(r, false))
+		return OUTGOING_E_FULL;
+	if (r->away.limit_ms)
+		e = call_pack(r, c, target, request);
+	if (e || !calls_go_out(r))
+		return e;
+	position = outgoing_end(&r->out);
+	e = outgoing_message(&r->out, &request->base, r->frame_max, target ? target->fds : NULL,
+			     target ? target->n_fds : 0);
+	if (!e)
+		call_mark_sent(r, c, position);
+	return e;
 }
 
 int call_send(struct redd *r, const struct call_kind *kind, struct how how,
@@ -132,12 +207,7 @@ int call_send(struct redd *r, const struct call_kind *kind, struct how how,
 	request->has_id = true;
 	request->id = c->id;
 	do {
-		e = OUTGOING_E_FULL;
-		if (r->calls.n < CONN_PENDING_MAX)
-			e = outgoing_message(&r->out, &request->base, r->frame_max,
-					     target ? target->fds : NULL,
-					     target ? target->n_fds : 0);
-		e = call_queued(r, c, e);
+		e = call_queued(r, c, call_try(r, c, target, request));
 	} while (e > 0);
 	if (e < 0)
 		return err_pass(e);
@@ -147,10 +217,12 @@ int call_send(struct redd *r, const struct call_kind *kind, struct how how,
 	return 0;
 }
 
-int call_own(struct redd *r, const struct call_kind *kind, Redd__V1__Request *request)
+int call_own(struct redd *r, const struct call_kind *kind, const struct call_target *target,
+	     Redd__V1__Request *request)
 {
+	uint64_t position = outgoing_end(&r->out);
 	struct call *c;
-	int e = call_open(r, kind, NOBODY, NULL, &c);
+	int e = call_open(r, kind, NOBODY, target, &c);
 
 	if (e < 0)
 		return err_pass(e);
@@ -161,6 +233,7 @@ int call_own(struct redd *r, const struct call_kind *kind, Redd__V1__Request *re
 		call_free(r, c);
 		return e < 0 ? err_pass(e) : -EAGAIN;
 	}
+	call_mark_sent(r, c, position);
 	call_commit(r, c, NOBODY);
 	return 0;
 }
@@ -196,7 +269,20 @@ static void call_tell(struct redd *r, struct call *c, int result, struct redd_re
 	}
 	if (result < 0 && c->kind->failed)
 		c->kind->failed(r, c, result);
+	if (c->is_settled && c->kind->settled)
+		c->kind->settled(r, c);
 	call_free(r, c);
+}
+
+/* A repetition may be refused because the first one had come about. */
+static int call_refused(struct redd *r, struct call *c, const Redd__V1__Error *error,
+			struct redd_reply *reply)
+{
+	int result = failure_refused(&r->failure, error);
+
+	if (c->is_repeated && c->kind->was_done && c->kind->was_done(r, c, reply))
+		return 0;
+	return result;
 }
 
 int calls_answer(struct redd *r, uint64_t id, const Redd__V1__Message *m)
@@ -208,16 +294,14 @@ int calls_answer(struct redd *r, uint64_t id, const Redd__V1__Message *m)
 	if (!c)
 		return client_fail(r, -EPROTO, "the broker answered a request that was not made");
 	if (m->body_case == REDD__V1__MESSAGE__BODY_ERROR)
-		result = failure_refused(&r->failure, m->error);
+		result = call_refused(r, c, m->error, &reply);
 	else if ((int)m->body_case != c->kind->answer)
 		return client_fail(r, -EPROTO, "the broker gave a wrong kind of answer to %s",
 				   c->kind->name);
 	else if (c->kind->take)
 		result = c->kind->take(r, c, m, &reply);
 	/* Out of the table before anybody is told: its id is free again. */
-	list_remove(&c->bucket);
-	list_remove(&c->order);
-	r->calls.n--;
+	call_leave(r, c);
 	call_tell(r, c, result, &reply);
 	return 0;
 }
@@ -228,13 +312,143 @@ void calls_lose(struct redd *r, bool tell)
 	struct call *c;
 
 	while ((c = list_first(&r->calls.order, struct call, order))) {
-		list_remove(&c->bucket);
-		list_remove(&c->order);
-		r->calls.n--;
+		call_leave(r, c);
 		if (tell || c->waiter)
 			call_tell(r, c, client_fail_down(r), &reply);
 		else
 			call_free(r, c);
+	}
+}
+
+/* --- coming back ----------------------------------------------------------------------------- */
+
+bool calls_go_out(const struct redd *r)
+{
+	return (r->state == CLIENT_HELLO || r->state == CLIENT_UP) && !r->away.is_resuming;
+}
+
+bool calls_are_full(const struct redd *r, bool is_bulk)
+{
+	size_t most = is_bulk ? r->out.limit : 2 * r->out.limit;
+
+	return r->calls.n >= CONN_PENDING_MAX || r->calls.kept >= most;
+}
+
+int call_keep(struct redd *r, struct call *c, const void *prefix, size_t prefix_size,
+	      const void *data, size_t size)
+{
+	if (!r->away.limit_ms || c->frame)
+		return 0;
+	c->frame = malloc(prefix_size + size);
+	if (!c->frame)
+		return err_begin(-ENOMEM);
+	memcpy(c->frame, prefix, prefix_size);
+	if (size)
+		memcpy(c->frame + prefix_size, data, size);
+	c->frame_size = prefix_size + size;
+	r->calls.kept += c->frame_size;
+	return 0;
+}
+
+void call_mark_sent(struct redd *r, struct call *c, uint64_t position)
+{
+	c->position = position;
+	c->is_sent = true;
+	if (list_is_linked(&c->order))
+		r->calls.n_sent++;
+}
+
+/* The broker may have got some of it. */
+static bool call_has_left(const struct redd *r, const struct call *c)
+{
+	return c->is_repeated || (c->is_sent && c->position < r->out.position);
+}
+
+/* Where a write went that has left. False: that cannot be told. Also one whose offset was stated
+ * counts for those behind it. */
+static bool call_reckon(struct call *c)
+{
+	struct call_input *in = &c->input;
+	uint64_t offset;
+	bool known =
+		ledger_reckon(&c->port->inputs, in->stream, in->size, c->port->window, &offset);
+
+	if (!in->has_offset && known)
+		in->offset = offset;
+	in->has_offset |= known;
+	return in->has_offset;
+}
+
+/* What becomes of it. */
+static enum call_repeat call_judge(const struct redd *r, struct call *c)
+{
+	enum call_repeat what = c->kind->repeat;
+
+	if (what == CALL_DROP || what == CALL_IS_DONE)
+		return what;
+	if (!c->frame)
+		return CALL_IN_DOUBT;
+	if (!call_has_left(r, c))
+		return CALL_REPEAT;
+	if (what == CALL_AT && !call_reckon(c))
+		return CALL_IN_DOUBT;
+	return what;
+}
+
+static void call_end_away(struct redd *r, struct call *c, enum call_repeat what)
+{
+	struct redd_reply reply = { 0 };
+	int result = 0;
+
+	if (what == CALL_IN_DOUBT)
+		result = client_fail(r, -ENOTCONN,
+				     "the connection was lost over %s; whether it was done is not "
+				     "known, so it is not repeated; look, and decide",
+				     c->kind->name);
+	if (what == CALL_DROP) {
+		call_free(r, c);
+		return;
+	}
+	c->is_settled = what == CALL_IS_DONE;
+	call_tell(r, c, result, &reply);
+}
+
+void call_give_up(struct redd *r, struct call *c, int result)
+{
+	struct redd_reply reply = { 0 };
+
+	client_fail(r, result, "%s cannot be sent: %s", c->kind->name, err_name(result));
+	call_leave(r, c);
+	call_tell(r, c, result, &reply);
+}
+
+void calls_away(struct redd *r)
+{
+	struct call *c, *next;
+	struct redd_port *p;
+	struct list all;
+
+	list_for_each (p, &r->ports, link)
+		ledger_begin(&p->inputs);
+	list_init(&all);
+	list_for_each_safe (c, next, &r->calls.order, order) {
+		enum call_repeat what = call_judge(r, c);
+
+		c->is_repeated = call_has_left(r, c);
+		c->is_sent = false;
+		if (what == CALL_REPEAT || what == CALL_AT)
+			continue;
+		/* Told when all are judged: callbacks may start others. */
+		list_remove(&c->order);
+		list_append(&all, &c->order);
+	}
+	r->calls.n_sent = 0;
+	while ((c = list_first(&all, struct call, order))) {
+		enum call_repeat what = c->kind->repeat;
+
+		call_leave(r, c);
+		call_end_away(r, c,
+			      what == CALL_DROP || what == CALL_IS_DONE ? what : CALL_IN_DOUBT);
 	}
 }
 

@@ -38,13 +38,36 @@ struct call;
 typedef int call_take_fn(struct redd *r, struct call *c, const Redd__V1__Message *m,
 			 struct redd_reply *reply);
 
+/* What becomes of a call that was sent and not answered when its connection is lost. */
+enum call_repeat {
+	CALL_REPEAT,   /* asked again: doing it twice is doing it once */
+	CALL_AT,       /* Write: again at its offset, where that is known */
+	CALL_IN_DOUBT, /* ends: nobody can say whether it was done */
+	CALL_IS_DONE,  /* ends well: with the connection it came about */
+	CALL_DROP,     /* the library's own: the loss has settled it */
+};
+
 /* What a kind of call expects. */
 struct call_kind {
 	const char *name;
-	int answer;	    /* Redd__V1__Message__BodyCase */
+	int answer; /* Redd__V1__Message__BodyCase */
+	enum call_repeat repeat;
 	call_take_fn *take; /* NULL: the answer says nothing */
+	/* A repetition was refused with r->failure: true when that shows that the first one had
+	 * come about, and *reply was made. NULL: it never does. */
+	bool (*was_done)(struct redd *r, const struct call *c, struct redd_reply *reply);
+	/* CALL_IS_DONE: after the program was told. NULL: nothing. */
+	void (*settled)(struct redd *r, struct call *c);
 	/* After the program was told of a failure; may be NULL. */
 	void (*failed)(struct redd *r, struct call *c, int result);
+};
+
+/* CALL_AT: where its bytes go. */
+struct call_input {
+	uint32_t stream; /* as struct ledger has it */
+	size_t size;
+	bool has_offset;
+	uint64_t offset;
 };
 
 struct call {
@@ -58,6 +81,17 @@ struct call {
 	struct redd_port *port;			/* referenced; NULL: none */
 	struct redd_subscription *subscription; /* likewise */
 	struct redd_watch *watch;		/* likewise */
+	/* For a repetition: the frame, with descriptors of its own; NULL: none was kept. */
+	uint8_t *frame;
+	size_t frame_size;
+	int *fds;
+	size_t n_fds;
+	bool is_sent;	    /* on the connection that there is */
+	bool is_settled;    /* CALL_IS_DONE, and it is */
+	bool is_repeated;   /* an earlier one may have taken it */
+	uint64_t position;  /* of its first byte in what is sent; is_sent */
+	int64_t started_ms; /* CLOCK_MONOTONIC */
+	struct call_input input;
 };
 
 struct call_target {
@@ -95,7 +129,31 @@ int call_wait_long(struct redd *r, int begun, struct waiter *w);
 void calls_lose(struct redd *r, bool tell);
 
 /* A request of the library's own, of which nobody awaits the answer. May fail for a full queue:
- * 0 or a negative errno, not recorded. */
-int call_own(struct redd *r, const struct call_kind *kind, Redd__V1__Request *request);
+ * 0 or a negative errno, not recorded. target may be NULL. */
+int call_own(struct redd *r, const struct call_kind *kind, const struct call_target *target,
+	     Redd__V1__Request *request);
+
+/* --- coming back ----------------------------------------------------------------------------- */
+
+/* A request goes out at once; else it is only kept, and repeat.c sends it in its turn. */
+bool calls_go_out(const struct redd *r);
+
+/* No more may wait: as a full queue. A bulk one leaves room for others, so that a kill is never
+ * refused for writes that wait. */
+bool calls_are_full(const struct redd *r, bool is_bulk);
+
+/* Keeps a frame of two parts for a repetition, if the connection may come back. 0 or -ENOMEM. */
+int call_keep(struct redd *r, struct call *c, const void *prefix, size_t prefix_size,
+	      const void *data, size_t size);
+
+/* Its frame was queued, from that position on. */
+void call_mark_sent(struct redd *r, struct call *c, uint64_t position);
+
+/* Ends one that cannot be repeated for a reason of this side. Runs callbacks. */
+void call_give_up(struct redd *r, struct call *c, int result);
+
+/* The connection is lost and may come back: each call waits to be repeated, or ends. Runs
+ * callbacks. */
+void calls_away(struct redd *r);
 
 #endif

@@ -9,6 +9,7 @@
 #define REDD_CLIENT_CLIENT_H
 
 #include "client/failure.h"
+#include "client/locate.h"
 #include "client/outgoing.h"
 #include "client/redd.h"
 #include "proto/arena.h"
@@ -25,6 +26,8 @@ enum client_state {
 	CLIENT_DOWN,  /* no connection */
 	CLIENT_HELLO, /* Hello is on its way; requests are queued behind it */
 	CLIENT_UP,
+	CLIENT_AWAY,  /* it is lost, and is tried again when away.next_ms has come */
+	CLIENT_AGAIN, /* it is there again; Hello with our session is on its way */
 };
 
 /* Bytes that came and were not looked at yet. Grows with what came, up to one frame. */
@@ -38,7 +41,26 @@ struct calls {
 	struct list order; /* struct call, as they were started */
 	struct list buckets[CLIENT_BUCKETS];
 	size_t n;
+	size_t n_sent; /* of these, handed to the connection that there is */
+	size_t kept;   /* bytes of requests that are kept for a repetition */
 	uint64_t last_id;
+};
+
+/* How a lost connection comes back (reconnect.c), and what is asked anew then (repeat.c). */
+struct away {
+	uint32_t limit_ms;   /* 0: it does not come back */
+	int64_t deadline_ms; /* CLOCK_MONOTONIC, until it is UP again */
+	int64_t next_ms;     /* likewise, of the next try */
+	unsigned tries;
+	uint64_t hello;	   /* CLIENT_AGAIN: the request that awaits Welcome */
+	bool is_anonymous; /* ... and shows no session */
+	bool is_resuming;  /* UP, or HELLO: not all was asked anew yet */
+	struct place place;
+	char client[CLIENT_NAME_MAX + 1];
+	uint32_t frame_max; /* that was asked for; 0: default */
+	struct failure why; /* of the loss */
+	redd_reconnect_fn *on_reconnect;
+	void *user;
 };
 
 struct redd {
@@ -65,6 +87,7 @@ struct redd {
 	int64_t hello_deadline_ms; /* CLOCK_MONOTONIC, CLIENT_HELLO */
 	redd_lost_fn *on_lost;
 	void *on_lost_user;
+	struct away away;
 	struct failure failure; /* the last one */
 	struct failure bye;	/* why the broker closes, if it said; result 0: it did not */
 	struct failure down;	/* why there is no connection */
@@ -94,6 +117,16 @@ int client_fail_down(struct redd *r);
  * REDD_CLOSED_LOST, every watch with REDD_LIFE_LOST. Runs callbacks. */
 void client_lose(struct redd *r, const struct failure *why, bool tell);
 
+/* The only writer of r->state; moves that make no sense stop the program. */
+void client_set_state(struct redd *r, enum client_state state);
+
+/* Reads what Welcome says into r. 0 or a negative errno, recorded. */
+typedef struct Redd__V1__Welcome Redd__V1__Welcome;
+int client_welcome(struct redd *r, const Redd__V1__Welcome *w);
+
+/* Queues a Hello of that id; session may be NULL. As outgoing_own(). */
+int client_hello(struct redd *r, uint64_t id, const uint8_t *session);
+
 /* Waits for room in the queue, or for an answer, and dispatches. 0, -ENOTCONN, or -ETIMEDOUT after
  * deadline_ms (negative: none). */
 int client_turn(struct redd *r, int64_t deadline_ms);
@@ -108,7 +141,9 @@ int subscription_event(struct redd *r, const Redd__V1__Message *m);
 void subscription_output(struct redd *r, const struct codec_output *o, const uint8_t *data);
 void subscriptions_pay(struct redd *r);
 void subscriptions_lose(struct redd *r, bool tell);
+void subscriptions_away(struct redd *r);
 int watch_event(struct redd *r, const Redd__V1__Message *m);
 void watches_lose(struct redd *r);
+void watches_away(struct redd *r);
 
 #endif

@@ -4,6 +4,8 @@
  * UP. Requests may be queued behind Hello at once; until the answer tells how long frames may be,
  * they are kept to the smallest that every broker takes.
  *
+ * A loss that can be mended is reconnect.c's; what ends here ends for good.
+ *
  * Failures: redd_connect() leaves the handle DOWN with the reason, ready for another try. A loss
  * ends every call, subscription and watch exactly once, in that order, and then tells on_lost.
  */
@@ -16,6 +18,7 @@
 #include "client/handles.h"
 #include "client/locate.h"
 #include "client/reading.h"
+#include "client/reconnect.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
 #include "proto/redd.pb-c.h"
@@ -46,6 +49,8 @@ struct redd *redd_new(void)
 	outgoing_init(&r->out, QUEUE_DEFAULT);
 	failure_init(&r->failure);
 	failure_init(&r->bye);
+	failure_init(&r->away.why);
+	r->away.place.fd = -1;
 	failure_set(&r->down, -ENOTCONN, "there is no connection; call redd_connect() first");
 	return r;
 }
@@ -53,7 +58,8 @@ struct redd *redd_new(void)
 /* Closes and forgets all that belongs to one connection, but the handles. */
 static void connection_drop(struct redd *r)
 {
-	r->state = CLIENT_DOWN;
+	if (r->state != CLIENT_DOWN)
+		client_set_state(r, CLIENT_DOWN);
 	r->fd = fd_close(r->fd);
 	while (r->n_doors)
 		fd_close(r->doors[--r->n_doors]);
@@ -79,6 +85,7 @@ void redd_free(struct redd *r)
 		redd_port_free(p);
 	while ((w = list_first(&r->watches, struct redd_watch, link)))
 		redd_watch_free(w);
+	place_deinit(&r->away.place);
 	free(r->broker);
 	arena_deinit(&r->arena);
 	free(r);
@@ -125,20 +132,18 @@ static void copy_id(uint8_t out[16], const ProtobufCBinaryData *id)
 	memcpy(out, id->data, MIN(id->len, (size_t)16));
 }
 
-static int hello_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
-		      struct redd_reply *reply)
+int client_welcome(struct redd *r, const Redd__V1__Welcome *w)
 {
-	const Redd__V1__Welcome *w = m->welcome;
 	uint32_t frame_max = w->has_frame_max ? w->frame_max : FRAME_MAX_DEFAULT;
+	char *broker;
 
-	(void)c;
-	(void)reply;
 	if (frame_max < FRAME_MAX_LOWEST || frame_max > FRAME_MAX_HIGHEST)
 		return client_fail(r, -EPROTO, "the broker wants frames of %u bytes", frame_max);
-	free(r->broker);
-	r->broker = strdup(w->broker ? w->broker : "");
-	if (!r->broker)
+	broker = strdup(w->broker ? w->broker : "");
+	if (!broker)
 		return client_fail(r, err_begin(-ENOMEM), "no memory for the broker's name");
+	free(r->broker);
+	r->broker = broker;
 	r->welcome = (struct redd_welcome){
 		.broker = r->broker,
 		.version = w->version,
@@ -153,7 +158,22 @@ static int hello_take(struct redd *r, struct call *c, const Redd__V1__Message *m
 	copy_id(r->welcome.session, &w->session);
 	copy_id(r->welcome.instance, &w->instance);
 	r->frame_max = frame_max;
-	r->state = CLIENT_UP;
+	return 0;
+}
+
+static int hello_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
+		      struct redd_reply *reply)
+{
+	bool is_back = c->is_repeated || r->away.tries;
+	int e = client_welcome(r, m->welcome);
+
+	(void)reply;
+	if (e < 0)
+		return err_pass(e);
+	client_set_state(r, CLIENT_UP);
+	r->away.tries = 0;
+	if (is_back && r->away.on_reconnect)
+		r->away.on_reconnect(r, REDD_BACK, r->away.user);
 	return 0;
 }
 
@@ -171,31 +191,48 @@ static void hello_failed(struct redd *r, struct call *c, int result)
 static const struct call_kind hello_kind = {
 	.name = "Hello",
 	.answer = REDD__V1__MESSAGE__BODY_WELCOME,
+	.repeat = CALL_REPEAT,
 	.take = hello_take,
 	.failed = hello_failed,
 };
 
-static int hello_begin(struct redd *r, const struct redd_connect_options *o, struct how how)
+static void hello_build(struct redd *r, Redd__V1__Hello *hello, Redd__V1__Request *request,
+			const uint8_t *session)
 {
-	Redd__V1__Hello hello = REDD__V1__HELLO__INIT;
-	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
-	char client[CLIENT_NAME_MAX + 1];
-
-	strncpy(client, o->client ? o->client : program_invocation_short_name, CLIENT_NAME_MAX);
-	client[CLIENT_NAME_MAX] = '\0';
-	hello.has_version = true;
-	hello.version = PROTOCOL_VERSION;
-	hello.client = client;
-	hello.has_frame_max = true;
-	hello.frame_max = o->frame_max ? o->frame_max : FRAME_MAX_DEFAULT;
-	if (o->session) {
-		hello.has_session = true;
-		hello.session.data = (uint8_t *)o->session;
-		hello.session.len = SESSION_ID_SIZE;
+	*hello = (Redd__V1__Hello)REDD__V1__HELLO__INIT;
+	*request = (Redd__V1__Request)REDD__V1__REQUEST__INIT;
+	hello->has_version = true;
+	hello->version = PROTOCOL_VERSION;
+	hello->client = r->away.client;
+	hello->has_frame_max = true;
+	hello->frame_max = r->away.frame_max ? r->away.frame_max : FRAME_MAX_DEFAULT;
+	if (session) {
+		hello->has_session = true;
+		hello->session.data = (uint8_t *)session;
+		hello->session.len = SESSION_ID_SIZE;
 	}
-	request.body_case = REDD__V1__REQUEST__BODY_HELLO;
-	request.hello = &hello;
+	request->body_case = REDD__V1__REQUEST__BODY_HELLO;
+	request->hello = hello;
+}
+
+static int hello_begin(struct redd *r, const uint8_t *session, struct how how)
+{
+	Redd__V1__Hello hello;
+	Redd__V1__Request request;
+
+	hello_build(r, &hello, &request, session);
 	return call_send(r, &hello_kind, how, NULL, &request, NULL);
+}
+
+int client_hello(struct redd *r, uint64_t id, const uint8_t *session)
+{
+	Redd__V1__Hello hello;
+	Redd__V1__Request request;
+
+	hello_build(r, &hello, &request, session);
+	request.has_id = true;
+	request.id = id;
+	return outgoing_own(&r->out, &request.base);
 }
 
 /* --- connecting ------------------------------------------------------------------------------ */
@@ -251,7 +288,7 @@ static void connection_begin(struct redd *r, const struct redd_connect_options *
 	uint32_t frame = o->frame_max ? o->frame_max : FRAME_MAX_DEFAULT;
 	size_t limit = o->queue_max ? o->queue_max : QUEUE_DEFAULT;
 
-	r->state = CLIENT_HELLO;
+	client_set_state(r, CLIENT_HELLO);
 	r->frame_max = FRAME_MAX_LOWEST;
 	r->call_timeout_ms = o->call_timeout_ms;
 	r->hello_deadline_ms = clock_ms() + timeout_ms;
@@ -278,8 +315,9 @@ static int connect_begin(struct redd *r, const struct redd_connect_options *opti
 	e = reach(r, &place, !o.no_start, timeout_ms);
 	if (e < 0)
 		return err_pass(e);
+	reconnect_prepare(r, &o, &place);
 	connection_begin(r, &o, timeout_ms);
-	e = hello_begin(r, &o, how);
+	e = hello_begin(r, o.session, how);
 	if (e < 0)
 		connection_drop(r);
 	return e;

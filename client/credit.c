@@ -13,6 +13,7 @@
 /* Notes what an event cost; it is given back in halves of the window. */
 void subscription_spend(struct redd_subscription *s, uint64_t cost)
 {
+	s->left -= MIN(cost, s->left);
 	if (s->credit_mode != REDD_CREDIT_AUTO || s->state != SUBSCRIPTION_LIVE || s->reading)
 		return;
 	s->owed += cost;
@@ -20,7 +21,7 @@ void subscription_spend(struct redd_subscription *s, uint64_t cost)
 		list_append(&s->r->owing, &s->owing);
 }
 
-static int credit_send(struct redd_subscription *s, uint64_t bytes)
+int credit_send(struct redd_subscription *s, uint64_t bytes)
 {
 	Redd__V1__Credit credit = REDD__V1__CREDIT__INIT;
 	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
@@ -46,6 +47,11 @@ void subscriptions_pay(struct redd *r)
 	}
 }
 
+static uint64_t credit_sum(uint64_t a, uint64_t b)
+{
+	return a + b < a ? UINT64_MAX : a + b;
+}
+
 int redd_credit(struct redd_subscription *s, uint64_t bytes)
 {
 	int e;
@@ -61,8 +67,16 @@ int redd_credit(struct redd_subscription *s, uint64_t bytes)
 		reading_credit(s, bytes);
 		return 0;
 	}
+	if (s->state != SUBSCRIPTION_LIVE) {
+		/* Away: it is counted when the subscription is asked for again, or given then. */
+		s->late = s->state == SUBSCRIPTION_AGAIN ? credit_sum(s->late, bytes) : 0;
+		s->left = credit_sum(s->left, bytes);
+		return 0;
+	}
 	e = credit_send(s, bytes);
 	if (e > 0)
 		return client_fail(s->r, -EAGAIN, "the outgoing queue is full; dispatch first");
+	if (e == 0)
+		s->left = credit_sum(s->left, bytes);
 	return e < 0 ? client_fail(s->r, e, "no memory for credit") : 0;
 }

@@ -19,7 +19,9 @@ static int write_take(struct redd *r, struct call *c, const Redd__V1__Message *m
 		      struct redd_reply *reply)
 {
 	(void)r;
-	(void)c;
+	if (m->written->size)
+		ledger_written(&c->port->inputs, c->input.stream, m->written->offset,
+			       m->written->size);
 	reply->written = written_of(m->written);
 	return 0;
 }
@@ -27,6 +29,7 @@ static int write_take(struct redd *r, struct call *c, const Redd__V1__Message *m
 static const struct call_kind write_kind = {
 	.name = "Write",
 	.answer = REDD__V1__MESSAGE__BODY_WRITTEN,
+	.repeat = CALL_AT,
 	.take = write_take,
 };
 
@@ -55,19 +58,30 @@ static void write_build(struct codec_write *w, const struct redd_port *port,
 	w->force = o->force;
 }
 
-/* One try to queue it: an OUTGOING_E_* or a negative errno. */
-static int write_queue(struct redd *r, const struct codec_write *w)
+/* One try to queue it: an OUTGOING_E_* or a negative errno. What went out and could not be kept
+ * goes out all the same; it is not repeated then. */
+static int write_queue(struct redd *r, struct call *c, const struct codec_write *w)
 {
 	uint8_t prefix[CODEC_WRITE_PREFIX_MAX];
 	size_t prefix_size;
+	uint64_t position;
+	int e;
 
-	if (r->calls.n >= CONN_PENDING_MAX)
+	if (calls_are_full(r, true))
 		return OUTGOING_E_FULL;
 	/* The frame's own length prefix is not counted in frame_max. */
 	prefix_size = codec_write_prefix(prefix, w);
 	if (w->size > r->frame_max || prefix_size + w->size > r->frame_max)
 		return OUTGOING_E_LONG;
-	return outgoing_data(&r->out, r->fd, prefix, prefix_size, w->data, w->size);
+	if (!calls_go_out(r))
+		return call_keep(r, c, prefix, prefix_size, w->data, w->size);
+	position = outgoing_end(&r->out);
+	e = outgoing_data(&r->out, r->fd, prefix, prefix_size, w->data, w->size);
+	if (e == 0) {
+		call_mark_sent(r, c, position);
+		call_keep(r, c, prefix, prefix_size, w->data, w->size);
+	}
+	return e;
 }
 
 static int write_begin(struct redd_port *port, const void *data, size_t size,
@@ -84,11 +98,17 @@ static int write_begin(struct redd_port *port, const void *data, size_t size,
 		return err_pass(e);
 	OPTIONS_COPY(o, options);
 	w.id = c->id;
+	c->input = (struct call_input){
+		.stream = o.other_stream ? o.stream : REDD_STREAM_DEFAULT,
+		.size = size,
+		.has_offset = o.at_offset,
+		.offset = o.offset,
+	};
 	do {
 		/* Anew each time: while it waits the port may get its id, and a name in the
 		 * frame must still be the broker's to know. */
 		write_build(&w, port, &o);
-		e = call_queued(r, c, write_queue(r, &w));
+		e = call_queued(r, c, write_queue(r, c, &w));
 	} while (e > 0);
 	if (e < 0)
 		return err_pass(e);
@@ -240,9 +260,22 @@ static int close_take(struct redd *r, struct call *c, const Redd__V1__Message *m
 	return 0;
 }
 
+/* Refused for being closed: what was to come about. */
+static bool close_was_done(struct redd *r, const struct call *c, struct redd_reply *reply)
+{
+	const struct redd_error *e = &r->failure.error;
+
+	if (e->code != REDD_FAILED_PRECONDITION || e->sys_errno != EPIPE)
+		return false;
+	reply->closed_at = ledger_end(&c->port->inputs, c->input.stream);
+	return true;
+}
+
 static const struct call_kind close_kind = {
 	.name = "Close",
 	.answer = REDD__V1__MESSAGE__BODY_CLOSE_DONE,
+	.repeat = CALL_REPEAT,
+	.was_done = close_was_done,
 	.take = close_take,
 };
 

@@ -4,6 +4,7 @@
 #define REDD_CLIENT_HANDLES_H
 
 #include "client/client.h"
+#include "client/ledger.h"
 #include "client/track.h"
 
 typedef struct Redd__V1__PortRef Redd__V1__PortRef;
@@ -21,6 +22,8 @@ struct redd_port {
 	bool held;			      /* by the program */
 	struct list subscriptions;	      /* struct redd_subscription.of_port, held ones */
 	struct redd_subscription *with_spawn; /* one of them */
+	struct ledgers inputs;		      /* what is known of their positions */
+	bool has_ended;			      /* as far as it was told: nothing of it is at stake */
 };
 
 struct redd_port *port_ref(struct redd_port *p);
@@ -35,6 +38,8 @@ void port_name_in(const struct redd_port *p, Redd__V1__PortRef *ref);
 enum subscription_state {
 	SUBSCRIPTION_ASKED, /* no answer yet, id 0 */
 	SUBSCRIPTION_LIVE,  /* events come */
+	SUBSCRIPTION_AWAY,  /* its connection is lost; to be asked for again */
+	SUBSCRIPTION_AGAIN, /* asked for again, no answer yet */
 	SUBSCRIPTION_LEFT,  /* freed by the program, the broker's end is awaited */
 	SUBSCRIPTION_OVER,  /* nothing comes any more */
 };
@@ -54,17 +59,30 @@ struct redd_subscription {
 	enum redd_credit_mode credit_mode;
 	uint64_t window;
 	uint64_t owed; /* credit that is to be given back */
+	uint64_t left; /* credit that the broker has still, as we count it */
+	uint64_t late; /* MANUAL: credit that could not be sent while it was away */
+	enum redd_overflow overflow;
+	uint32_t stall_ms;
+	uint32_t streams[REDD_STREAMS_MAX]; /* as asked for; none: every output */
+	size_t n_streams;
+	struct redd_framing framing; /* likewise */
 	bool from_beginning;
 	bool verify;
 	bool is_shared;
-	uint32_t stall_ms;
 	struct reading *reading; /* owned; NULL: what comes, comes by the socket */
+	bool exit_told;		 /* on_exited has run */
 	int result;		 /* first mismatch */
 	struct redd_exit exit;
 	struct redd_closed closed; /* SUBSCRIPTION_OVER: as it was told */
 	size_t n_tracks;
 	struct track tracks[REDD_STREAMS_MAX];
 };
+
+/* The program still hears of it. */
+static inline bool subscription_is_heard(const struct redd_subscription *s)
+{
+	return s->state != SUBSCRIPTION_LEFT && s->state != SUBSCRIPTION_OVER;
+}
 
 struct redd_subscription *subscription_ref(struct redd_subscription *s);
 void subscription_unref(struct redd_subscription *s);
@@ -74,8 +92,13 @@ struct redd_watch {
 	bool over; /* freed by the program, or the connection was lost */
 	struct list link;
 	struct redd *r;
-	uint64_t id;
-	uint64_t sequence;
+	uint64_t id;	   /* 0: not answered yet, or not on this connection */
+	uint64_t sequence; /* when it began */
+	uint64_t told;	   /* the newest event that was told, or passed over */
+	bool is_behind;	   /* events behind `told` are gone: it begins from now */
+	bool is_away;	   /* its connection is lost; to be asked for again */
+	uint8_t *request;  /* owned: its frame, to be asked again; NULL: it cannot be */
+	size_t request_size;
 	redd_life_fn *on_life;
 	void *user;
 };

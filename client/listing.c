@@ -317,6 +317,7 @@ static int list_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
 static const struct call_kind list_kind = {
 	.name = "List",
 	.answer = REDD__V1__MESSAGE__BODY_PORTS,
+	.repeat = CALL_REPEAT,
 	.take = list_take,
 };
 
@@ -371,6 +372,20 @@ int redd_list_start(struct redd *r, const struct redd_list_options *options, str
 
 /* --- inspect --------------------------------------------------------------------------------- */
 
+/* Where the inputs are, for writes whose answer may get lost. */
+static void inputs_take(struct redd_port *port, const Redd__V1__PortInfo *w)
+{
+	for (size_t i = 0; i < w->n_streams; i++) {
+		const Redd__V1__StreamInfo *s = w->streams[i];
+
+		if (s->direction != REDD__V1__DIRECTION__DIRECTION_INPUT)
+			continue;
+		ledger_seen(&port->inputs, s->stream, s->total + s->queued);
+		if (s->stream == (w->terminal ? REDD_TERMINAL : 0))
+			ledger_seen(&port->inputs, REDD_STREAM_DEFAULT, s->total + s->queued);
+	}
+}
+
 static int inspect_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
 			struct redd_reply *reply)
 {
@@ -381,12 +396,14 @@ static int inspect_take(struct redd *r, struct call *c, const Redd__V1__Message 
 	ports.ports = &one;
 	if (!c->port->id)
 		c->port->id = one->port;
+	inputs_take(c->port, one);
 	return ports_take(r, &ports, reply);
 }
 
 static const struct call_kind inspect_kind = {
 	.name = "Inspect",
 	.answer = REDD__V1__MESSAGE__BODY_PORT_INFO,
+	.repeat = CALL_REPEAT,
 	.take = inspect_take,
 };
 

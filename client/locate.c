@@ -235,3 +235,19 @@ int place_connect(const struct place *p, uint32_t timeout_ms, int *ret_fd, struc
 	return failure_set(failure, r, "%s: %s; see whether the broker there is yours and alive",
 			   p->path, err_name(r));
 }
+
+int place_try(const struct place *p, int *ret_fd)
+{
+	_cleanup_(fd_closep) int directory = -1;
+	_cleanup_(fd_closep) int fd = -1;
+	struct sockaddr_un address;
+	int r = address_of(p->path, &address, &directory);
+
+	if (r < 0)
+		return r;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+		return -errno;
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}

@@ -36,4 +36,7 @@ int place_knock(const struct place *p, uint32_t timeout_ms, int *ret_fd, struct 
  * or a negative errno with *failure set. */
 int place_connect(const struct place *p, uint32_t timeout_ms, int *ret_fd, struct failure *failure);
 
+/* The same without waiting, and without a word: -EAGAIN while the backlog is full. */
+int place_try(const struct place *p, int *ret_fd);
+
 #endif

@@ -32,6 +32,12 @@ static inline size_t outgoing_size(const struct outgoing *o)
 	return buf_size(&o->data);
 }
 
+/* The position of the next byte that is queued. */
+static inline uint64_t outgoing_end(const struct outgoing *o)
+{
+	return o->position + outgoing_size(o);
+}
+
 /* Queues a frame; the descriptors are duplicated. 0, OUTGOING_E_*, or a negative errno. */
 int outgoing_message(struct outgoing *o, const ProtobufCMessage *message, size_t frame_max,
 		     const int *fds, size_t n_fds);

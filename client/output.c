@@ -12,8 +12,11 @@
 #include "client/handles.h"
 #include "client/reading.h"
 #include "client/subscribe.h"
+#include "proto/base/err.h"
 #include "proto/redd.pb-c.h"
 
+static const char not_resumed[] =
+	"the subscription could not be resumed when the connection was back";
 static const char lost[] = "the connection to the broker was lost before the exit was told";
 
 /* --- life ------------------------------------------------------------------------------------ */
@@ -65,11 +68,6 @@ static void subscription_leave_table(struct redd_subscription *s)
 	subscription_unref(s);
 }
 
-static bool subscription_is_heard(const struct redd_subscription *s)
-{
-	return s->state == SUBSCRIPTION_ASKED || s->state == SUBSCRIPTION_LIVE;
-}
-
 /* --- streams --------------------------------------------------------------------------------- */
 
 /* The track of a stream; NULL when there are more streams than a port can have. */
@@ -101,26 +99,51 @@ static struct track *track_used(struct redd_subscription *s, uint32_t stream)
 	return t;
 }
 
-int subscription_begin(struct redd_subscription *s, const Redd__V1__Subscribed *wire)
+/* Its events find it from now on. */
+static int subscription_enter_table(struct redd_subscription *s, const Redd__V1__Subscribed *wire)
 {
 	if (!wire->subscription)
 		return client_fail(s->r, -EPROTO, "the broker gave a subscription no id");
 	s->id = wire->subscription;
-	if (s->state == SUBSCRIPTION_ASKED)
+	list_append(bucket_of(s->r, s->id), &s->by_id);
+	subscription_ref(s);
+	if (s->state == SUBSCRIPTION_LEFT)
+		subscription_abandon(s);
+	else
 		s->state = SUBSCRIPTION_LIVE;
+	return 0;
+}
+
+int subscription_begin(struct redd_subscription *s, const Redd__V1__Subscribed *wire)
+{
+	int e;
+
 	for (size_t i = 0; i < wire->n_starts; i++) {
 		struct track *t = track_of(s, wire->starts[i]->stream);
 
 		if (t)
 			track_start(t, wire->starts[i]->offset);
 	}
-	list_append(bucket_of(s->r, s->id), &s->by_id);
-	subscription_ref(s);
-	if (wire->shared)
+	e = subscription_enter_table(s, wire);
+	if (e == 0 && wire->shared)
 		reading_begin(s, wire);
-	if (s->state == SUBSCRIPTION_LEFT)
-		subscription_abandon(s);
-	return 0;
+	return err_pass(e);
+}
+
+int subscription_resume(struct redd_subscription *s, const Redd__V1__Subscribed *wire)
+{
+	int e;
+
+	for (size_t i = 0; i < wire->n_starts; i++) {
+		struct track *t = track_of(s, wire->starts[i]->stream);
+
+		if (t)
+			track_resume(t, wire->starts[i]->offset);
+	}
+	e = subscription_enter_table(s, wire);
+	if (e == 0 && s->late && credit_send(s, s->late) == 0)
+		s->late = 0;
+	return err_pass(e);
 }
 
 static const struct track *track_find(const struct redd_subscription *s, uint32_t stream)
@@ -254,6 +277,10 @@ static void on_stream_end(struct redd_subscription *s, const Redd__V1__Message *
 		.xxh3 = w->xxh3,
 	};
 
+	if (t && track_ends_again(t, w->total)) {
+		subscription_spend(s, EVENT_CREDIT);
+		return; /* told before the connection was lost */
+	}
 	if (t) {
 		track_end(t, w->total);
 		end.seen = t->seen;
@@ -268,6 +295,9 @@ static void on_stream_end(struct redd_subscription *s, const Redd__V1__Message *
 
 static void on_exited(struct redd_subscription *s, const Redd__V1__Message *m)
 {
+	if (s->exit_told)
+		return; /* told again to a subscription that was resumed */
+	s->exit_told = true;
 	s->exit = exit_of(m->exited->exit);
 	if (s->handler.on_exited)
 		s->handler.on_exited(s, &s->exit, s->handler.user);
@@ -283,7 +313,7 @@ static void on_marks(struct redd_subscription *s, const Redd__V1__Message *m)
 }
 
 /* The last thing that the program hears of it. */
-static void subscription_close(struct redd_subscription *s, struct redd_closed *closed)
+void subscription_close(struct redd_subscription *s, struct redd_closed *closed)
 {
 	bool heard = subscription_is_heard(s);
 
@@ -320,6 +350,7 @@ static void on_closed(struct redd_subscription *s, const Redd__V1__Message *m)
 		s->exit = exit_of(w->exit);
 	closed.exit = s->exit;
 	closed.result = s->result;
+	s->port->has_ended |= closed.cause == REDD_PORT_CLOSED || closed.cause == REDD_FORGOTTEN;
 	subscription_close(s, &closed);
 }
 
@@ -387,6 +418,42 @@ void subscription_refused(struct redd_subscription *s, int result)
 	subscription_ref(s);
 	subscription_close(s, &closed);
 	subscription_unref(s);
+}
+
+/* An offset that the stream has not reached: the service has less than it had told. */
+void subscription_not_resumed(struct redd_subscription *s, const struct redd_error *why)
+{
+	struct redd_closed closed = {
+		.cause = REDD_CLOSED_LOST,
+		.exit = s->exit,
+		.result = why->code == REDD_OUT_OF_RANGE ? -EBADMSG : -ENOTCONN,
+	};
+
+	if (s->r->state == CLIENT_DOWN || s->state == SUBSCRIPTION_OVER)
+		return; /* subscriptions_lose() ends it */
+	if (closed.exit.reason == subscription_not_told)
+		closed.exit.reason = not_resumed;
+	subscription_close(s, &closed);
+}
+
+void subscriptions_away(struct redd *r)
+{
+	struct redd_subscription *s, *next;
+
+	list_for_each_safe (s, next, &r->subscriptions, link) {
+		enum subscription_state state = s->state;
+
+		if (state == SUBSCRIPTION_LIVE || state == SUBSCRIPTION_AGAIN)
+			s->state = SUBSCRIPTION_AWAY;
+		else if (state == SUBSCRIPTION_LEFT && s->id)
+			s->state = SUBSCRIPTION_OVER; /* it went with the connection */
+		else
+			continue;
+		s->owed = 0;
+		reading_end(s); /* what is not read yet comes by the socket */
+		subscription_leave_table(s);
+	}
+	doors_close(r, r->n_doors);
 }
 
 void subscriptions_lose(struct redd *r, bool tell)

@@ -4,9 +4,9 @@
  * frame at once, so that nothing lies here that the descriptor would not tell of. Output takes a
  * short way: a view into the buffer, no unpacking, no copy.
  *
- * Failures end in one place, client_lose(): end of file, a reset, a frame that is too long or does
- * not parse, an answer or event that nobody expects, a Hello that is not answered in time. When
- * only sending fails, reading goes on to the end first: the broker's Bye may still lie there.
+ * Failures end in one place, reconnect_or_lose(): end of file, a reset, a frame that is too long or
+ * does not parse, an answer or event that nobody expects, a Hello that is not answered in time.
+ * When only sending fails, reading goes on to the end first: the broker's Bye may still lie there.
  */
 #include <errno.h>
 #include <poll.h>
@@ -17,6 +17,8 @@
 
 #include "client/client.h"
 #include "client/reading.h"
+#include "client/reconnect.h"
+#include "client/repeat.h"
 #include "proto/base/err.h"
 #include "proto/fdpass.h"
 #include "proto/frame.h"
@@ -59,6 +61,9 @@ int clock_left(int64_t deadline_ms)
 
 static int route(struct redd *r, const Redd__V1__Message *m)
 {
+	if (m->has_reply_to && m->reply_to && r->state == CLIENT_AGAIN &&
+	    m->reply_to == r->away.hello)
+		return reconnect_answer(r, m);
 	if (m->has_reply_to && m->reply_to)
 		return calls_answer(r, m->reply_to, m);
 	switch ((int)m->body_case) {
@@ -212,7 +217,15 @@ static int turn(struct redd *r)
 {
 	int e = 1;
 
+	if (r->state == CLIENT_AWAY || r->state == CLIENT_AGAIN)
+		e = reconnect_turn(r);
+	if (e < 0 || r->state == CLIENT_AWAY)
+		return err_pass(e);
+	e = repeat_turn(r);
+	if (e < 0)
+		return err_pass(e);
 	outgoing_flush(&r->out, r->fd);
+	e = 1;
 	for (int i = 0; i < READS_A_TURN && e > 0; i++)
 		e = read_once(r);
 	if (e < 0)
@@ -228,12 +241,13 @@ static int turn(struct redd *r)
 		return client_fail(r, -ETIMEDOUT,
 				   "the broker took the connection but does not answer; see "
 				   "whether it hangs");
-	return 0;
+	e = repeat_turn(r);
+	outgoing_flush(&r->out, r->fd);
+	return err_pass(e);
 }
 
 int redd_dispatch(struct redd *r)
 {
-	struct failure why;
 	int e;
 
 	if (r->dispatching)
@@ -243,10 +257,8 @@ int redd_dispatch(struct redd *r)
 	r->dispatching = true;
 	e = turn(r);
 	r->dispatching = false;
-	if (e < 0) {
-		failure_copy(&why, &r->failure);
-		client_lose(r, &why, true);
-	}
+	if (e < 0)
+		reconnect_or_lose(r, e);
 	return r->state == CLIENT_DOWN ? client_fail_down(r) : 0;
 }
 
@@ -281,7 +293,7 @@ int redd_fd(const struct redd *r)
 
 short redd_events(const struct redd *r)
 {
-	if (r->state == CLIENT_DOWN)
+	if (r->state == CLIENT_DOWN || r->state == CLIENT_AWAY)
 		return 0;
 	return (short)(outgoing_size(&r->out) ? POLLIN | POLLOUT : POLLIN);
 }
@@ -290,6 +302,8 @@ int redd_timeout(const struct redd *r)
 {
 	if (r->state == CLIENT_DOWN)
 		return -1;
+	if (r->state == CLIENT_AWAY || r->state == CLIENT_AGAIN)
+		return r->out.error ? 0 : reconnect_timeout(r);
 	if (r->out.error || !list_is_empty(&r->awake))
 		return 0;
 	return r->state == CLIENT_HELLO ? clock_left(r->hello_deadline_ms) : -1;

@@ -16,7 +16,7 @@
  *
  * Results. Every int function returns 0, or a negative errno. When the broker refused, that is the
  * errno it gave, or the one that stands for its code (see enum redd_code); redd_last_error() tells
- * code, stage and a sentence. When the connection is lost every call gives -ENOTCONN, and
+ * code, stage and a sentence. When the connection is lost for good every call gives -ENOTCONN, and
  * redd_last_error() tells why. -EAGAIN: the outgoing queue is full, nothing was taken; dispatch and
  * try again. -EDEADLK: a blocking call was made from a callback. -EINVAL: the call makes no sense
  * (redd_last_error() has a sentence). -ENOMEM: no memory, nothing was done.
@@ -27,6 +27,15 @@
  *  - An event loop of yours: wait for redd_events() on redd_fd(), at most redd_timeout()
  *    milliseconds, and call redd_dispatch(). It never blocks. Every call has a form that ends in
  *    _start, which queues the request, does not block, and calls back when it was answered.
+ *
+ * A lost connection comes back by itself (struct redd_connect_options): a broker that is killed is
+ * replaced within moments, with every port, log and status, and the handle goes on there. Blocking
+ * calls take longer then; output goes on where it was, nothing doubled; what the logs have lost
+ * meanwhile is a gap. Requests under way are asked again where that is safe. Two cannot be: a
+ * signal, and a write into an input whose position is not known, since it was not spawned through
+ * this handle or others write to it too (an answered write or redd_inspect() makes it known). If
+ * those were sent and not answered they end with -ENOTCONN, whether done or not. Whatever is
+ * started while the connection is away waits for it.
  *
  * Callbacks run only inside redd_dispatch(), blocking calls and redd_disconnect(). A callback may
  * use every _start form, redd_credit() and free any port, subscription or watch, its own too. It
@@ -156,6 +165,13 @@ struct redd_connect_options {
 	size_t queue_max;
 	/* A session to take over (struct redd_welcome), 16 bytes or NULL. */
 	const uint8_t *session;
+	/* How long a connection that is lost may take to come back before everything ends with
+	 * -ENOTCONN. Default 10 000, for which a broker keeps sessions; longer is of use to who
+	 * only looks on. */
+	uint32_t reconnect_ms;
+	/* Do not try. It cannot be tried when the connection was handed over ("fd:N"). Spawns get
+	 * no token of the library's then, and no request is kept until it is answered. */
+	bool no_reconnect;
 };
 
 /* What the broker said to Hello. */
@@ -193,7 +209,10 @@ void redd_disconnect(struct redd *r);
 /* The answer to Hello; NULL before it came. Valid until the handle is connected again or freed. */
 const struct redd_welcome *redd_welcome(const struct redd *r);
 
-/* The descriptor to wait for; -1 without connection. It stays the same from connect to loss. */
+/* The descriptor to wait for; -1 without connection, also while one that was lost is on its way
+ * back: then redd_timeout() says when to dispatch. It stays the same from connect to loss; a loop
+ * that keeps it (epoll) takes the new one from redd_on_reconnect(), one that asks before every wait
+ * needs nothing. */
 int redd_fd(const struct redd *r);
 
 /* POLLIN, POLLOUT (poll(2)): what is wanted just now. Ask before every wait. */
@@ -214,8 +233,18 @@ int redd_run_once(struct redd *r, int timeout_ms);
 /* Bytes that wait to be sent. */
 size_t redd_queued(const struct redd *r);
 
-/* Called once when the connection is lost (not by redd_disconnect() or redd_free()), after the
- * completions and REDD_CLOSED_LOST events of what was under way. */
+enum redd_reconnect {
+	REDD_AWAY, /* the connection is lost (redd_last_error()), redd_fd() is closed: -1 */
+	REDD_BACK, /* it is there again: redd_fd() is another one; subscriptions go on */
+};
+
+/* Called each time that the connection is lost but may come back, and when it is back. If it does
+ * not come back in time on_lost follows. NULL: nobody wants to know. */
+typedef void redd_reconnect_fn(struct redd *r, enum redd_reconnect what, void *user);
+void redd_on_reconnect(struct redd *r, redd_reconnect_fn *on_reconnect, void *user);
+
+/* Called once when the connection is lost for good (not by redd_disconnect() or redd_free()), after
+ * the completions and REDD_CLOSED_LOST events of what was under way. */
 typedef void redd_lost_fn(struct redd *r, const struct redd_error *why, void *user);
 void redd_on_lost(struct redd *r, redd_lost_fn *on_lost, void *user);
 
@@ -630,7 +659,8 @@ enum redd_closed_cause {
 	REDD_FORGOTTEN = 3,
 	REDD_BAD_RECORD = 4,	   /* PACKETS: at bad_offset of bad_stream stands none */
 	REDD_REVOKED = 5,	   /* the right to read was taken back */
-	REDD_CLOSED_LOST = 100,	   /* this side: the connection was lost before the end came */
+	REDD_CLOSED_LOST = 100,	   /* this side: the connection was lost before the end came, or
+				    * the subscription could not be resumed when it was back */
 	REDD_CLOSED_REFUSED = 101, /* this side: the spawn or subscribe failed; no event came */
 };
 
@@ -714,9 +744,11 @@ struct redd_subscribe_options {
 
 /* Free at any time; a live one is unsubscribed, and none of its callbacks run any more. */
 void redd_subscription_free(struct redd_subscription *s);
-uint64_t redd_subscription_id(const struct redd_subscription *s); /* 0: not answered yet */
+/* 0: not answered yet. Another one after the connection was lost and is back. */
+uint64_t redd_subscription_id(const struct redd_subscription *s);
 
-/* It reads shared memory, or did. False before its answer. */
+/* It reads shared memory, or did. False before its answer. After a connection was lost and is back
+ * it does not. */
 bool redd_subscription_is_shared(const struct redd_subscription *s);
 struct redd_port *redd_subscription_port(const struct redd_subscription *s);
 
@@ -832,7 +864,9 @@ struct redd_spawn_options {
 	size_t n_labels;
 	uint32_t log_size;     /* of each output; 0: 256 KiB */
 	uint32_t retention_ms; /* default 60 000 */
-	const void *token;     /* 1 to 64 bytes; a repeated spawn gets the first one's answer */
+	/* 1 to 64 bytes; a repeated spawn gets the first one's answer. Default: a random one, with
+	 * which the library repeats the spawn when the connection was lost before its answer. */
+	const void *token;
 	size_t token_size;
 	bool checksum; /* keep XXH3 of every output */
 	bool hold_unread;
@@ -1172,7 +1206,8 @@ enum redd_what {
 	REDD_LIFE_EXITED = 2,
 	REDD_LIFE_CLOSED = 3,
 	REDD_LIFE_FORGOTTEN = 4,
-	REDD_LIFE_MISSED = 5,  /* we were too slow: events up to `sequence` are gone */
+	REDD_LIFE_MISSED = 5,  /* we were too slow, or events before a broker's death are not
+				* known any more: those up to `sequence` are gone */
 	REDD_LIFE_GRANTED = 6, /* it can be seen from now on */
 	REDD_LIFE_REVOKED = 7, /* it cannot any more: nothing more of it is told */
 	REDD_LIFE_LOST = 100,  /* this side: the connection is lost; the last event */

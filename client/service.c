@@ -14,6 +14,7 @@
 static const struct call_kind ping_kind = {
 	.name = "Ping",
 	.answer = REDD__V1__MESSAGE__BODY_PONG,
+	.repeat = CALL_REPEAT,
 };
 
 static int ping_begin(struct redd *r, struct how how)
@@ -40,9 +41,19 @@ int redd_ping_start(struct redd *r, struct redd_call *call)
 
 /* --- cancel ---------------------------------------------------------------------------------- */
 
+/* What it was to give up has been answered meanwhile. */
+static bool cancel_was_done(struct redd *r, const struct call *c, struct redd_reply *reply)
+{
+	(void)c;
+	(void)reply;
+	return r->failure.error.code == REDD_NOT_FOUND;
+}
+
 static const struct call_kind cancel_kind = {
 	.name = "Cancel",
 	.answer = REDD__V1__MESSAGE__BODY_DONE,
+	.repeat = CALL_REPEAT,
+	.was_done = cancel_was_done,
 };
 
 static int cancel_begin(struct redd *r, uint64_t id, struct how how)
@@ -74,6 +85,7 @@ int redd_cancel_start(struct redd *r, uint64_t request, struct redd_call *call)
 static const struct call_kind shutdown_kind = {
 	.name = "Shutdown",
 	.answer = REDD__V1__MESSAGE__BODY_DONE,
+	.repeat = CALL_REPEAT,
 };
 
 static int shutdown_begin(struct redd *r, int64_t drain_ms, struct how how)
@@ -143,6 +155,7 @@ static int stats_take(struct redd *r, struct call *c, const Redd__V1__Message *m
 static const struct call_kind stats_kind = {
 	.name = "Stats",
 	.answer = REDD__V1__MESSAGE__BODY_STATISTICS,
+	.repeat = CALL_REPEAT,
 	.take = stats_take,
 };
 

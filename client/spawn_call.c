@@ -2,6 +2,7 @@
  * gives it an id, so that writes, signals and a close can follow in the same packet.
  */
 #include <errno.h>
+#include <sys/random.h>
 
 #include "client/spawn_call.h"
 #include "proto/base/err.h"
@@ -17,6 +18,9 @@ static int spawn_take(struct redd *r, struct call *c, const Redd__V1__Message *m
 	port->id = started->port;
 	port->pid = started->pid;
 	port->window = started->input_window;
+	/* A token of the program's may be known for long: others may have written since. */
+	if (started->repeated && !c->is_repeated)
+		port->inputs.fresh = false;
 	reply->spawned = (struct redd_spawned){
 		.port = started->port,
 		.pid = started->pid,
@@ -43,9 +47,29 @@ static void spawn_failed(struct redd *r, struct call *c, int result)
 static const struct call_kind spawn_kind = {
 	.name = "Spawn",
 	.answer = REDD__V1__MESSAGE__BODY_STARTED,
+	.repeat = CALL_REPEAT,
 	.take = spawn_take,
 	.failed = spawn_failed,
 };
+
+#define TOKEN_OF_OURS 16
+
+/* With a token it can be repeated when the connection is lost before its answer. */
+static int spawn_token(struct redd *r, Redd__V1__Request *request, uint8_t token[TOKEN_OF_OURS])
+{
+	bool is_open = request->body_case == REDD__V1__REQUEST__BODY_OPEN;
+	protobuf_c_boolean *has = is_open ? &request->open->has_token : &request->spawn->has_token;
+
+	if (!r->away.limit_ms || *has)
+		return 0;
+	if (getrandom(token, TOKEN_OF_OURS, 0) != TOKEN_OF_OURS)
+		return client_fail(r, err_errno(), "no random number for a token: %s",
+				   err_name(errno));
+	*has = true;
+	*(is_open ? &request->open->token : &request->spawn->token) =
+		(ProtobufCBinaryData){ TOKEN_OF_OURS, token };
+	return 0;
+}
 
 static int spawn_send(struct redd_port *port, spawn_build_fn *build, const void *options,
 		      const struct redd_subscribe_options *subscribe, struct how how)
@@ -53,8 +77,11 @@ static int spawn_send(struct redd_port *port, spawn_build_fn *build, const void 
 	__attribute__((cleanup(spawn_build_deinit))) struct spawn_build b;
 	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
 	struct call_target target = { .port = port, .fds = b.fds };
+	uint8_t token[TOKEN_OF_OURS];
 	int e = build(port->r, &b, options, subscribe, &request);
 
+	if (e == 0)
+		e = spawn_token(port->r, &request, token);
 	if (e < 0)
 		return err_pass(e);
 	if (subscribe) {
@@ -85,6 +112,7 @@ int spawn_begin(struct redd *r, spawn_build_fn *build, const void *options,
 	port = port_new(r);
 	if (!port)
 		return -ENOMEM;
+	port->inputs.fresh = true;
 	e = spawn_send(port, build, options, subscribe ? &copy : NULL, how);
 	if (e < 0) {
 		redd_port_free(port);

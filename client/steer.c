@@ -26,6 +26,7 @@ static int signal_take(struct redd *r, struct call *c, const Redd__V1__Message *
 static const struct call_kind signal_kind = {
 	.name = "Signal",
 	.answer = REDD__V1__MESSAGE__BODY_SIGNALLED,
+	.repeat = CALL_IN_DOUBT,
 	.take = signal_take,
 };
 
@@ -119,6 +120,7 @@ int redd_signal_start(struct redd_port *port, int signal, enum redd_target targe
 static const struct call_kind resize_kind = {
 	.name = "Resize",
 	.answer = REDD__V1__MESSAGE__BODY_DONE,
+	.repeat = CALL_REPEAT,
 };
 
 static int resize_begin(struct redd_port *port, const struct redd_terminal *size, struct how how)
@@ -158,7 +160,6 @@ static int wait_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
 	const Redd__V1__Waited *w = m->waited;
 	struct redd_waited *out = &reply->waited;
 
-	(void)c;
 	if (w->n_streams > REDD_STREAMS_MAX)
 		return client_fail(r, -EPROTO, "the broker told of more streams than there can be");
 	out->port = w->port;
@@ -167,12 +168,14 @@ static int wait_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
 	out->n_streams = (int)w->n_streams;
 	for (size_t i = 0; i < w->n_streams; i++)
 		out->streams[i] = stream_info_of(w->streams[i]);
+	c->port->has_ended |= w->n_streams > 0; /* only until closed there are some */
 	return 0;
 }
 
 static const struct call_kind wait_kind = {
 	.name = "Wait",
 	.answer = REDD__V1__MESSAGE__BODY_WAITED,
+	.repeat = CALL_REPEAT,
 	.take = wait_take,
 };
 
@@ -272,9 +275,18 @@ int redd_wait_start(struct redd_port *port, enum redd_until until, int64_t timeo
 
 /* --- forget ---------------------------------------------------------------------------------- */
 
+static bool forget_was_done(struct redd *r, const struct call *c, struct redd_reply *reply)
+{
+	(void)c;
+	(void)reply;
+	return r->failure.error.code == REDD_NOT_FOUND;
+}
+
 static const struct call_kind forget_kind = {
 	.name = "Forget",
 	.answer = REDD__V1__MESSAGE__BODY_DONE,
+	.repeat = CALL_REPEAT,
+	.was_done = forget_was_done,
 };
 
 static int forget_begin(struct redd_port *port, struct how how)

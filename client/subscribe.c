@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "client/answers.h"
 #include "client/call.h"
@@ -116,7 +117,13 @@ struct redd_subscription *subscription_new(struct redd_port *port,
 	s->window = o->window ? o->window : WINDOW_DEFAULT;
 	s->from_beginning = o->from == REDD_FROM_BEGINNING;
 	s->verify = o->verify;
+	s->left = s->window;
+	s->overflow = o->overflow;
 	s->stall_ms = o->stall_ms;
+	s->framing = o->framing;
+	s->n_streams = o->n_streams;
+	if (o->n_streams)
+		memcpy(s->streams, o->streams, o->n_streams * sizeof(s->streams[0]));
 	s->exit = exit_unknown(subscription_not_told);
 	list_init(&s->by_id);
 	list_init(&s->owing);
@@ -147,6 +154,7 @@ static void subscribe_failed(struct redd *r, struct call *c, int result)
 static const struct call_kind subscribe_kind = {
 	.name = "Subscribe",
 	.answer = REDD__V1__MESSAGE__BODY_SUBSCRIBED,
+	.repeat = CALL_REPEAT,
 	.take = subscribe_take,
 	.failed = subscribe_failed,
 };
@@ -203,6 +211,93 @@ int redd_subscribe_start(struct redd_port *port, const struct redd_subscribe_opt
 	return subscribe_begin(port, options, ret, STARTED(call));
 }
 
+/* --- asked for again ------------------------------------------------------------------------- */
+
+static int again_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
+		      struct redd_reply *reply)
+{
+	(void)r;
+	(void)reply;
+	return subscription_resume(c->subscription, m->subscribed);
+}
+
+static void again_failed(struct redd *r, struct call *c, int result)
+{
+	(void)result;
+	subscription_not_resumed(c->subscription, &r->failure.error);
+}
+
+static const struct call_kind again_kind = {
+	.name = "Subscribe",
+	.answer = REDD__V1__MESSAGE__BODY_SUBSCRIBED,
+	.repeat = CALL_DROP,
+	.take = again_take,
+	.failed = again_failed,
+};
+
+/* As it was asked for at first, but from where it is, with the credit that is left. */
+static void again_options(const struct redd_subscription *s, struct redd_subscribe_options *o,
+			  struct redd_stream_offset offsets[REDD_STREAMS_MAX])
+{
+	*o = (struct redd_subscribe_options){
+		.streams = s->streams,
+		.n_streams = s->n_streams,
+		.from = REDD_FROM_OFFSET,
+		.offsets = offsets,
+		.overflow = s->overflow,
+		.credit_mode = s->credit_mode,
+		.window = s->window,
+		.stall_ms = s->stall_ms,
+		.framing = s->framing,
+		.handler = s->handler,
+	};
+	for (size_t i = 0; i < s->n_tracks; i++) {
+		if (s->tracks[i].state != TRACK_NEW)
+			offsets[o->n_offsets++] = (struct redd_stream_offset){ s->tracks[i].stream,
+									       s->tracks[i].next };
+	}
+}
+
+/* Where a line goes on is its end, but inside of a packet there is no place to begin. */
+static bool is_inside_a_packet(const struct redd_subscription *s)
+{
+	for (size_t i = 0; i < s->n_tracks; i++)
+		if (s->tracks[i].in_record && s->framing.cut != REDD_LINES)
+			return true;
+	return false;
+}
+
+int subscription_again(struct redd_subscription *s)
+{
+	struct redd_stream_offset offsets[REDD_STREAMS_MAX];
+	struct call_target target = { .subscription = s };
+	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
+	struct redd_subscribe_options o;
+	struct subscribe_build b;
+	Redd__V1__PortRef ref;
+	int e;
+
+	if (is_inside_a_packet(s)) {
+		client_fail(s->r, -ENOTCONN, "the connection was lost inside of a packet");
+		subscription_not_resumed(s, &s->r->failure.error);
+		return 0;
+	}
+	again_options(s, &o, offsets);
+	e = subscribe_build(s->r, &b, &o);
+	if (e < 0)
+		return err_pass(e);
+	if (s->credit_mode == REDD_CREDIT_MANUAL)
+		b.message.credit = s->left; /* none at all is a number too */
+	port_name_in(s->port, &ref);
+	b.message.port = &ref;
+	request.body_case = REDD__V1__REQUEST__BODY_SUBSCRIBE;
+	request.subscribe = &b.message;
+	e = call_own(s->r, &again_kind, &target, &request);
+	if (e == 0)
+		s->state = SUBSCRIPTION_AGAIN;
+	return e;
+}
+
 /* Failures of its own kind: the one of the close may be long overwritten. */
 static int finish_result(const struct redd_subscription *s)
 {
@@ -214,7 +309,11 @@ static int finish_result(const struct redd_subscription *s)
 				   "not all of the output has come; the end of the "
 				   "stream told which was not complete");
 	case -ENOTCONN:
-		return client_fail_down(s->r);
+		return s->r->state == CLIENT_DOWN
+			       ? client_fail_down(s->r)
+			       : client_fail(s->r, -ENOTCONN,
+					     "the subscription could not be resumed when the "
+					     "connection was back");
 	default:
 		return client_fail(s->r, s->closed.result, "the subscription was refused");
 	}
@@ -228,7 +327,7 @@ int redd_finish(struct redd_subscription *s, struct redd_closed *ret)
 	if (r->dispatching)
 		return client_fail(r, -EDEADLK, "waiting for a subscription inside of a callback");
 	subscription_ref(s);
-	while (e == 0 && (s->state == SUBSCRIPTION_ASKED || s->state == SUBSCRIPTION_LIVE))
+	while (e == 0 && subscription_is_heard(s))
 		e = client_turn(r, -1);
 	if (s->state == SUBSCRIPTION_LEFT)
 		e = client_fail(r, -ECANCELED, "the subscription was freed by a callback");
@@ -242,9 +341,25 @@ int redd_finish(struct redd_subscription *s, struct redd_closed *ret)
 
 /* --- the end --------------------------------------------------------------------------------- */
 
+/* With its connection it came about. */
+static void unsubscribe_done(struct redd *r, struct call *c)
+{
+	struct redd_closed closed = {
+		.cause = REDD_UNSUBSCRIBED,
+		.exit = c->subscription->exit,
+		.result = c->subscription->result,
+	};
+
+	(void)r;
+	if (c->subscription->state != SUBSCRIPTION_OVER)
+		subscription_close(c->subscription, &closed);
+}
+
 static const struct call_kind unsubscribe_kind = {
 	.name = "Unsubscribe",
 	.answer = REDD__V1__MESSAGE__BODY_DONE,
+	.repeat = CALL_IS_DONE,
+	.settled = unsubscribe_done,
 };
 
 static void unsubscribe_build(Redd__V1__Request *request, Redd__V1__Unsubscribe *m,
@@ -263,7 +378,8 @@ static int unsubscribe_begin(struct redd_subscription *s, struct how how)
 	Redd__V1__Unsubscribe m;
 	struct call_target target = { .subscription = s };
 
-	if (s->state == SUBSCRIPTION_ASKED && s->r->state != CLIENT_DOWN)
+	/* While it is away, or asked for again, it has no id by which it could be ended. */
+	if (s->state != SUBSCRIPTION_LIVE && subscription_is_heard(s) && s->r->state != CLIENT_DOWN)
 		return client_fail(s->r, -EAGAIN,
 				   "the subscription was not answered yet; end it after");
 	unsubscribe_build(&request, &m, s);
@@ -274,6 +390,9 @@ int redd_unsubscribe(struct redd_subscription *s)
 {
 	struct waiter w = { 0 };
 
+	while ((s->state == SUBSCRIPTION_AWAY || s->state == SUBSCRIPTION_AGAIN) &&
+	       !s->r->dispatching && client_turn(s->r, -1) == 0)
+		; /* until it has an id again */
 	return call_wait(s->r, unsubscribe_begin(s, WAITER(&w)), &w);
 }
 
@@ -282,6 +401,12 @@ int redd_unsubscribe_start(struct redd_subscription *s, struct redd_call *call)
 	return unsubscribe_begin(s, STARTED(call));
 }
 
+static const struct call_kind unwanted_kind = {
+	.name = "Unsubscribe",
+	.answer = REDD__V1__MESSAGE__BODY_DONE,
+	.repeat = CALL_DROP,
+};
+
 void subscription_abandon(struct redd_subscription *s)
 {
 	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
@@ -289,7 +414,7 @@ void subscription_abandon(struct redd_subscription *s)
 
 	unsubscribe_build(&request, &m, s);
 	/* When even the reserve is full the events that still come are dropped here, unread. */
-	call_own(s->r, &unsubscribe_kind, &request);
+	call_own(s->r, &unwanted_kind, NULL, &request);
 }
 
 void redd_subscription_free(struct redd_subscription *s)
@@ -304,7 +429,9 @@ void redd_subscription_free(struct redd_subscription *s)
 		s->port->with_spawn = NULL;
 	if (s->state == SUBSCRIPTION_LIVE && s->r->state != CLIENT_DOWN)
 		subscription_abandon(s);
-	if (s->state == SUBSCRIPTION_LIVE || s->state == SUBSCRIPTION_ASKED)
+	if (s->state == SUBSCRIPTION_AWAY)
+		s->state = SUBSCRIPTION_OVER; /* it ended with its connection */
+	else if (s->state != SUBSCRIPTION_OVER)
 		s->state = SUBSCRIPTION_LEFT;
 	subscription_unref(s);
 }

@@ -36,11 +36,24 @@ struct redd_subscription *subscription_new(struct redd_port *port,
 /* The broker has answered: events may come. 0 or -EPROTO, recorded. */
 int subscription_begin(struct redd_subscription *s, const Redd__V1__Subscribed *wire);
 
+/* Asks for it again, from where it is. 0, -EAGAIN (no room), or a negative errno. */
+int subscription_again(struct redd_subscription *s);
+
+/* The answer to that: 0 or -EPROTO, recorded; or why it was refused. */
+int subscription_resume(struct redd_subscription *s, const Redd__V1__Subscribed *wire);
+void subscription_not_resumed(struct redd_subscription *s, const struct redd_error *why);
+
+/* It is over, for this reason: the program is told if it hears of it still. */
+void subscription_close(struct redd_subscription *s, struct redd_closed *closed);
+
 /* The request failed: the program hears REDD_CLOSED_REFUSED. */
 void subscription_refused(struct redd_subscription *s, int result);
 
 /* Asks the broker to end one that the program has freed. */
 void subscription_abandon(struct redd_subscription *s);
+
+/* Gives credit. As outgoing_own(). */
+int credit_send(struct redd_subscription *s, uint64_t bytes);
 
 /* Notes what an event cost. */
 void subscription_spend(struct redd_subscription *s, uint64_t cost);

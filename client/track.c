@@ -107,6 +107,22 @@ void track_end(struct track *t, uint64_t total)
 					       : "more bytes came than the stream had");
 }
 
+void track_resume(struct track *t, uint64_t offset)
+{
+	t->resumed = t->state == TRACK_ENDED;
+	track_start(t, offset);
+	if (offset != t->next)
+		track_break(t, "the broker did not go on where it was");
+}
+
+bool track_ends_again(struct track *t, uint64_t total)
+{
+	bool again = t->state == TRACK_ENDED && t->resumed && total == t->next && !t->broken;
+
+	t->resumed = false;
+	return again;
+}
+
 bool track_checksum(const struct track *t, uint64_t *ret)
 {
 	if (!t->hash || t->left_out || t->broken || t->start != 0 || t->gaps != 0 ||

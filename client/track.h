@@ -21,6 +21,7 @@ struct track {
 	uint64_t record;    /* where the record begins that is at hand; else as `next` */
 	bool in_record;	    /* of which parts have come */
 	bool left_out;	    /* framing removed bytes: what came is not what the broker summed up */
+	bool resumed;	    /* what came before may be told again: its end */
 	const char *broken; /* static: what did not fit; NULL: all did */
 	void *hash;	    /* XXH3 state over all that was seen; NULL: not asked for */
 };
@@ -45,6 +46,13 @@ void track_gap(struct track *t, uint64_t offset, uint64_t end);
 
 /* The stream ended with so many bytes in all. */
 void track_end(struct track *t, uint64_t total);
+
+/* The connection was lost and is back: the stream goes on at `offset`, which must be where it was.
+ */
+void track_resume(struct track *t, uint64_t offset);
+
+/* The end is told once more, after that: true when it is the same one. */
+bool track_ends_again(struct track *t, uint64_t total);
 
 /* True when every byte from 0 on was seen and hashed: then *ret is the checksum. */
 bool track_checksum(const struct track *t, uint64_t *ret);

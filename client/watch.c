@@ -12,6 +12,7 @@
 #include "client/call.h"
 #include "client/handles.h"
 #include "client/selector.h"
+#include "client/watch.h"
 #include "proto/base/err.h"
 
 struct redd_watch *watch_ref(struct redd_watch *w)
@@ -26,6 +27,7 @@ void watch_unref(struct redd_watch *w)
 	if (!w || --w->refs)
 		return;
 	list_remove(&w->link);
+	free(w->request);
 	free(w);
 }
 
@@ -34,6 +36,7 @@ void watch_unref(struct redd_watch *w)
 static const struct call_kind unwatch_kind = {
 	.name = "Unwatch",
 	.answer = REDD__V1__MESSAGE__BODY_DONE,
+	.repeat = CALL_DROP,
 };
 
 static void watch_end(struct redd_watch *w)
@@ -46,7 +49,7 @@ static void watch_end(struct redd_watch *w)
 	request.body_case = REDD__V1__REQUEST__BODY_UNWATCH;
 	request.unwatch = &m;
 	/* When even the reserve is full its events are dropped here, unread. */
-	call_own(w->r, &unwatch_kind, &request);
+	call_own(w->r, &unwatch_kind, NULL, &request);
 }
 
 void redd_watch_free(struct redd_watch *w)
@@ -97,6 +100,12 @@ static int watch_take(struct redd *r, struct call *c, const Redd__V1__Message *m
 		return client_fail(r, -EPROTO, "the broker gave a watch no id");
 	w->id = m->watching->watch;
 	w->sequence = m->watching->sequence;
+	if (!w->told)
+		w->told = w->sequence;
+	/* The frame is the watch's from now on, to be asked again. */
+	r->calls.kept -= c->frame ? c->frame_size : 0;
+	w->request = TAKE(c->frame);
+	w->request_size = c->frame_size;
 	if (w->over)
 		watch_end(w);
 	return 0;
@@ -112,6 +121,7 @@ static void watch_failed(struct redd *r, struct call *c, int result)
 static const struct call_kind watch_kind = {
 	.name = "Watch",
 	.answer = REDD__V1__MESSAGE__BODY_WATCHING,
+	.repeat = CALL_REPEAT,
 	.take = watch_take,
 	.failed = watch_failed,
 };
@@ -128,6 +138,7 @@ static struct redd_watch *watch_new(struct redd *r, const struct redd_watch_opti
 	w->r = r;
 	w->on_life = o->on_life;
 	w->user = o->user;
+	w->told = o->has_after ? o->after : 0;
 	list_append(&r->watches, &w->link);
 	return w;
 }
@@ -189,6 +200,90 @@ uint64_t redd_watch_sequence(const struct redd_watch *w)
 	return w->sequence;
 }
 
+/* --- asked for again ------------------------------------------------------------------------- */
+
+void watches_away(struct redd *r)
+{
+	struct redd_watch *w;
+
+	list_for_each (w, &r->watches, link) {
+		if (w->id)
+			w->is_away = true;
+		w->id = 0;
+	}
+}
+
+static int again_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
+		      struct redd_reply *reply)
+{
+	struct redd_watch *w = c->watch;
+
+	(void)reply;
+	if (!m->watching->watch)
+		return client_fail(r, -EPROTO, "the broker gave a watch no id");
+	w->id = m->watching->watch;
+	w->told = w->is_behind ? m->watching->sequence : w->told;
+	w->is_behind = false;
+	if (w->over)
+		watch_end(w);
+	return 0;
+}
+
+static void watch_hears(struct redd_watch *w, const struct redd_life *life)
+{
+	watch_ref(w);
+	if (w->on_life && !w->over)
+		w->on_life(w, life, w->user);
+	watch_unref(w);
+}
+
+/* What happened since is not known any more: it is told so, and it begins from now. Refused even
+ * that, it ends. */
+static void again_failed(struct redd *r, struct call *c, int result)
+{
+	struct redd_watch *w = c->watch;
+	struct redd_life life = {
+		.what = w->is_behind ? REDD_LIFE_LOST : REDD_LIFE_MISSED,
+		.sequence = w->told,
+		.exit = exit_unknown("the events are not known any more"),
+	};
+
+	(void)result;
+	if (r->state == CLIENT_DOWN || w->over)
+		return;
+	if (r->failure.error.code != REDD_OUT_OF_RANGE)
+		life.what = REDD_LIFE_LOST;
+	watch_hears(w, &life);
+	w->over |= life.what == REDD_LIFE_LOST;
+	w->is_behind = true;
+	w->is_away = !w->over;
+	r->away.is_resuming |= w->is_away;
+}
+
+static const struct call_kind again_kind = {
+	.name = "Watch",
+	.answer = REDD__V1__MESSAGE__BODY_WATCHING,
+	.repeat = CALL_DROP,
+	.take = again_take,
+	.failed = again_failed,
+};
+
+int watch_again(struct redd_watch *w, Redd__V1__Watch *m)
+{
+	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
+	struct call_target target = { .watch = w };
+	int e;
+
+	m->has_after = !w->is_behind;
+	m->after = w->told;
+	request.body_case = REDD__V1__REQUEST__BODY_WATCH;
+	request.watch = m;
+	e = call_own(w->r, &again_kind, &target, &request);
+	if (e == 0)
+		w->is_away = false;
+	return e;
+}
+
 /* --- events ---------------------------------------------------------------------------------- */
 
 static struct redd_watch *watch_find(struct redd *r, uint64_t id)
@@ -220,6 +315,7 @@ int watch_event(struct redd *r, const Redd__V1__Message *m)
 
 	if (!w)
 		return 0; /* freed while its events were on their way */
+	w->told = MAX(w->told, life.sequence);
 	if (size) {
 		memcpy(name, wire->name.data, size);
 		name[size] = '\0';

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "client/cli/say.h"
 #include "client/cli/tty.h"
 
 #define READ_SIZE  (128u << 10)
@@ -47,7 +48,6 @@ static void on_written(struct redd *r, int result, const struct redd_reply *repl
 {
 	struct inlet *i = user;
 
-	(void)r;
 	i->writes--;
 	if (result == 0) {
 		i->in_flight -= reply->written.size;
@@ -55,6 +55,12 @@ static void on_written(struct redd *r, int result, const struct redd_reply *repl
 	}
 	if (!i->error)
 		i->error = result;
+	/* What the program got is not known: nobody may take that for its whole input. */
+	if (result == -ENOTCONN || result == -EBADMSG) {
+		if (!i->in_doubt)
+			say_failure(r, "stdin");
+		i->in_doubt = true;
+	}
 	inlet_stop(i);
 }
 

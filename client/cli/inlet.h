@@ -21,7 +21,8 @@ struct inlet {
 	bool keep_open;	  /* the end of our input does not close the port's */
 	size_t in_flight; /* bytes, and writes, that are not answered */
 	unsigned writes;
-	int error; /* why the port takes no more */
+	int error;     /* why the port takes no more */
+	bool in_doubt; /* and nobody knows what it got of the last writes; it was said */
 };
 
 void inlet_init(struct inlet *i, int fd, struct redd_port *port);

@@ -141,6 +141,10 @@ static void on_closed(struct redd_subscription *s, const struct redd_closed *clo
 		l->exit = closed->exit;
 	l->has_exit = true;
 	l->lost |= closed->cause == REDD_CLOSED_LOST;
+	if (closed->cause == REDD_CLOSED_LOST && redd_fd(l->r) >= 0 && !l->trouble) {
+		say("%s could not be resumed when the connection was back", o->name);
+		l->trouble = true;
+	}
 	if (closed->cause == REDD_CLOSED_REFUSED && !l->refused) {
 		say_failure(l->r, o->name);
 		l->trouble = true;
@@ -312,6 +316,8 @@ static int turn(struct relay *l)
 		e = inlet_read(&l->in);
 	if (e == 0 && (fds[AT_BROKER].revents || redd_timeout(l->r) == 0))
 		e = redd_dispatch(l->r);
+	if (l->in.in_doubt && redd_fd(l->r) >= 0)
+		return CLI_TROUBLE; /* it was said; the port goes as its orphan policy says */
 	/* All was told before the connection went: what waits is still written. */
 	return e == -ENOTCONN && !l->lost && !l->refused ? 0 : e;
 }

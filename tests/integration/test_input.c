@@ -290,13 +290,31 @@ Test(input, P9_a_write_at_a_wrong_offset_changes_nothing)
 	out_of_range(port, "ahead", 1);
 	cr_assert_eq(write_at(port, "12345", 0, NULL), 0);
 	out_of_range(port, "ahead", 6);
-	out_of_range(port, "across the end", 3);
 	out_of_range(port, "far", UINT64_MAX - 3);
 	out_of_range(port, "wraps around", UINT64_MAX);
 	cr_assert_eq(write_at(port, "678", 5, NULL), 0);
 	cr_assert_eq(redd_close(port, 0, NULL), 0);
 	cr_assert_eq(collect_wait(&scene.c, scene.r, 20000), 0);
 	cr_expect_str_eq(collect_text(&scene.c, 1), "12345678");
+	scene_forget(port);
+}
+
+/* A client whose connection was lost cannot know how much was taken, and need not. */
+Test(input, P9_of_a_repeat_that_was_taken_in_part_only_the_rest_is_written)
+{
+	struct redd_port *port = feed("cat", (struct redd_spawn_options){ 0 });
+	struct redd_written written;
+
+	cr_assert_eq(write_at(port, "12345", 0, NULL), 0);
+	cr_assert_eq(write_at(port, "45678", 3, &written), 0);
+	cr_expect(written.offset == 3 && written.size == 5, "as if it had been the first");
+	cr_assert_eq(write_at(port, "12345678", 0, &written), 0);
+	cr_expect(written.offset == 0 && written.size == 8);
+	cr_assert_eq(redd_close(port, 0, NULL), 0);
+	cr_assert_eq(collect_wait(&scene.c, scene.r, 20000), 0);
+	cr_expect_str_eq(collect_text(&scene.c, 1), "12345678");
+	cr_assert_eq(write_at(port, "678", 5, &written), 0, "closed, and known all the same");
+	cr_expect_eq(written.offset, 5);
 	scene_forget(port);
 }
 
@@ -311,6 +329,7 @@ Test(input, P9_a_write_that_waits_is_recognised_as_well)
 	cr_assert_eq(redd_write_start(port, block, sizeof(block), &at, outcome_call(&again)), 0);
 	at.offset = sizeof(block) - 10;
 	cr_assert_eq(redd_write_start(port, block, 10, &at, outcome_call(&part)), 0);
+	at.offset = sizeof(block) + 1;
 	cr_assert_eq(redd_write_start(port, block, 11, &at, outcome_call(&wrong)), 0);
 	cr_assert_eq(outcome_wait(&wrong, scene.r, 20000), 0);
 	cr_expect_eq(wrong.result, -ERANGE);

@@ -5,11 +5,13 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "proto/codec.h"
 #include "proto/fdpass.h"
 #include "proto/frame.h"
+#include "tests/lib/places.h"
 
 #define IN_CAP (64u << 20)
 
@@ -19,7 +21,7 @@ void fake_pair(struct fake *f, char ret_socket[32])
 
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	*f = (struct fake){ .r = redd_new(), .fd = pair[1] };
+	*f = (struct fake){ .r = redd_new(), .fd = pair[1], .listener = -1 };
 	cr_assert_not_null(f->r);
 	buf_init(&f->in, IN_CAP);
 	arena_init(&f->arena);
@@ -53,10 +55,78 @@ void fake_die(struct fake *f)
 	f->fd = -1;
 }
 
+/* --- a service ------------------------------------------------------------------------------- */
+
+static void fake_listen(struct fake *f)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+
+	cr_assert_eq(place_make_dir(f->directory), 0);
+	snprintf(a.sun_path, sizeof(a.sun_path), "%.90s/s", f->directory);
+	f->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	cr_assert_eq(bind(f->listener, (struct sockaddr *)&a, sizeof(a)), 0);
+	cr_assert_eq(listen(f->listener, 8), 0);
+}
+
+static bool fake_accept(struct fake *f)
+{
+	f->fd = accept4(f->listener, NULL, NULL, SOCK_CLOEXEC);
+	buf_consume(&f->in, buf_size(&f->in));
+	f->consumed = 0;
+	return f->fd >= 0;
+}
+
+void fake_serve(struct fake *f, struct redd_connect_options *o)
+{
+	char path[4100];
+
+	*f = (struct fake){ .r = redd_new(), .fd = -1, .listener = -1 };
+	cr_assert_not_null(f->r);
+	buf_init(&f->in, IN_CAP);
+	arena_init(&f->arena);
+	fake_listen(f);
+	snprintf(path, sizeof(path), "%s/s", f->directory);
+	o->socket = path;
+	cr_assert_eq(redd_connect_start(f->r, o, NULL), 0, "%s", redd_last_error(f->r)->message);
+	o->socket = NULL;
+	cr_assert(fake_accept(f));
+	fake_settle(f);
+	cr_assert_eq(fake_heard(f)->body_case, REDD__V1__REQUEST__BODY_HELLO);
+	fake_welcome_to(f, 1, 0);
+	cr_assert_eq(fake_settle(f), 0);
+}
+
+Redd__V1__Request *fake_back(struct fake *f)
+{
+	Redd__V1__Request *hello = NULL;
+
+	fake_die(f);
+	for (int i = 0; i < 2000 && !hello; i++) {
+		cr_assert_eq(redd_dispatch(f->r), 0, "%s", redd_last_error(f->r)->message);
+		if (f->fd < 0 && !fake_accept(f))
+			poll(NULL, 0, redd_timeout(f->r) > 5 ? 5 : redd_timeout(f->r));
+		else
+			hello = fake_heard(f);
+	}
+	cr_assert(hello && hello->body_case == REDD__V1__REQUEST__BODY_HELLO);
+	return hello;
+}
+
+void fake_vanish(struct fake *f)
+{
+	fake_die(f);
+	close(f->listener);
+	f->listener = -1;
+}
+
 void fake_close(struct fake *f)
 {
 	redd_free(f->r);
 	fake_die(f);
+	if (f->listener >= 0)
+		close(f->listener);
+	if (f->directory[0])
+		place_remove_dir(f->directory);
 	buf_deinit(&f->in);
 	arena_deinit(&f->arena);
 	while (f->n_fds)
@@ -90,11 +160,11 @@ static Redd__V1__Message reply(uint64_t id, Redd__V1__Message__BodyCase body)
 	return m;
 }
 
-void fake_welcome(struct fake *f, uint32_t frame_max)
+static void welcome(struct fake *f, uint64_t to, uint32_t frame_max, unsigned instance)
 {
-	Redd__V1__Message m = reply(1, REDD__V1__MESSAGE__BODY_WELCOME);
+	Redd__V1__Message m = reply(to, REDD__V1__MESSAGE__BODY_WELCOME);
 	Redd__V1__Welcome w = REDD__V1__WELCOME__INIT;
-	uint8_t id[16] = "fedcba987654321";
+	uint8_t id[16] = "fedcba987654321", of[16] = "fedcba987654321";
 
 	w.has_version = true;
 	w.version = 1;
@@ -102,11 +172,23 @@ void fake_welcome(struct fake *f, uint32_t frame_max)
 	w.has_frame_max = frame_max != 0;
 	w.frame_max = frame_max;
 	w.has_session = w.has_instance = true;
-	w.session = w.instance = (ProtobufCBinaryData){ sizeof(id), id };
+	of[15] = (uint8_t)instance;
+	w.session = (ProtobufCBinaryData){ sizeof(id), id };
+	w.instance = (ProtobufCBinaryData){ sizeof(of), of };
 	w.has_uid = true;
 	w.uid = 4711;
 	m.welcome = &w;
 	fake_say(f, &m);
+}
+
+void fake_welcome(struct fake *f, uint32_t frame_max)
+{
+	welcome(f, 1, frame_max, 0);
+}
+
+void fake_welcome_to(struct fake *f, uint64_t id, unsigned instance)
+{
+	welcome(f, id, 0, instance);
 }
 
 void fake_done(struct fake *f, uint64_t id)

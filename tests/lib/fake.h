@@ -28,6 +28,8 @@ struct fake {
 	struct arena arena;
 	int fds[64]; /* descriptors that came, owned */
 	size_t n_fds;
+	int listener;	      /* of fake_serve(); else -1 */
+	char directory[4096]; /* likewise; "": none */
 };
 
 /* With a handle that has not said Hello; its socket is *ret_client ("fd:N"). */
@@ -41,12 +43,31 @@ void fake_close(struct fake *f);
 /* The broker is gone. */
 void fake_die(struct fake *f);
 
+/* The same as fake_open_with() on a socket of its own, where a client can come back to:
+ *
+ *	fake_serve(&f, &o);
+ *	fake_die(&f);
+ *	hello = fake_back(&f);                  // the client has connected again: its Hello
+ *	fake_welcome_to(&f, hello->id, 0);
+ *	fake_settle(&f);
+ */
+void fake_serve(struct fake *f, struct redd_connect_options *o);
+
+/* Takes the client's next connection, of which nothing has been answered. */
+Redd__V1__Request *fake_back(struct fake *f);
+
+/* Nobody is there to come back to. */
+void fake_vanish(struct fake *f);
+
 /* Puts a message into the socket. */
 void fake_say(struct fake *f, Redd__V1__Message *m);
 void fake_bytes(struct fake *f, const void *data, size_t size);
 
 /* Answers. */
 void fake_welcome(struct fake *f, uint32_t frame_max);
+
+/* To any Hello, of the service that has been started so many times. */
+void fake_welcome_to(struct fake *f, uint64_t id, unsigned instance);
 void fake_done(struct fake *f, uint64_t id);
 void fake_error(struct fake *f, uint64_t id, Redd__V1__Code code, int sys_errno, const char *text);
 void fake_started(struct fake *f, uint64_t id, uint64_t port, uint64_t subscription);

@@ -193,10 +193,8 @@ static void do_echo(void)
 	uint64_t end = offset + size, accepted = m.written + queued();
 	struct write w = { .is_pinned = true };
 
-	if (offset == accepted)
-		check(what == INPUT_OFFSET_NEXT);
-	else if (end > accepted)
-		check(what == INPUT_OFFSET_WRONG);
+	if (end > accepted)
+		check(what == (offset <= accepted ? INPUT_OFFSET_NEXT : INPUT_OFFSET_WRONG));
 	else
 		check(what == (end <= m.written ? INPUT_OFFSET_WRITTEN : INPUT_OFFSET_PENDING));
 	if (what != INPUT_OFFSET_PENDING)

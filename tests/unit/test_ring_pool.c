@@ -462,3 +462,5 @@ Test(ring_pool, a_kernel_that_does_not_know_the_newest_flag_is_good_enough)
 	cr_assert(countdown_off());
 	ring_free(r);
 }
+
+/* --- a death over a read --------------------------------------------------------------------- */

@@ -1,0 +1,193 @@
+/* Coming back. In this order, since calls may name subscriptions: subscriptions, watches, calls. A
+ * queue that is full, or as many requests as a broker lets wait, stop it until a later turn; what
+ * is started meanwhile waits behind (calls_go_out()).
+ *
+ * A call is sent as its frame was, but for what has changed: a port that was named by the request
+ * that spawns it has got its id; a Wait has less time left; a Write states its offset, so that what
+ * is in the pipe already is not written again.
+ *
+ * Failures: a frame that is too long now ends its call alone. A subscription or watch that the
+ * broker refuses ends with the reason.
+ */
+#include "client/repeat.h"
+
+#include <errno.h>
+
+#include "client/call.h"
+#include "client/subscribe.h"
+#include "client/watch.h"
+#include "proto/base/err.h"
+#include "proto/frame.h"
+#include "proto/redd.pb-c.h"
+
+#define ROOM 1 /* there is none just now */
+
+static bool is_full(const struct redd *r)
+{
+	return r->calls.n_sent >= CONN_PENDING_MAX || outgoing_size(&r->out) >= r->out.limit;
+}
+
+/* --- one call -------------------------------------------------------------------------------- */
+
+/* How the request names its port; NULL: it names none. */
+static Redd__V1__PortRef *port_of(const Redd__V1__Request *m)
+{
+	switch ((int)m->body_case) {
+	case REDD__V1__REQUEST__BODY_WRITE:
+		return m->write->port;
+	case REDD__V1__REQUEST__BODY_CLOSE:
+		return m->close->port;
+	case REDD__V1__REQUEST__BODY_SIGNAL:
+		return m->signal->port;
+	case REDD__V1__REQUEST__BODY_RESIZE:
+		return m->resize->port;
+	case REDD__V1__REQUEST__BODY_SUBSCRIBE:
+		return m->subscribe->port;
+	case REDD__V1__REQUEST__BODY_WAIT:
+		return m->wait->port;
+	case REDD__V1__REQUEST__BODY_FORGET:
+		return m->forget->port;
+	case REDD__V1__REQUEST__BODY_INSPECT:
+		return m->inspect->port;
+	default:
+		return NULL;
+	}
+}
+
+static void wait_shorten(Redd__V1__Wait *m, const struct call *c)
+{
+	int64_t gone = clock_ms() - c->started_ms;
+
+	if (m->has_timeout_ms)
+		m->timeout_ms = gone >= m->timeout_ms ? 0 : m->timeout_ms - (uint32_t)gone;
+}
+
+/* A repeat is no matter of busy or not: some of it may be in the pipe. */
+static void write_place(Redd__V1__Write *m, const struct call *c)
+{
+	if (!c->is_repeated)
+		return;
+	m->has_offset = c->input.has_offset;
+	m->offset = c->input.offset;
+	m->has_no_wait = false;
+	m->no_wait = false;
+}
+
+static void call_refresh(Redd__V1__Request *m, const struct call *c)
+{
+	Redd__V1__PortRef *port = port_of(m);
+
+	if (port && port->by_case == REDD__V1__PORT_REF__BY_SPAWN && c->port && c->port->id) {
+		port->by_case = REDD__V1__PORT_REF__BY_ID;
+		port->id = c->port->id;
+	}
+	if (m->body_case == REDD__V1__REQUEST__BODY_WAIT)
+		wait_shorten(m->wait, c);
+	if (m->body_case == REDD__V1__REQUEST__BODY_WRITE)
+		write_place(m->write, c);
+}
+
+/* The message of a kept frame, in the arena. 0 or a negative errno. */
+static int frame_open(struct redd *r, const uint8_t *frame, size_t size, Redd__V1__Request **ret)
+{
+	size_t prefix, length;
+	const char *reason;
+	int e = frame_parse(frame, size, FRAME_MAX_HIGHEST, &prefix, &length);
+
+	if (e == 0)
+		e = codec_unpack_request(&r->arena, frame + prefix, length, ret, &reason);
+	return e > 0 ? err_begin(-EBADMSG) : err_pass(e);
+}
+
+/* 0, ROOM, or a negative errno that is the call's alone. */
+static int call_again(struct redd *r, struct call *c)
+{
+	uint64_t position = outgoing_end(&r->out);
+	Redd__V1__Request *m;
+	int e = frame_open(r, c->frame, c->frame_size, &m);
+
+	if (e < 0)
+		return err_pass(e);
+	call_refresh(m, c);
+	e = outgoing_message(&r->out, &m->base, r->frame_max, c->fds, c->n_fds);
+	arena_reset(&r->arena, 0);
+	if (e == 0)
+		call_mark_sent(r, c, position);
+	if (e == OUTGOING_E_LONG)
+		return err_begin(-EMSGSIZE);
+	return e == OUTGOING_E_FULL ? ROOM : err_pass(e);
+}
+
+static int calls_again(struct redd *r)
+{
+	struct call *c, *next;
+
+	list_for_each_safe (c, next, &r->calls.order, order) {
+		int e;
+
+		if (c->is_sent || !c->frame)
+			continue;
+		e = is_full(r) ? ROOM : call_again(r, c);
+		if (e == ROOM || e == -ENOMEM)
+			return e;
+		if (e < 0)
+			call_give_up(r, c, e);
+	}
+	return 0;
+}
+
+/* --- all ------------------------------------------------------------------------------------- */
+
+static int subscriptions_again(struct redd *r)
+{
+	struct redd_subscription *s;
+	int e = 0;
+
+	list_for_each (s, &r->subscriptions, link) {
+		if (s->state != SUBSCRIPTION_AWAY)
+			continue;
+		e = is_full(r) ? ROOM : subscription_again(s);
+		if (e)
+			break;
+	}
+	return e == -EAGAIN ? ROOM : e;
+}
+
+static int watches_again(struct redd *r)
+{
+	struct redd_watch *w;
+	int e = 0;
+
+	list_for_each (w, &r->watches, link) {
+		Redd__V1__Request *m;
+
+		if (!w->is_away || w->over || !w->request)
+			continue;
+		e = is_full(r) ? ROOM : frame_open(r, w->request, w->request_size, &m);
+		if (e == 0)
+			e = watch_again(w, m->watch);
+		if (e)
+			break;
+	}
+	return e == -EAGAIN ? ROOM : e;
+}
+
+int repeat_turn(struct redd *r)
+{
+	int e = 0;
+
+	if (!r->away.is_resuming || (r->state != CLIENT_UP && r->state != CLIENT_HELLO))
+		return 0;
+	if (r->state == CLIENT_UP) {
+		e = subscriptions_again(r);
+		if (e == 0)
+			e = watches_again(r);
+	}
+	if (e == 0)
+		e = calls_again(r);
+	if (e == 0)
+		r->away.is_resuming = false;
+	return e < 0 ? client_fail(r, e, "what was under way cannot be asked again: %s",
+				   err_name(e))
+		     : 0;
+}

@@ -1,0 +1,13 @@
+/* What a connection that is back asks for again: subscriptions at their next offsets, watches
+ * behind their last event, and the calls that wait, as they were started.
+ */
+#ifndef REDD_CLIENT_REPEAT_H
+#define REDD_CLIENT_REPEAT_H
+
+#include "client/client.h"
+
+/* Queues as much as there is room for; when all is queued away.is_resuming is false. 0, or -ENOMEM,
+ * recorded. Runs callbacks. */
+int repeat_turn(struct redd *r);
+
+#endif
