@@ -9,6 +9,7 @@
 #ifndef REDD_BROKER_TURN_H
 #define REDD_BROKER_TURN_H
 
+#include <stdint.h>
 #include <uv.h>
 
 #include "proto/base/list.h"
@@ -18,10 +19,20 @@ struct job {
 	void (*run)(struct job *job);
 };
 
+/* What turns have cost: processor time of this thread, from one wait for events to the next, so
+ * that a machine that is busy with others does not count. */
+struct turn_cost {
+	uint64_t n, n_long; /* turns, and those above TURN_LONG_NS */
+	uint64_t longest_ns;
+};
+
 struct turn {
+	uv_prepare_t prepare;
 	uv_check_t check;
 	uv_idle_t idle; /* active while a job waits: keeps the poll from blocking */
 	struct list work, flush;
+	struct turn_cost cost;
+	uint64_t began_ns;
 };
 
 /* 0 or a negative errno. */

@@ -49,13 +49,14 @@
 #define INSTANCE_ID_SIZE    16u
 #define CONN_READ_SIZE	    KIB(64) /* one recvmsg a turn: a fair share */
 #define CONN_FRAMES_A_TURN  64u
-#define CONN_TIME_A_TURN_NS 1000000u /* and no frame is begun after so long: some cost much */
-#define CONN_CONTROL_BOUND  MIB(1)   /* replies that wait; above it no further request is read */
-#define CONN_MEMORY_FREE    KIB(128) /* of half a frame, and of answers, before it is charged */
-#define CONN_BULK_A_TURN    KIB(512) /* one connection's share of sending */
-#define CONN_SNDBUF	    KIB(64)  /* start small: a client that never reads pins this much */
-#define CONN_SNDBUF_GROWN   MIB(1)   /* for a reader that keeps up: 1.4 times the throughput */
-#define CONN_PENDING_MAX    1024u    /* requests that wait for their answer */
+#define CONN_TIME_A_TURN_NS 1000000u  /* and no frame is begun after so long: some cost much */
+#define TURN_LONG_NS	    10000000u /* what no turn of the loop should take: it is counted */
+#define CONN_CONTROL_BOUND  MIB(1)    /* replies that wait; above it no further request is read */
+#define CONN_MEMORY_FREE    KIB(128)  /* of half a frame, and of answers, before it is charged */
+#define CONN_BULK_A_TURN    KIB(512)  /* one connection's share of sending */
+#define CONN_SNDBUF	    KIB(64)   /* start small: a client that never reads pins this much */
+#define CONN_SNDBUF_GROWN   MIB(1)    /* for a reader that keeps up: 1.4 times the throughput */
+#define CONN_PENDING_MAX    1024u     /* requests that wait for their answer */
 #define CONN_SUBSCRIPTIONS  16384u
 #define CONN_WATCHES	    64u
 #define CONN_SPAWN_ALIASES  1024u /* newest spawns that requests can refer to by request id */
