@@ -12,6 +12,7 @@
 #include "broker/pending.h"
 #include "broker/reply.h"
 #include "broker/session.h"
+#include "broker/spawn_line.h"
 #include "broker/subscription.h"
 #include "broker/life.h"
 #include "proto/base/err.h"
@@ -34,14 +35,14 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	}
 	if (events & UV_WRITABLE)
 		conn_writable(c);
-	if (c->state != CONN_CLOSED && events & UV_READABLE)
-		conn_read(c);
+	if (events & UV_READABLE)
+		conn_readable(c);
 }
 
 static bool conn_reads(const struct conn *c)
 {
 	return (c->state == CONN_GREETING || c->state == CONN_OPEN) && !c->is_full &&
-	       !list_is_linked(&c->work.link);
+	       !job_waits(&c->work);
 }
 
 void conn_watch(struct conn *c)
@@ -126,10 +127,14 @@ static int conn_admit(struct conn *c, const char **ret_reason)
 	if (r < 0)
 		return err_pass(r);
 	r = quota_account_of_connection(c->uid_account, &c->account);
+	if (!r)
+		r = spawn_line_new(&c->line);
 	if (r < 0)
 		return err_pass(r);
 	if (quota_charge_take(&c->charge, c->account, QUOTA_CONNECTIONS, 1, ret_reason))
 		return CONN_E_QUOTA;
+	job_join(&c->work, quota_turn_share(c->uid_account));
+	job_join(&c->flush, quota_turn_share(c->uid_account));
 	return 0;
 }
 
@@ -183,6 +188,7 @@ int conn_new(struct broker *b, uint32_t listener, int take_fd)
 	quota_charge_return(&c->charge);
 	c->account = quota_account_unref(c->account);
 	c->uid_account = quota_account_unref(c->uid_account);
+	c->line = spawn_line_unref(c->line);
 	fd_close(c->fd);
 	free(c);
 	return r;
@@ -210,6 +216,7 @@ static void conn_release(struct conn *c)
 	quota_charge_return(&c->charge);
 	c->account = quota_account_unref(c->account);
 	c->uid_account = quota_account_unref(c->uid_account);
+	c->line = spawn_line_unref(c->line);
 }
 
 /* Descriptors on their way to us are closed with the socket, and that may take as long as who sent

@@ -34,6 +34,7 @@
 
 struct broker;
 struct session;
+struct spawn_line;
 struct subscription;
 
 enum conn_state { CONN_GREETING, CONN_OPEN, CONN_SILENT, CONN_LEAVING, CONN_CLOSED };
@@ -62,13 +63,15 @@ struct conn {
 	char client[CLIENT_NAME_MAX + 1];
 	struct session *session;
 	struct quota_account *account, *uid_account;
+	struct spawn_line *line; /* where its spawns wait */
 	struct quota_charge charge, in_charge, control_charge;
 	struct alarm deadline; /* Hello must come, Bye must go */
 
 	int fd;
 	uv_poll_t poll;
 	int mask;
-	bool is_choked; /* the socket is full: only its becoming writable goes on */
+	bool is_choked;	  /* the socket is full: only its becoming writable goes on */
+	bool is_readable; /* work is to read it first */
 	struct job work, flush;
 
 	struct buf in;
@@ -129,7 +132,8 @@ uint64_t conn_spawned(const struct conn *c, uint64_t request); /* port, or 0 */
 
 /* --- conn_read.c ----------------------------------------------------------------------------- */
 
-void conn_read(struct conn *c);
+/* Something came. */
+void conn_readable(struct conn *c);
 void conn_work(struct job *job);
 
 /* Moves the n oldest descriptors that came with the frame in hand out. False: there are fewer. */

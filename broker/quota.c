@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "broker/turn.h"
 #include "proto/base/err.h"
 #include "proto/base/list.h"
 #include "proto/limits.h"
@@ -30,6 +31,7 @@ struct quota_account {
 	struct list link; /* a uid's: in use or idle */
 	uint64_t used[QUOTA_KINDS];
 	struct token_bucket spawns;
+	struct turn_share share; /* a uid's */
 };
 
 struct quota {
@@ -128,6 +130,7 @@ static void account_init(struct quota_account *a, struct quota *q, enum quota_le
 {
 	*a = (struct quota_account){ .quota = q, .level = level, .n_refs = 1 };
 	list_init(&a->link);
+	turn_share_init(&a->share);
 }
 
 int quota_new(const struct quota_limits *limits, struct quota **ret)
@@ -207,6 +210,11 @@ int quota_account_of_connection(struct quota_account *uid_account, struct quota_
 	return 0;
 }
 
+struct turn_share *quota_turn_share(struct quota_account *a)
+{
+	return a->level == QUOTA_CONNECTION ? &a->below->share : &a->share;
+}
+
 struct quota_account *quota_account_ref(struct quota_account *a)
 {
 	a->n_refs++;
@@ -219,6 +227,7 @@ static void forget_idle_uid(struct quota *q)
 
 	list_remove(&a->link);
 	q->n_idle_uids--;
+	turn_share_leave(&a->share);
 	free(a);
 }
 

@@ -53,6 +53,10 @@ int quota_account_of_uid(struct quota *q, uid_t uid, struct quota_account **ret)
 /* A new account on top of a uid's; with a reference for the caller. 0 or -ENOMEM. */
 int quota_account_of_connection(struct quota_account *uid_account, struct quota_account **ret);
 
+/* The uid's part of the loop's turns, of any account of that uid; it lives as long as that. */
+struct turn_share;
+struct turn_share *quota_turn_share(struct quota_account *a);
+
 struct quota_account *quota_account_ref(struct quota_account *a);
 struct quota_account *quota_account_unref(struct quota_account *a); /* always NULL */
 

@@ -325,6 +325,7 @@ static int plan_start(struct spawn_plan *plan, struct pending *pending)
 			"arguments and environment are larger than any program can be given");
 	if (r < 0)
 		return err_pass(r);
+	process_join_line(process, plan->conn->line);
 	process_start(process, record, size, memfd);
 	return 0;
 }

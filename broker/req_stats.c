@@ -47,12 +47,7 @@ static uint64_t value_clients(struct broker *b)
 
 static uint64_t value_waiting(struct broker *b)
 {
-	struct process *p;
-	uint64_t n = 0;
-
-	list_for_each (p, &b->helper.waiting, link)
-		n++;
-	return n;
+	return b->helper.lines.n_waiting;
 }
 
 static uint64_t value_in_flight(struct broker *b)

@@ -19,6 +19,7 @@
 #include "broker/input.h"
 #include "broker/quota.h"
 #include "broker/ring.h"
+#include "broker/turn.h"
 
 struct broker;
 struct port;
@@ -82,6 +83,8 @@ struct stream {
 	bool is_freed;		    /* goes with the handle */
 	int mask;
 	uv_poll_t poll;
+	struct job work;
+	int events; /* that it is about */
 	struct stream_output out;
 	struct stream_input in;
 };

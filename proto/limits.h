@@ -49,20 +49,32 @@
 #define INSTANCE_ID_SIZE    16u
 #define CONN_READ_SIZE	    KIB(64) /* one recvmsg a turn: a fair share */
 #define CONN_FRAMES_A_TURN  64u
-#define CONN_TIME_A_TURN_NS 1000000u  /* and no frame is begun after so long: some cost much */
-#define TURN_LONG_NS	    10000000u /* what no turn of the loop should take: it is counted */
-#define CONN_CONTROL_BOUND  MIB(1)    /* replies that wait; above it no further request is read */
-#define CONN_MEMORY_FREE    KIB(128)  /* of half a frame, and of answers, before it is charged */
-#define CONN_BULK_A_TURN    KIB(512)  /* one connection's share of sending */
-#define CONN_SNDBUF	    KIB(64)   /* start small: a client that never reads pins this much */
-#define CONN_SNDBUF_GROWN   MIB(1)    /* for a reader that keeps up: 1.4 times the throughput */
-#define CONN_PENDING_MAX    1024u     /* requests that wait for their answer */
+#define CONN_TIME_A_TURN_NS 1000000u /* and no frame is begun after so long: some cost much */
+#define CONN_CONTROL_BOUND  MIB(1)   /* replies that wait; above it no further request is read */
+#define CONN_MEMORY_FREE    KIB(128) /* of half a frame, and of answers, before it is charged */
+#define CONN_BULK_A_TURN    KIB(512) /* one connection's share of sending */
+#define CONN_SNDBUF	    KIB(64)  /* start small: a client that never reads pins this much */
+#define CONN_SNDBUF_GROWN   MIB(1)   /* for a reader that keeps up: 1.4 times the throughput */
+#define CONN_PENDING_MAX    1024u    /* requests that wait for their answer */
 #define CONN_SUBSCRIPTIONS  16384u
 #define CONN_WATCHES	    64u
 #define CONN_SPAWN_ALIASES  1024u /* newest spawns that requests can refer to by request id */
 #define CONNS_MAX	    4096u /* of the whole service */
 #define CONNS_PER_UID	    2048u
 #define LISTENERS_MAX	    16u
+
+/* --- the loop -------------------------------------------------------------------------------- */
+
+/* A turn, in processor time: no job is begun past these, and one takes little more than
+ * CONN_TIME_A_TURN_NS, or one frame, which takes 5 ms at the worst. With a millisecond for what
+ * keeper and clock have to say no turn takes TURN_LONG_NS; those that do are counted. */
+#define TURN_WORK_NS	   2000000u
+#define TURN_FLUSH_NS	   2000000u
+#define TURN_LONG_NS	   10000000u
+#define TURN_QUANTUM_NS	   500000u /* what one job may take before the others had theirs */
+#define ALARMS_A_TURN	   64u	   /* of those that are due */
+#define KEEPER_NEWS_A_TURN 64u	   /* messages of the keeper */
+#define HAND_OVERS_A_TURN  16u	   /* handed over */
 
 /* --- ports ----------------------------------------------------------------------------------- */
 
@@ -94,6 +106,13 @@
 #define DESCRIPTOR_RESERVE	 64u
 #define SPAWN_DESCRIPTOR_RESERVE (DESCRIPTOR_RESERVE + SPAWNS_IN_FLIGHT)
 #define SPAWNS_IN_FLIGHT	 256u /* handed to the forker and not answered; others wait */
+
+/* Of one connection's spawns: so much may be handed over and not answered, others wait in its line.
+ * A few keep all processors busy, and more would only lengthen everybody's way. A record counts for
+ * another one with each LINE_RECORD_SIZE, up to LINE_QUANTUM, which is what lines get in turns. */
+#define LINE_IN_FLIGHT	 16u
+#define LINE_QUANTUM	 16u
+#define LINE_RECORD_SIZE KIB(16)
 
 /* --- output ---------------------------------------------------------------------------------- */
 

@@ -103,7 +103,7 @@ static int measure_kind(struct bench *b, enum nuisance_kind kind)
 			r = nuisance_start(&n, kind, &service);
 		if (!r)
 			r = round_of(b, &beside, &raw_beside, i);
-		nuisance_stop(&n);
+		r |= nuisance_stop(&n);
 		redd_ping(b->r);
 	}
 	if (!b->r || r || census_take(service.pid, &census)) {

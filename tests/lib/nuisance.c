@@ -197,7 +197,6 @@ static void on_closed(struct redd_subscription *subscription, const struct redd_
 	struct spawner *s = user;
 
 	(void)subscription, (void)c;
-	redd_forget_start(s->port, NULL);
 	redd_port_free(s->port);
 	spawner_next(s);
 }
@@ -205,13 +204,17 @@ static void on_closed(struct redd_subscription *subscription, const struct redd_
 static void spawner_next(struct spawner *s)
 {
 	const char *const argv[] = { place_prog("tiny"), NULL };
-	struct redd_spawn_options o = { .size = sizeof(o), .argv = argv, .subscribe = &s->watch };
+	struct redd_spawn_options o = {
+		.size = sizeof(o), .argv = argv, .subscribe = &s->watch, .set = REDD_SET_RETENTION
+	};
 
 	s->watch =
 		(struct redd_subscribe_options){ .size = sizeof(s->watch),
 						 .handler = { .user = s, .on_closed = on_closed } };
-	if (redd_spawn_start(s->nasty->r, &o, &s->port, NULL))
+	if (redd_spawn_start(s->nasty->r, &o, &s->port, NULL)) {
+		fprintf(stderr, "spawn: %s\n", redd_last_error(s->nasty->r)->message);
 		_exit(1);
+	}
 }
 
 static void spawner(struct nasty *n, unsigned in_flight)
@@ -283,13 +286,21 @@ int nuisance_start(struct nuisance *n, enum nuisance_kind kind, const struct ser
 	return is_ready ? 0 : -1;
 }
 
-void nuisance_stop(struct nuisance *n)
+int nuisance_stop(struct nuisance *n)
 {
+	pid_t gone;
+
 	if (n->pid <= 0)
-		return;
-	kill(n->pid, SIGKILL);
-	waitpid(n->pid, NULL, 0);
+		return 0;
+	gone = waitpid(n->pid, NULL, WNOHANG);
+	if (gone == 0) {
+		kill(n->pid, SIGKILL);
+		waitpid(n->pid, NULL, 0);
+	} else {
+		fprintf(stderr, "nuisance: it ended by itself\n");
+	}
 	n->pid = 0;
+	return gone == 0 ? 0 : -1;
 }
 
 /* --- the polite one -------------------------------------------------------------------------- */

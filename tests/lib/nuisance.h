@@ -36,8 +36,8 @@ const char *nuisance_name(enum nuisance_kind kind);
 /* Returns when it is at it. 0 or -1. What it spawned ends with it. */
 int nuisance_start(struct nuisance *n, enum nuisance_kind kind, const struct service *s);
 
-/* Harmless when it was not started. */
-void nuisance_stop(struct nuisance *n);
+/* Harmless when it was not started. 0; -1: it had ended by itself, so nobody suffered from it. */
+int nuisance_stop(struct nuisance *n);
 
 /* Spawns the smallest program n times, one after another, and waits each time until all of it is
  * over. times_ms[i]: from the request until its Closed. 0 or -1. */

@@ -926,5 +926,5 @@ Test(helper_link, many_lives_leave_nothing)
 		if (all[i])
 			child_free(all[i]);
 	cr_assert_eq(core->b.helper.in_flight, 0);
-	cr_assert(list_is_empty(&core->b.helper.waiting));
+	cr_assert(core->b.helper.lines.n_waiting == 0);
 }

@@ -139,6 +139,7 @@ Test(turn, a_cancelled_job_does_not_run_even_in_the_round_that_has_begun)
 static void on_dying(struct job *job)
 {
 	note('x');
+	job_cancel(job);
 	memset(job, 0xee, sizeof(*job));
 	free(job);
 }
