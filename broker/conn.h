@@ -154,6 +154,9 @@ void conn_weigh_answers(struct conn *c);
 void conn_wake(struct conn *c);
 void conn_flush(struct job *job);
 
+/* Most data of one Output: what the rest of one that is half sent may cost us. */
+uint32_t conn_output_max(const struct conn *c);
+
 /* All that there was to say has gone: nothing waits on either lane. */
 bool conn_has_told(const struct conn *c);
 

@@ -171,8 +171,10 @@ static int batch_take(struct conn *c, struct batch *b)
 	list_remove(&s->ready_link);
 	f->subscription = s;
 	subscription_next(s, &f->bulk);
-	if (f->bulk.what == BULK_NOTHING)
+	if (f->bulk.what == BULK_NOTHING) {
+		subscription_rest(s);
 		return 1;
+	}
 	if (f->bulk.what == BULK_STEP && f->bulk.step.what == CURSOR_DATA)
 		batch_add_data(f);
 	else
@@ -372,6 +374,11 @@ void conn_flush(struct job *job)
 		conn_close(c);
 	conn_read_on(c);
 	conn_watch(c);
+}
+
+uint32_t conn_output_max(const struct conn *c)
+{
+	return c->sndbuf_is_grown ? OUTPUT_MAX : CONN_OUTPUT_SMALL;
 }
 
 bool conn_has_told(const struct conn *c)

@@ -10,12 +10,16 @@
 #include "broker/req.h"
 #include "broker/life.h"
 
+/* Others have something to be sent already, or no credit for it: a thousand of those cost nothing.
+ */
 static void on_moved(struct stream *s)
 {
 	struct reader *r;
 
-	list_for_each (r, &s->out.readers, link)
+	while ((r = list_first(&s->out.idle, struct reader, idle_link))) {
+		list_remove(&r->idle_link);
 		subscription_wake(r->subscription);
+	}
 }
 
 static void on_out_ended(struct stream *s)

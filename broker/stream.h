@@ -38,7 +38,8 @@ enum stream_cause {
 
 /* A cursor that reads a stream's log; part of a subscription. */
 struct reader {
-	struct list link; /* of the stream's readers */
+	struct list link;      /* of the stream's readers */
+	struct list idle_link; /* of those to be woken by the next byte */
 	struct stream *stream;
 	struct subscription *subscription;
 	struct cursor cursor;
@@ -51,6 +52,8 @@ struct stream_output {
 	bool wants_checksum, hold_unread;
 	struct quota_charge charge;
 	struct list readers;
+	struct list idle; /* readers that were told all, and wait for more */
+	uint64_t floor;	  /* of blocking readers: none is behind it; UINT64_MAX: there is none */
 	bool is_ended, is_held;
 	enum stream_cause cause;
 	int sys_errno;
@@ -135,6 +138,9 @@ uint64_t stream_oldest(const struct stream *s);
 
 /* XXH3_64bits of all bytes, for an output that wants_checksum. */
 uint64_t stream_checksum(const struct stream *s);
+
+/* It is the stream's from now on. */
+void stream_add_reader(struct stream *s, struct reader *r);
 
 /* A reader came, went or moved: a pipe that was held back may be read again. */
 void stream_readers_changed(struct stream *s);

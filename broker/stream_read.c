@@ -47,18 +47,54 @@ void stream_view(const struct stream *s, struct cursor_view *ret)
 				     .abandoned = s->out.abandoned };
 }
 
-/* Bytes that may be read without overtaking anybody who may not be overtaken. */
-static uint64_t stream_room(const struct stream *s)
+void stream_add_reader(struct stream *s, struct reader *r)
 {
-	uint64_t head = stream_total(s), room = UINT64_MAX;
-	uint32_t size = s->out.log_size;
+	list_append(&s->out.readers, &r->link);
+	s->out.floor = MIN(s->out.floor, cursor_floor(&r->cursor));
+}
+
+/* Where the slowest blocking reader is. Cursors only go on, so one that is still at the floor that
+ * was known is the slowest; those that are ahead of it go to the end, to be looked at last. */
+static uint64_t stream_floor(struct stream *s)
+{
+	struct list ahead = LIST_INIT(ahead);
+	uint64_t lowest = UINT64_MAX, floor;
 	struct reader *r;
 
+	while (s->out.floor != UINT64_MAX &&
+	       (r = list_first(&s->out.readers, struct reader, link))) {
+		floor = cursor_floor(&r->cursor);
+		if (floor == s->out.floor)
+			break;
+		lowest = MIN(lowest, floor);
+		list_remove(&r->link);
+		list_append(&ahead, &r->link);
+	}
+	if (list_is_empty(&s->out.readers))
+		s->out.floor = lowest;
+	list_splice(&s->out.readers, &ahead);
+	return s->out.floor;
+}
+
+static uint64_t room_above(const struct stream *s, uint64_t floor)
+{
+	uint64_t head = stream_total(s), behind = head > floor ? head - floor : 0;
+
+	if (floor == UINT64_MAX)
+		return UINT64_MAX;
+	return behind < s->out.log_size ? s->out.log_size - behind : 0;
+}
+
+/* Bytes that may be read without overtaking anybody who may not be overtaken. With a thousand
+ * readers they are only looked at when it gets tight. */
+static uint64_t stream_room(struct stream *s)
+{
+	uint64_t room;
+
 	if (s->out.hold_unread && list_is_empty(&s->out.readers))
-		return size - (head - stream_oldest(s));
-	list_for_each (r, &s->out.readers, link)
-		room = MIN(room, cursor_room(&r->cursor, head, size));
-	return room;
+		return s->out.log_size - (stream_total(s) - stream_oldest(s));
+	room = room_above(s, s->out.floor);
+	return room > s->out.log_size / 2 ? room : room_above(s, stream_floor(s));
 }
 
 static int stream_make_ring(struct stream *s)

@@ -78,6 +78,7 @@ static int reader_init(struct reader *r, struct subscription *s, struct stream *
 	r->stream = stream;
 	r->subscription = s;
 	list_init(&r->link);
+	list_init(&r->idle_link);
 	cursor_init(&r->cursor, offset, s->overflow, stream_oldest(stream));
 	return 0;
 }
@@ -144,7 +145,7 @@ static void subscription_link(struct subscription *s)
 	list_append(&s->conn->subscriptions, &s->conn_link);
 	list_append(&s->port->subscriptions, &s->port_link);
 	for (unsigned i = 0; i < s->n_readers; i++)
-		list_append(&s->readers[i].stream->out.readers, &s->readers[i].link);
+		stream_add_reader(s->readers[i].stream, &s->readers[i]);
 	if (s->port->has_exited)
 		list_append(&s->conn->exits, &s->exit_link);
 	subscription_readers_changed(
@@ -189,6 +190,7 @@ static void subscription_unread(struct subscription *s)
 		struct reader *r = &s->readers[--s->n_readers];
 
 		list_remove(&r->link);
+		list_remove(&r->idle_link);
 		stream_readers_changed(r->stream);
 	}
 	subscription_look(s);
@@ -249,8 +251,19 @@ static bool reader_next(struct reader *r, const struct credit *credit, struct cu
 	if (r->cursor.is_ended)
 		return false;
 	stream_view(r->stream, &view);
+	view.data_max = conn_output_max(r->subscription->conn);
 	cursor_next(&r->cursor, &view, credit, ret_step);
 	return ret_step->what != CURSOR_NOTHING && ret_step->what != CURSOR_NO_CREDIT;
+}
+
+/* Without credit nothing would come of a move, but that it was overtaken. */
+void subscription_rest(struct subscription *s)
+{
+	if (!credit_allows(&s->credit, 0) && s->overflow != CURSOR_MAY_CANCEL)
+		return;
+	for (unsigned i = 0; i < s->n_readers; i++)
+		if (!s->readers[i].cursor.is_ended && !list_is_linked(&s->readers[i].idle_link))
+			list_append(&s->readers[i].stream->out.idle, &s->readers[i].idle_link);
 }
 
 static bool all_is_told(const struct subscription *s)

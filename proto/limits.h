@@ -36,6 +36,7 @@
 /* One Ports message, so that a list of any ports stays well within the two limits above; a client
  * asks for the next page. */
 #define LIST_BYTES_MAX KIB(256)
+#define LIST_TIME_NS   1000000u /* spent on one: a page may be short */
 
 /* Passed with one frame; the kernel's own limit is 253 (SCM_MAX_FD). */
 #define DESCRIPTORS_MAX 64u
@@ -49,13 +50,14 @@
 #define INSTANCE_ID_SIZE    16u
 #define CONN_READ_SIZE	    KIB(64) /* one recvmsg a turn: a fair share */
 #define CONN_FRAMES_A_TURN  64u
-#define CONN_TIME_A_TURN_NS 1000000u /* and no frame is begun after so long: some cost much */
+#define CONN_TIME_A_TURN_NS 250000u  /* and no frame is begun after so long: some cost much */
 #define CONN_CONTROL_BOUND  MIB(1)   /* replies that wait; above it no further request is read */
 #define CONN_MEMORY_FREE    KIB(128) /* of half a frame, and of answers, before it is charged */
 #define CONN_BULK_A_TURN    KIB(512) /* one connection's share of sending */
 #define CONN_SNDBUF	    KIB(64)  /* start small: a client that never reads pins this much */
 #define CONN_SNDBUF_GROWN   MIB(1)   /* for a reader that keeps up: 1.4 times the throughput */
-#define CONN_PENDING_MAX    1024u    /* requests that wait for their answer */
+#define CONN_OUTPUT_SMALL   (KIB(16) - 64u) /* of an Output, until then: with its head in 16 KiB */
+#define CONN_PENDING_MAX    1024u	    /* requests that wait for their answer */
 #define CONN_SUBSCRIPTIONS  16384u
 #define CONN_WATCHES	    64u
 #define CONN_SPAWN_ALIASES  1024u /* newest spawns that requests can refer to by request id */
@@ -71,7 +73,7 @@
 #define TURN_WORK_NS	   2000000u
 #define TURN_FLUSH_NS	   2000000u
 #define TURN_LONG_NS	   10000000u
-#define TURN_QUANTUM_NS	   500000u /* what one job may take before the others had theirs */
+#define TURN_QUANTUM_NS	   250000u /* what one job may take before the others had theirs */
 #define ALARMS_A_TURN	   64u	   /* of those that are due */
 #define KEEPER_NEWS_A_TURN 64u	   /* messages of the keeper */
 #define HAND_OVERS_A_TURN  16u	   /* handed over */
