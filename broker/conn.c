@@ -10,6 +10,7 @@
 #include "broker/broker.h"
 #include "broker/closer.h"
 #include "broker/pending.h"
+#include "broker/port.h"
 #include "broker/reply.h"
 #include "broker/session.h"
 #include "broker/spawn_line.h"
@@ -131,7 +132,10 @@ static int conn_admit(struct conn *c, const char **ret_reason)
 		r = spawn_line_new(&c->line);
 	if (r < 0)
 		return err_pass(r);
-	if (quota_charge_take(&c->charge, c->account, QUOTA_CONNECTIONS, 1, ret_reason))
+	do
+		r = quota_charge_take(&c->charge, c->account, QUOTA_CONNECTIONS, 1, ret_reason);
+	while (r == QUOTA_E_MEMORY && port_evict(b, NULL));
+	if (r)
 		return CONN_E_QUOTA;
 	job_join(&c->work, quota_turn_share(c->uid_account));
 	job_join(&c->flush, quota_turn_share(c->uid_account));

@@ -141,9 +141,8 @@ bool conn_take_fds(struct conn *c, int *ret_fds, size_t n);
 
 /* --- conn_memory.c --------------------------------------------------------------------------- */
 
-/* The bytes that came, and `more` of them. False: the quota is used up, and the connection is
- * leaving. */
-bool conn_charge_in(struct conn *c, size_t more);
+/* The bytes that came. False: the quota is used up, and the connection is leaving. */
+bool conn_charge_in(struct conn *c);
 
 /* Sets is_full by what waits on the control lane. */
 void conn_weigh_answers(struct conn *c);

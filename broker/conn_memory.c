@@ -1,6 +1,7 @@
 /* What a connection makes the broker keep: bytes of a frame that is not whole yet, and answers that
  * its client does not read. CONN_MEMORY_FREE of each comes with the connection; more is charged, so
- * that all connections of a user together stay within what it may take.
+ * that all connections of a user together stay within what it may take. It is charged once all
+ * whole frames are done with: who sends none in halves has nothing to do with it.
  *
  * Without quota for bytes that come, the connection ends with the reason. Without quota for answers
  * it is only not read on until some have gone, as at CONN_CONTROL_BOUND.
@@ -22,11 +23,11 @@ static int charge_follow(struct conn *c, struct quota_charge *charge, size_t hel
 	return quota_charge_resize(charge, held, ret_reason);
 }
 
-bool conn_charge_in(struct conn *c, size_t more)
+bool conn_charge_in(struct conn *c)
 {
 	const char *reason;
 
-	if (!charge_follow(c, &c->in_charge, buf_size(&c->in) + more, &reason))
+	if (!charge_follow(c, &c->in_charge, buf_size(&c->in), &reason))
 		return true;
 	conn_leave(c, REPLY_RESOURCE_EXHAUSTED, reason);
 	return false;

@@ -104,7 +104,7 @@ static void conn_frames(struct conn *c)
 	if (c->state == CONN_CLOSED)
 		return;
 	conn_weigh_answers(c);
-	conn_charge_in(c, 0);
+	conn_charge_in(c);
 	if (r < 0)
 		conn_fail(c, r);
 	else if (r == 0 && buf_size(&c->in) && !c->is_full)
@@ -120,8 +120,6 @@ static void conn_read(struct conn *c)
 	ssize_t n;
 	int r;
 
-	if (!conn_charge_in(c, CONN_READ_SIZE))
-		return;
 	r = buf_reserve(&c->in, CONN_READ_SIZE, &space);
 	if (r) {
 		conn_fail(c, r < 0 ? r : err_begin(-EMSGSIZE));

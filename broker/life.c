@@ -28,6 +28,10 @@ int watch_new(struct watch **ret, struct conn *conn, const uint64_t *after,
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return err_begin(-ENOMEM);
+	if (quota_charge_take(&w->charge, conn->account, QUOTA_MEMORY, QUOTA_WEIGHT_WATCH, NULL)) {
+		free(w);
+		return WATCH_E_TOO_MANY;
+	}
 	w->id = ++conn->last_watch;
 	w->conn = conn;
 	w->selector = TAKE(selector);
@@ -46,6 +50,7 @@ void watch_free(struct watch *w)
 	list_remove(&w->conn_link);
 	list_remove(&w->link);
 	labels_unref(w->selector);
+	quota_charge_return(&w->charge);
 	free(w);
 }
 

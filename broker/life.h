@@ -9,6 +9,7 @@
 
 #include "broker/events.h"
 #include "broker/labels.h"
+#include "broker/quota.h"
 #include "proto/base/list.h"
 
 struct broker;
@@ -19,7 +20,8 @@ struct watch {
 	uint64_t id;		     /* unique on the connection */
 	struct conn *conn;
 	struct labels *selector; /* owned; NULL: everything */
-	uint64_t told;		 /* the newest event it was told, or that was not for it */
+	struct quota_charge charge;
+	uint64_t told; /* the newest event it was told, or that was not for it */
 };
 
 #define WATCH_E_GONE	 1 /* `after` is too old */

@@ -32,6 +32,11 @@ int pending_new(struct pending **ret, struct conn *conn, struct port *port, enum
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return err_begin(-ENOMEM);
+	if (quota_charge_take(&p->charge, conn->account, QUOTA_MEMORY, QUOTA_WEIGHT_PENDING,
+			      NULL)) {
+		free(p);
+		return PENDING_E_TOO_MANY;
+	}
 	p->kind = kind;
 	p->conn = conn;
 	p->port = port;
@@ -62,6 +67,7 @@ void pending_free(struct pending *p)
 	list_remove(&p->conn_link);
 	list_remove(&p->port_link);
 	list_remove(&p->cookie_link);
+	quota_charge_return(&p->charge);
 	free(p);
 }
 

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "broker/alarm.h"
+#include "broker/quota.h"
 #include "proto/base/list.h"
 
 struct conn;
@@ -32,6 +33,7 @@ struct pending {
 	struct conn *conn; /* NULL: it has gone, nobody is to be told */
 	struct port *port; /* NULL: gone */
 	uint64_t request;
+	struct quota_charge charge;
 	struct alarm alarm; /* WAIT: its time is up */
 	/* WRITE, CLOSE */
 	struct stream *stream;

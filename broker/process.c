@@ -92,6 +92,7 @@ static void process_drop_wish(struct process *p)
 	free(TAKE(p->record));
 	p->record_memfd = fd_close(p->record_memfd);
 	p->birth_fd = fd_close(p->birth_fd);
+	quota_charge_return(&p->charge);
 	if (p->has_foreign_fds)
 		closer_close(p->helper->context, p->child_fds, p->n_child_fds);
 	else
@@ -144,11 +145,11 @@ void process_join_line(struct process *p, struct spawn_line *line)
 	p->line = spawn_line_ref(line);
 }
 
-static size_t memfd_size(int fd)
+size_t process_record_size(size_t size, int memfd)
 {
 	struct stat st;
 
-	return fd >= 0 && fstat(fd, &st) == 0 ? (size_t)st.st_size : 0;
+	return size + (memfd >= 0 && fstat(memfd, &st) == 0 ? (size_t)st.st_size : 0);
 }
 
 void process_start(struct process *p, uint8_t *take_record, size_t size, int take_memfd)
@@ -157,7 +158,7 @@ void process_start(struct process *p, uint8_t *take_record, size_t size, int tak
 	p->record = take_record;
 	p->record_size = size;
 	p->record_memfd = take_memfd;
-	p->weight = spawn_line_weight(size + memfd_size(take_memfd));
+	p->weight = spawn_line_weight(process_record_size(size, take_memfd));
 	process_set_state(p, PROCESS_WAITING);
 	helper_link_enqueue(p->helper, p);
 }

@@ -55,8 +55,11 @@ struct quota {
 		[QUOTA_DESCRIPTORS] = who " has as many descriptors in hand as it may: "           \
 				      "try again when ports have ended",                           \
 		[QUOTA_CONNECTIONS] = who " has as many connections as it may: close some",        \
-		[QUOTA_BUFFER_BYTES] = who " has as many bytes of unfinished frames and unread "   \
-				       "answers as it may: finish and read some",                   \
+		[QUOTA_BUFFER_BYTES] = who " has as many bytes of unfinished frames, unread "      \
+				       "answers and waiting spawns as it may: finish and read "    \
+				       "some, or try again later",                                 \
+		[QUOTA_MEMORY] = who " uses as much memory as it may: forget ended ports, end "    \
+				 "subscriptions, or try again later",                              \
 	}
 /* clang-format on */
 
@@ -85,6 +88,7 @@ static const struct quota_limits defaults[QUOTA_LEVELS] = {
 			[QUOTA_DESCRIPTORS] = QUOTA_DESCRIPTORS_SERVICE,
 			[QUOTA_CONNECTIONS] = CONNS_MAX,
 			[QUOTA_BUFFER_BYTES] = QUOTA_BUFFER_BYTES_SERVICE,
+			[QUOTA_MEMORY] = QUOTA_MEMORY_MAX,
 		},
 		.spawns = { .per_second = 0, .burst = 0 },
 	},
@@ -97,6 +101,7 @@ static const struct quota_limits defaults[QUOTA_LEVELS] = {
 			[QUOTA_DESCRIPTORS] = QUOTA_DESCRIPTORS_UID,
 			[QUOTA_CONNECTIONS] = CONNS_PER_UID,
 			[QUOTA_BUFFER_BYTES] = QUOTA_BUFFER_BYTES_UID,
+			[QUOTA_MEMORY] = QUOTA_MEMORY_MAX,
 		},
 		.spawns = { QUOTA_SPAWNS_PER_SECOND, QUOTA_SPAWNS_BURST },
 	},
@@ -109,6 +114,7 @@ static const struct quota_limits defaults[QUOTA_LEVELS] = {
 			[QUOTA_DESCRIPTORS] = QUOTA_DESCRIPTORS_CONN,
 			[QUOTA_CONNECTIONS] = 1,
 			[QUOTA_BUFFER_BYTES] = QUOTA_BUFFER_BYTES_CONN,
+			[QUOTA_MEMORY] = QUOTA_MEMORY_MAX,
 		},
 		.spawns = { QUOTA_SPAWNS_PER_SECOND, QUOTA_SPAWNS_BURST },
 	},
@@ -278,32 +284,66 @@ uint64_t quota_used(const struct quota_account *a, enum quota_kind kind)
 
 /* --- charges --------------------------------------------------------------------------------- */
 
+/* Logs, input and buffers are bytes themselves. The others are estimates from above of what one of
+ * them makes the broker allocate, options and answers that it still has to get included. */
+static const uint64_t weights[QUOTA_KINDS] = {
+	[QUOTA_PORTS] = QUOTA_WEIGHT_PORT, [QUOTA_RING_BYTES] = 1,
+	[QUOTA_INPUT_BYTES] = 1,	   [QUOTA_SUBSCRIPTIONS] = QUOTA_WEIGHT_SUBSCRIPTION,
+	[QUOTA_DESCRIPTORS] = 0,	   [QUOTA_CONNECTIONS] = QUOTA_WEIGHT_CONNECTION,
+	[QUOTA_BUFFER_BYTES] = 1,	   [QUOTA_MEMORY] = 0, /* not a second time */
+};
+
+uint64_t quota_weight(enum quota_kind kind)
+{
+	return weights[kind];
+}
+
+static uint64_t memory_of(enum quota_kind kind, uint64_t amount)
+{
+	uint64_t memory;
+
+	return __builtin_mul_overflow(weights[kind], amount, &memory) ? UINT64_MAX : memory;
+}
+
+static bool account_takes(const struct quota_account *a, enum quota_kind kind, uint64_t amount)
+{
+	uint64_t most = limits_of(a)->most[kind];
+
+	return a->used[kind] <= most && amount <= most - a->used[kind];
+}
+
 static int chain_add(struct quota_account *top, enum quota_kind kind, uint64_t amount,
 		     const char **ret_reason)
 {
+	uint64_t memory = memory_of(kind, amount);
+	enum quota_kind full;
 	struct quota_account *a;
 
 	for (a = top; a; a = a->below) {
-		uint64_t most = limits_of(a)->most[kind];
-
-		if (a->used[kind] <= most && amount <= most - a->used[kind])
+		if (account_takes(a, kind, amount) && account_takes(a, QUOTA_MEMORY, memory))
 			continue;
+		full = account_takes(a, kind, amount) ? QUOTA_MEMORY : kind;
 		if (ret_reason)
-			*ret_reason = reasons[a->level][kind];
-		return QUOTA_E_EXCEEDED;
+			*ret_reason = reasons[a->level][full];
+		return full == QUOTA_MEMORY && a->level == QUOTA_SERVICE ? QUOTA_E_MEMORY
+									 : QUOTA_E_EXCEEDED;
 	}
-	for (a = top; a; a = a->below)
+	for (a = top; a; a = a->below) {
 		a->used[kind] += amount;
+		a->used[QUOTA_MEMORY] += memory;
+	}
 	return 0;
 }
 
 static void chain_subtract(struct quota_account *top, enum quota_kind kind, uint64_t amount)
 {
+	uint64_t memory = memory_of(kind, amount);
 	struct quota_account *a;
 
 	for (a = top; a; a = a->below) {
-		assert(a->used[kind] >= amount);
+		assert(a->used[kind] >= amount && a->used[QUOTA_MEMORY] >= memory);
 		a->used[kind] -= amount;
+		a->used[QUOTA_MEMORY] -= memory;
 	}
 }
 

@@ -47,6 +47,8 @@ static const struct number numbers[] = {
 	NUMBER("spawn-burst", spawn_burst, 1, 1000000, 1),
 	NUMBER("log-bytes-per-uid", log_bytes_per_uid, RING_LOWEST, 1ull << 40, 1),
 	NUMBER("input-bytes-per-uid", input_bytes_per_uid, INPUT_BOUND_DEFAULT, 1ull << 40, 1),
+	NUMBER("memory-max", memory_max, QUOTA_MEMORY_LOWEST, 1ull << 40, 1),
+	NUMBER("memory-per-uid", memory_per_uid, QUOTA_MEMORY_LOWEST, 1ull << 40, 1),
 };
 
 void settings_default(struct settings *s)
@@ -60,6 +62,8 @@ void settings_default(struct settings *s)
 		.spawn_burst = 1000,
 		.log_bytes_per_uid = RINGS_BYTES_MAX,
 		.input_bytes_per_uid = MIB(256),
+		.memory_max = QUOTA_MEMORY_MAX,
+		.memory_per_uid = QUOTA_MEMORY_MAX,
 	};
 }
 

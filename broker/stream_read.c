@@ -107,7 +107,7 @@ static int stream_make_ring(struct stream *s)
 	/* Logs of ports that have ended are kept as long as nobody needs the room. */
 	do
 		r = quota_charge_take(&o->charge, account, QUOTA_RING_BYTES, o->log_size, &reason);
-	while (r && port_evict(s->broker, account));
+	while (r && port_evict(s->broker, r == QUOTA_E_MEMORY ? NULL : account));
 	if (r)
 		return err_begin(-ENOBUFS);
 	do

@@ -52,7 +52,7 @@
 #define CONN_FRAMES_A_TURN  64u
 #define CONN_TIME_A_TURN_NS 250000u  /* and no frame is begun after so long: some cost much */
 #define CONN_CONTROL_BOUND  MIB(1)   /* replies that wait; above it no further request is read */
-#define CONN_MEMORY_FREE    KIB(128) /* of half a frame, and of answers, before it is charged */
+#define CONN_MEMORY_FREE    KIB(16)  /* of half a frame, and of answers, before it is charged */
 #define CONN_BULK_A_TURN    KIB(512) /* one connection's share of sending */
 #define CONN_SNDBUF	    KIB(64)  /* start small: a client that never reads pins this much */
 #define CONN_SNDBUF_GROWN   MIB(1)   /* for a reader that keeps up: 1.4 times the throughput */
@@ -149,13 +149,23 @@
 #define QUOTA_BUFFER_BYTES_SERVICE MIB(512)
 #define QUOTA_BUFFER_BYTES_UID	   MIB(256)
 #define QUOTA_BUFFER_BYTES_CONN	   (2 * FRAME_MAX_HIGHEST)
-#define QUOTA_SUBSCRIPTIONS_MAX	   65536u /* of the service, and of a uid */
-#define QUOTA_DESCRIPTORS_SERVICE  16384u
-#define QUOTA_DESCRIPTORS_UID	   8192u
-#define QUOTA_DESCRIPTORS_CONN	   4096u
-#define QUOTA_SPAWNS_PER_SECOND	   20000u /* more than any machine this was measured on can do */
-#define QUOTA_SPAWNS_BURST	   20000u
-#define QUOTA_IDLE_UIDS_MAX	   1024u /* uids without connections whose spawn rate is remembered */
+/* What the broker allocates for all of it together. Above the sum of what is usual by far, and
+ * below what brings a machine into trouble; a service may have much less (memory-max). */
+#define QUOTA_MEMORY_MAX	  (4ull << 30)
+#define QUOTA_MEMORY_LOWEST	  MIB(16)
+#define QUOTA_WEIGHT_PORT	  KIB(24) /* options, streams, what is shown of arguments */
+#define QUOTA_WEIGHT_SUBSCRIPTION 2048u	  /* with a reader for each stream */
+#define QUOTA_WEIGHT_CONNECTION	  KIB(96) /* half a frame each way, answers, CONN_MEMORY_FREE */
+#define QUOTA_WEIGHT_PENDING	  512u	  /* a request that waits */
+#define QUOTA_WEIGHT_WATCH	  KIB(8)  /* with its labels */
+#define QUOTA_SUBSCRIPTIONS_MAX	  65536u  /* of the service, and of a uid */
+#define QUOTA_DESCRIPTORS_SERVICE 16384u
+#define QUOTA_DESCRIPTORS_UID	  8192u
+#define QUOTA_DESCRIPTORS_CONN	  4096u
+#define QUOTA_SPAWNS_PER_SECOND	  20000u /* more than any machine this was measured on can do */
+#define QUOTA_SPAWNS_BURST	  20000u
+#define QUOTA_RETRY_MS		  100u	/* told with what is only a matter of time */
+#define QUOTA_IDLE_UIDS_MAX	  1024u /* uids without connections whose spawn rate is remembered */
 
 /* --- helper ---------------------------------------------------------------------------------- */
 
