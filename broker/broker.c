@@ -174,6 +174,7 @@ static void broker_blank(struct broker *b)
 	alarm_init(&b->beat, on_beat);
 	alarm_init(&b->idle, on_idle);
 	stop_init(&b->stop);
+	arena_init(&b->arena);
 	buf_init(&b->small, KIB(16));
 	b->config_fd = -1;
 	b->keeper_pid = getppid();
@@ -264,6 +265,7 @@ static void broker_deinit(struct broker *b)
 	quota_free(b->quota);
 	port_table_deinit(&b->ports);
 	buf_deinit(&b->small);
+	arena_deinit(&b->arena);
 }
 
 int broker_run(int keeper_fd)

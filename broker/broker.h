@@ -22,6 +22,7 @@
 #include "broker/settings.h"
 #include "broker/stop.h"
 #include "broker/turn.h"
+#include "proto/arena.h"
 #include "proto/base/buf.h"
 #include "proto/base/list.h"
 
@@ -64,7 +65,8 @@ struct broker {
 	struct alarm beat, idle;
 	struct stop stop;
 	uv_signal_t signals[3];
-	struct buf small; /* for conn_send.c: messages of one batch */
+	struct arena arena; /* for dispatch.c: the frame in hand */
+	struct buf small;   /* for conn_send.c: messages of one batch */
 	uint8_t instance[INSTANCE_ID_SIZE];
 	pid_t keeper_pid;
 	uint32_t incarnation;

@@ -88,7 +88,6 @@ static void conn_blank(struct conn *c, struct broker *b, uint32_t listener, int 
 	c->frame_max = FRAME_MAX_DEFAULT;
 	buf_init(&c->in, FRAME_PREFIX_MAX + FRAME_MAX_DEFAULT + CONN_READ_SIZE);
 	buf_init(&c->control, CONN_CONTROL_BOUND + 4 * FRAME_MAX_DEFAULT);
-	arena_init(&c->arena);
 	leftover_init(&c->leftover);
 	list_init(&c->link);
 	list_init(&c->subscriptions);
@@ -211,7 +210,6 @@ static void conn_release(struct conn *c)
 	leftover_deinit(&c->leftover);
 	buf_deinit(&c->in);
 	buf_deinit(&c->control);
-	arena_deinit(&c->arena);
 	free(TAKE(c->aliases));
 	closer_close(c->broker, c->fds, c->n_fds);
 	c->n_fds = 0;

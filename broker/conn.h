@@ -28,7 +28,6 @@
 #include "broker/quota.h"
 #include "broker/ring.h"
 #include "broker/turn.h"
-#include "proto/arena.h"
 #include "proto/base/buf.h"
 #include "proto/limits.h"
 
@@ -76,7 +75,6 @@ struct conn {
 
 	struct buf in;
 	uint32_t frame_max;
-	struct arena arena;
 	int fds[DESCRIPTORS_MAX]; /* came, and no frame has used them yet */
 	size_t n_fds;
 	uint64_t received, parsed; /* bytes so far */

@@ -347,6 +347,7 @@ static void broker_blank(struct broker *b)
 	alarm_init(&b->beat, on_alarm);
 	alarm_init(&b->idle, on_alarm);
 	stop_init(&b->stop);
+	arena_init(&b->arena);
 	buf_init(&b->small, KIB(16));
 	b->config_fd = -1;
 	b->keeper_pid = 1 << 22;

@@ -25,6 +25,7 @@ static void set_up(void)
 	list_init(&b->conns);
 	list_init(&b->sessions);
 	list_init(&b->watches);
+	arena_init(&b->arena);
 	buf_init(&b->small, KIB(16));
 	policy_init(&b->policy, geteuid());
 	cr_assert_eq(uv_loop_init(&b->loop), 0);
@@ -50,6 +51,7 @@ static void tear_down(void)
 	quota_free(b->quota);
 	events_free(b->events);
 	buf_deinit(&b->small);
+	arena_deinit(&b->arena);
 	close(peer);
 	free(b);
 }
