@@ -57,7 +57,7 @@ struct broker {
 	const struct port_events *port_events;
 	struct listener *listeners[LISTENERS_MAX];
 	unsigned n_listeners;
-	struct list conns, sessions, errands, watches, group_signals, ended_ports;
+	struct list conns, sessions, errands, watching, group_signals, ended_ports;
 	unsigned n_conns;
 	unsigned n_grown_pipes;
 	uint64_t last_cookie;

@@ -94,6 +94,7 @@ static void conn_blank(struct conn *c, struct broker *b, uint32_t listener, int 
 	list_init(&c->ready);
 	list_init(&c->exits);
 	list_init(&c->watches);
+	list_init(&c->watching_link);
 	list_init(&c->pendings);
 	job_init(&c->work, conn_work);
 	job_init(&c->flush, conn_flush);

@@ -91,6 +91,7 @@ struct conn {
 	unsigned n_subscriptions;
 	uint64_t last_subscription;
 	struct list watches;
+	struct list watching_link; /* of the broker's connections with a watch */
 	unsigned n_watches;
 	uint64_t last_watch;
 	struct list pendings; /* requests that wait for their answer */

@@ -1,5 +1,5 @@
 /* What a connection makes the broker keep: bytes of a frame that is not whole yet, and answers that
- * its client does not read. CONN_MEMORY_FREE of each comes with the connection; more is charged, so
+ * its client does not read. Some of each comes with the connection; more is charged, so
  * that all connections of a user together stay within what it may take. It is charged once all
  * whole frames are done with: who sends none in halves has nothing to do with it.
  *
@@ -11,10 +11,10 @@
 #include "broker/reply.h"
 
 /* Both charges follow what is held; getting smaller never fails. */
-static int charge_follow(struct conn *c, struct quota_charge *charge, size_t held,
+static int charge_follow(struct conn *c, struct quota_charge *charge, size_t held, size_t is_free,
 			 const char **ret_reason)
 {
-	if (held <= CONN_MEMORY_FREE) {
+	if (held <= is_free) {
 		quota_charge_return(charge);
 		return 0;
 	}
@@ -27,7 +27,7 @@ bool conn_charge_in(struct conn *c)
 {
 	const char *reason;
 
-	if (!charge_follow(c, &c->in_charge, buf_size(&c->in), &reason))
+	if (!charge_follow(c, &c->in_charge, buf_size(&c->in), CONN_READ_FREE, &reason))
 		return true;
 	conn_leave(c, REPLY_RESOURCE_EXHAUSTED, reason);
 	return false;
@@ -38,6 +38,6 @@ void conn_weigh_answers(struct conn *c)
 	size_t held = buf_size(&c->control);
 	const char *reason;
 
-	c->is_full =
-		held >= CONN_CONTROL_BOUND || charge_follow(c, &c->control_charge, held, &reason);
+	c->is_full = held >= CONN_CONTROL_BOUND ||
+		     charge_follow(c, &c->control_charge, held, CONN_ANSWERS_FREE, &reason);
 }

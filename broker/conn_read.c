@@ -160,10 +160,12 @@ void conn_work(struct job *job)
 {
 	struct conn *c = container_of(job, struct conn, work);
 
-	if (c->is_readable) {
-		c->is_readable = false;
-		conn_read(c);
-	} else {
+	if (c->state != CONN_GREETING && c->state != CONN_OPEN)
+		return; /* it has been told Bye since, or has said its last word */
+	if (!c->is_readable) {
 		conn_frames(c);
+		return;
 	}
+	c->is_readable = false;
+	conn_read(c);
 }

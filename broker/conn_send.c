@@ -319,7 +319,7 @@ static int conn_send(struct conn *c, struct batch *b)
 	size_t sent = 0;
 	int r;
 
-	for (;;) {
+	for (unsigned i = 0; i < CONN_SENDS_A_TURN; i++) {
 		if (leftover_is_lost(&c->leftover))
 			return err_begin(-ENOMEM);
 		r = control_fill(c);
@@ -328,14 +328,15 @@ static int conn_send(struct conn *c, struct batch *b)
 		if (r < 0)
 			return err_pass(r);
 		if (!b->n_iov)
-			return 0;
+			return watches_are_behind(c) ? 2 : 0;
 		sent += b->size;
 		r = batch_send(c, b);
 		if (r)
 			return r;
 		if (sent >= CONN_BULK_A_TURN)
-			return 2;
+			break;
 	}
+	return 2;
 }
 
 /* It asks no more, and nothing of what it asked is still to come. */

@@ -4,6 +4,7 @@
 #ifndef REDD_BROKER_LIFE_H
 #define REDD_BROKER_LIFE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,8 +17,8 @@ struct broker;
 struct conn;
 
 struct watch {
-	struct list conn_link, link; /* of its connection; of the broker's watches */
-	uint64_t id;		     /* unique on the connection */
+	struct list conn_link; /* of its connection */
+	uint64_t id;	       /* unique on the connection */
 	struct conn *conn;
 	struct labels *selector; /* owned; NULL: everything */
 	struct quota_charge charge;
@@ -37,9 +38,12 @@ struct watch *watch_find(const struct conn *conn, uint64_t id);
 /* All watches of a connection that is closed. */
 void watches_free(struct conn *conn);
 
-/* Packs events for the connection's watches while its control lane holds less than `limit`. 0, a
- * codec's refusal, or a negative errno. */
+/* Packs events for the connection's watches while its control lane holds less than `limit`, of
+ * WATCH_STEPS at most. 0, a codec's refusal, or a negative errno. */
 int watches_fill(struct conn *conn, size_t limit);
+
+/* Some events have not been looked at yet. */
+bool watches_are_behind(const struct conn *conn);
 
 /* Notes an event of a port and wakes who watches. */
 struct port;

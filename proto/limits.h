@@ -52,8 +52,11 @@
 #define CONN_FRAMES_A_TURN  64u
 #define CONN_TIME_A_TURN_NS 250000u  /* and no frame is begun after so long: some cost much */
 #define CONN_CONTROL_BOUND  MIB(1)   /* replies that wait; above it no further request is read */
-#define CONN_MEMORY_FREE    KIB(16)  /* of half a frame, and of answers, before it is charged */
+#define CONN_READ_FREE	    KIB(128) /* of frames that are not done with, before it is charged */
+#define CONN_ANSWERS_FREE   KIB(16)  /* of answers, the same */
 #define CONN_BULK_A_TURN    KIB(512) /* one connection's share of sending */
+#define CONN_SENDS_A_TURN   8u	     /* sendmsg calls that this may take */
+#define WATCH_STEPS	    2048u    /* events looked at before each */
 #define CONN_SNDBUF	    KIB(64)  /* start small: a client that never reads pins this much */
 #define CONN_SNDBUF_GROWN   MIB(1)   /* for a reader that keeps up: 1.4 times the throughput */
 #define CONN_OUTPUT_SMALL   (KIB(16) - 64u) /* of an Output, until then: with its head in 16 KiB */
@@ -145,7 +148,7 @@
 #define QUOTA_INPUT_BYTES_SERVICE MIB(512)
 #define QUOTA_INPUT_BYTES_UID	  MIB(256)
 #define QUOTA_INPUT_BYTES_CONN	  MIB(128)
-/* Of all connections together, beyond CONN_MEMORY_FREE of each. One may have its largest frame. */
+/* Of all connections together, beyond what each has free. One may have its largest frame. */
 #define QUOTA_BUFFER_BYTES_SERVICE MIB(512)
 #define QUOTA_BUFFER_BYTES_UID	   MIB(256)
 #define QUOTA_BUFFER_BYTES_CONN	   (2 * FRAME_MAX_HIGHEST)
@@ -155,10 +158,11 @@
 #define QUOTA_MEMORY_LOWEST	  MIB(16)
 #define QUOTA_WEIGHT_PORT	  KIB(24) /* options, streams, what is shown of arguments */
 #define QUOTA_WEIGHT_SUBSCRIPTION 2048u	  /* with a reader for each stream */
-#define QUOTA_WEIGHT_CONNECTION	  KIB(96) /* half a frame each way, answers, CONN_MEMORY_FREE */
-#define QUOTA_WEIGHT_PENDING	  512u	  /* a request that waits */
-#define QUOTA_WEIGHT_WATCH	  KIB(8)  /* with its labels */
-#define QUOTA_SUBSCRIPTIONS_MAX	  65536u  /* of the service, and of a uid */
+#define QUOTA_WEIGHT_CONNECTION \
+	KIB(192)		       /* CONN_READ_FREE, CONN_ANSWERS_FREE, an Output half sent */
+#define QUOTA_WEIGHT_PENDING	  512u /* a request that waits */
+#define QUOTA_WEIGHT_WATCH	  KIB(8) /* with its labels */
+#define QUOTA_SUBSCRIPTIONS_MAX	  65536u /* of the service, and of a uid */
 #define QUOTA_DESCRIPTORS_SERVICE 16384u
 #define QUOTA_DESCRIPTORS_UID	  8192u
 #define QUOTA_DESCRIPTORS_CONN	  4096u

@@ -99,7 +99,7 @@ static void broker_lists(struct broker *b)
 	list_init(&b->conns);
 	list_init(&b->sessions);
 	list_init(&b->errands);
-	list_init(&b->watches);
+	list_init(&b->watching);
 	list_init(&b->group_signals);
 	list_init(&b->ended_ports);
 	arena_init(&b->arena);

@@ -24,7 +24,7 @@ static void set_up(void)
 		limits[i] = quota_limits_default((enum quota_level)i);
 	list_init(&b->conns);
 	list_init(&b->sessions);
-	list_init(&b->watches);
+	list_init(&b->watching);
 	arena_init(&b->arena);
 	buf_init(&b->small, KIB(16));
 	policy_init(&b->policy, geteuid());
