@@ -19,7 +19,7 @@
 
 #define WAIT 60000
 
-TestSuite(fair, .init = scene_begin, .fini = scene_end, .timeout = 120);
+TestSuite(nuisances, .init = scene_begin, .fini = scene_end, .timeout = 120);
 
 /* Timing is judged in plain runs only: elsewhere a tool's own costs are what is seen. */
 static bool is_plain(void)
@@ -130,7 +130,7 @@ static struct redd_port *spawn_waiting_pattern(void)
 	return scene_spawn(&o, NULL);
 }
 
-Test(fair, P7_a_thousand_subscribers_see_the_same_while_fifty_are_stopped_and_fifty_killed)
+Test(nuisances, P7_a_thousand_subscribers_see_the_same_while_fifty_are_stopped_and_fifty_killed)
 {
 	struct redd_port *port = spawn_waiting_pattern();
 	int64_t deadline = scene_now_ms() + place_patience_ms(WAIT);
@@ -220,25 +220,25 @@ static void forget_all(void)
 	} while (n);
 }
 
-Test(fair, P7_a_thousand_clients_that_never_read_delay_nobody)
+Test(nuisances, P7_a_thousand_clients_that_never_read_delay_nobody)
 {
 	beside(NUISANCE_NEVER_READERS);
 	forget_all();
 }
 
-Test(fair, P7_a_flooding_child_delays_nobody)
+Test(nuisances, P7_a_flooding_child_delays_nobody)
 {
 	beside(NUISANCE_FLOOD);
 	forget_all();
 }
 
-Test(fair, P7_a_flooding_writer_delays_nobody)
+Test(nuisances, P7_a_flooding_writer_delays_nobody)
 {
 	beside(NUISANCE_WRITER);
 	forget_all();
 }
 
-Test(fair, P7_requests_without_end_delay_nobody_for_long)
+Test(nuisances, P7_requests_without_end_delay_nobody_for_long)
 {
 	beside(NUISANCE_REQUESTS);
 	forget_all();
@@ -279,7 +279,7 @@ static uint64_t queue_round(void)
 	return waiting;
 }
 
-Test(fair, P7_a_thousand_spawns_of_one_client_are_not_in_front_of_another_ones)
+Test(nuisances, P7_a_thousand_spawns_of_one_client_are_not_in_front_of_another_ones)
 {
 	uint64_t most = 0;
 
