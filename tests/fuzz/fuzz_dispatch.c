@@ -460,9 +460,9 @@ static void rest_check(void)
 
 	FUZZ_CHECK(broker.n_conns == 0 && list_is_empty(&broker.conns));
 	FUZZ_CHECK(broker.ports.n == 0 && list_is_empty(&broker.sessions));
-	FUZZ_CHECK(list_is_empty(&broker.watches) && list_is_empty(&broker.errands));
+	FUZZ_CHECK(list_is_empty(&broker.watching) && list_is_empty(&broker.errands));
 	FUZZ_CHECK(list_is_empty(&broker.group_signals) && list_is_empty(&broker.ended_ports));
-	FUZZ_CHECK(broker.helper.in_flight == 0 && list_is_empty(&broker.helper.waiting));
+	FUZZ_CHECK(broker.helper.in_flight == 0 && !broker.helper.lines.n_waiting);
 	charges_check();
 	/* Free logs stay with their descriptors, at most RINGS_POOLED. */
 	if (n++ == 0)
