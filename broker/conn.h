@@ -83,7 +83,7 @@ struct conn {
 	struct buf control; /* packed messages of the control lane */
 	bool is_full;	    /* so many of them that no further request is read */
 	struct leftover leftover;
-	uint64_t sent_since_choke;
+	uint64_t sent; /* bytes so far */
 	unsigned n_unchoked;
 	bool sndbuf_is_grown;
 

@@ -291,7 +291,7 @@ static int batch_send(struct conn *c, struct batch *b)
 	r = batch_settle(c, b, n < 0 ? 0 : (size_t)n);
 	if (r < 0)
 		return err_pass(r);
-	c->sent_since_choke += n < 0 ? 0 : (size_t)n;
+	c->sent += n < 0 ? 0 : (size_t)n;
 	return n == (ssize_t)b->size ? 0 : 1;
 }
 
@@ -379,7 +379,7 @@ void conn_flush(struct job *job)
 
 uint32_t conn_output_max(const struct conn *c)
 {
-	return c->sndbuf_is_grown ? OUTPUT_MAX : CONN_OUTPUT_SMALL;
+	return c->sent > CONN_PROOF ? CONN_OUTPUT_LARGE : CONN_OUTPUT_SMALL;
 }
 
 bool conn_has_told(const struct conn *c)

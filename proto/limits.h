@@ -59,8 +59,10 @@
 #define WATCH_STEPS	    2048u    /* events looked at before each */
 #define CONN_SNDBUF	    KIB(64)  /* start small: a client that never reads pins this much */
 #define CONN_SNDBUF_GROWN   MIB(1)   /* for a reader that keeps up: 1.4 times the throughput */
-#define CONN_OUTPUT_SMALL   (KIB(16) - 64u) /* of an Output, until then: with its head in 16 KiB */
-#define CONN_PENDING_MAX    1024u	    /* requests that wait for their answer */
+#define CONN_PROOF	    KIB(256) /* so many bytes sent: its client reads */
+#define CONN_OUTPUT_SMALL   (KIB(16) - 64u) /* data of an Output until then: 16 KiB with its head */
+#define CONN_OUTPUT_LARGE   (OUTPUT_MAX - 64u)
+#define CONN_PENDING_MAX    1024u /* requests that wait for their answer */
 #define CONN_SUBSCRIPTIONS  16384u
 #define CONN_WATCHES	    64u
 #define CONN_SPAWN_ALIASES  1024u /* newest spawns that requests can refer to by request id */
