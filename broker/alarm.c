@@ -12,6 +12,7 @@
 
 #include "proto/base/cleanup.h"
 #include "proto/base/err.h"
+#include "proto/limits.h"
 
 static void on_timer(uv_timer_t *timer);
 
@@ -136,13 +137,15 @@ static void on_timer(uv_timer_t *timer)
 {
 	struct alarms *as = timer->data;
 	uint64_t now = uv_now(timer->loop), newest = as->last_order;
+	unsigned n = 0;
 	struct alarm *a;
 
 	as->is_ringing = true;
-	while (as->n && (a = as->heap[1])->at_ms <= now && a->order <= newest) {
+	while (as->n && (a = as->heap[1])->at_ms <= now && a->order <= newest &&
+	       n++ < ALARMS_A_TURN) {
 		heap_take(as, a);
 		a->ring(a);
 	}
 	as->is_ringing = false;
-	timer_follow(as, 1);
+	timer_follow(as, n > ALARMS_A_TURN ? 0 : 1);
 }

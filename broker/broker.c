@@ -170,7 +170,7 @@ static void broker_blank(struct broker *b)
 	list_init(&b->conns);
 	list_init(&b->sessions);
 	list_init(&b->errands);
-	list_init(&b->watches);
+	list_init(&b->watching);
 	list_init(&b->group_signals);
 	list_init(&b->ended_ports);
 	list_init(&b->delegations);
@@ -179,6 +179,7 @@ static void broker_blank(struct broker *b)
 	alarm_init(&b->idle, on_idle);
 	stop_init(&b->stop);
 	expect_turns_init(&b->expects);
+	arena_init(&b->arena);
 	buf_init(&b->small, KIB(16));
 	b->scratch = (struct scratch){ { -1, -1 } };
 	b->config_fd = -1;
@@ -273,6 +274,7 @@ static void broker_deinit(struct broker *b)
 	quota_free(b->quota);
 	port_table_deinit(&b->ports);
 	buf_deinit(&b->small);
+	arena_deinit(&b->arena);
 }
 
 int broker_run(int keeper_fd)

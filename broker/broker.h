@@ -25,6 +25,7 @@
 #include "broker/stop.h"
 #include "broker/transit.h"
 #include "broker/turn.h"
+#include "proto/arena.h"
 #include "proto/base/buf.h"
 #include "proto/base/list.h"
 
@@ -66,7 +67,7 @@ struct broker {
 	const struct port_events *port_events;
 	struct listener *listeners[LISTENERS_MAX];
 	unsigned n_listeners;
-	struct list conns, sessions, errands, watches, group_signals, ended_ports;
+	struct list conns, sessions, errands, watching, group_signals, ended_ports;
 	struct list delegations, selected_waits;
 	unsigned n_delegations;
 	uint64_t last_grant; /* and claim, and delegation: with `deaths` never used twice */
@@ -78,7 +79,8 @@ struct broker {
 	struct alarm beat, idle;
 	struct stop stop;
 	uv_signal_t signals[3];
-	struct buf small; /* for conn_send.c: messages of one batch */
+	struct arena arena; /* for dispatch.c: the frame in hand */
+	struct buf small;   /* for conn_send.c: messages of one batch */
 	uint8_t instance[INSTANCE_ID_SIZE];
 	pid_t keeper_pid;
 	uint32_t incarnation;

@@ -11,9 +11,11 @@
 #include "broker/closer.h"
 #include "broker/delegation.h"
 #include "broker/pending.h"
+#include "broker/port.h"
 #include "broker/reply.h"
 #include "broker/rights.h"
 #include "broker/session.h"
+#include "broker/spawn_line.h"
 #include "broker/subscription.h"
 #include "broker/life.h"
 #include "proto/base/err.h"
@@ -36,14 +38,14 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	}
 	if (events & UV_WRITABLE)
 		conn_writable(c);
-	if (c->state != CONN_CLOSED && events & UV_READABLE)
-		conn_read(c);
+	if (events & UV_READABLE)
+		conn_readable(c);
 }
 
 static bool conn_reads(const struct conn *c)
 {
 	return (c->state == CONN_GREETING || c->state == CONN_OPEN) && !c->is_full &&
-	       !list_is_linked(&c->work.link);
+	       !job_waits(&c->work);
 }
 
 void conn_watch(struct conn *c)
@@ -87,7 +89,6 @@ static void conn_blank(struct conn *c, struct broker *b, int fd)
 	c->frame_max = FRAME_MAX_DEFAULT;
 	buf_init(&c->in, FRAME_PREFIX_MAX + FRAME_MAX_DEFAULT + CONN_READ_SIZE);
 	buf_init(&c->control, CONN_CONTROL_BOUND + 4 * FRAME_MAX_DEFAULT);
-	arena_init(&c->arena);
 	leftover_init(&c->leftover);
 	list_init(&c->link);
 	list_init(&c->subscriptions);
@@ -96,6 +97,7 @@ static void conn_blank(struct conn *c, struct broker *b, int fd)
 	list_init(&c->marks);
 	list_init(&c->wakes);
 	list_init(&c->watches);
+	list_init(&c->watching_link);
 	list_init(&c->pendings);
 	expect_queue_init(&c->expects);
 	job_init(&c->work, conn_work);
@@ -153,10 +155,17 @@ static int conn_admit(struct conn *c, const char **ret_reason)
 	if (r < 0)
 		return err_pass(r);
 	r = quota_account_of_connection(c->uid_account, &c->account);
+	if (!r)
+		r = spawn_line_new(&c->line);
 	if (r < 0)
 		return err_pass(r);
-	if (quota_charge_take(&c->charge, c->account, QUOTA_CONNECTIONS, 1, ret_reason))
+	do
+		r = quota_charge_take(&c->charge, c->account, QUOTA_CONNECTIONS, 1, ret_reason);
+	while (r == QUOTA_E_MEMORY && port_evict(b, NULL));
+	if (r)
 		return CONN_E_QUOTA;
+	job_join(&c->work, quota_turn_share(c->uid_account));
+	job_join(&c->flush, quota_turn_share(c->uid_account));
 	return 0;
 }
 
@@ -212,6 +221,7 @@ static int conn_make(struct broker *b, uint32_t listener, struct delegation *d, 
 	quota_charge_return(&c->charge);
 	c->account = quota_account_unref(c->account);
 	c->uid_account = quota_account_unref(c->uid_account);
+	c->line = spawn_line_unref(c->line);
 	closer_close(b, &c->fd, 1);
 	if (c->delegation)
 		delegation_leave(c->delegation);
@@ -243,7 +253,6 @@ static void conn_release(struct conn *c)
 	conn_close_doors(c);
 	buf_deinit(&c->in);
 	buf_deinit(&c->control);
-	arena_deinit(&c->arena);
 	free(TAKE(c->aliases));
 	closer_close(c->broker, c->fds, c->n_fds);
 	c->n_fds = 0;
@@ -255,6 +264,7 @@ static void conn_release(struct conn *c)
 	quota_charge_return(&c->charge);
 	c->account = quota_account_unref(c->account);
 	c->uid_account = quota_account_unref(c->uid_account);
+	c->line = spawn_line_unref(c->line);
 }
 
 /* Descriptors on their way to us are closed with the socket, and that may take as long as who sent

@@ -29,7 +29,6 @@
 #include "broker/quota.h"
 #include "broker/ring.h"
 #include "broker/turn.h"
-#include "proto/arena.h"
 #include "proto/base/buf.h"
 #include "proto/limits.h"
 
@@ -37,6 +36,7 @@ struct reader;
 struct broker;
 struct delegation;
 struct session;
+struct spawn_line;
 struct subscription;
 
 enum conn_state { CONN_GREETING, CONN_OPEN, CONN_SILENT, CONN_LEAVING, CONN_CLOSED };
@@ -80,18 +80,19 @@ struct conn {
 	char client[CLIENT_NAME_MAX + 1];
 	struct session *session;
 	struct quota_account *account, *uid_account;
+	struct spawn_line *line; /* where its spawns wait */
 	struct quota_charge charge, in_charge, control_charge;
 	struct alarm deadline; /* Hello must come, Bye must go */
 
 	int fd;
 	uv_poll_t poll;
 	int mask;
-	bool is_choked; /* the socket is full: only its becoming writable goes on */
+	bool is_choked;	  /* the socket is full: only its becoming writable goes on */
+	bool is_readable; /* work is to read it first */
 	struct job work, flush;
 
 	struct buf in;
 	uint32_t frame_max;
-	struct arena arena;
 	int fds[DESCRIPTORS_MAX]; /* came, and no frame has used them yet */
 	size_t n_fds;
 	struct quota_charge fds_charge;
@@ -104,7 +105,7 @@ struct conn {
 	unsigned n_doors;
 	bool is_full; /* so many of them that no further request is read */
 	struct leftover leftover;
-	uint64_t sent_since_choke;
+	uint64_t sent; /* bytes so far */
 	unsigned n_unchoked;
 	bool sndbuf_is_grown;
 
@@ -112,6 +113,7 @@ struct conn {
 	unsigned n_subscriptions, n_shared;
 	uint64_t last_subscription;
 	struct list watches;
+	struct list watching_link; /* of the broker's connections with a watch */
 	unsigned n_watches;
 	uint64_t last_watch;
 	struct list pendings; /* requests that wait for their answer */
@@ -158,7 +160,8 @@ uint64_t conn_spawned(const struct conn *c, uint64_t request); /* port, or 0 */
 
 /* --- conn_read.c ----------------------------------------------------------------------------- */
 
-void conn_read(struct conn *c);
+/* Something came. */
+void conn_readable(struct conn *c);
 void conn_work(struct job *job);
 
 /* Moves the n oldest descriptors that came with the frame in hand out. False: there are fewer. */
@@ -166,9 +169,8 @@ bool conn_take_fds(struct conn *c, int *ret_fds, size_t n);
 
 /* --- conn_memory.c --------------------------------------------------------------------------- */
 
-/* The bytes that came, and `more` of them. False: the quota is used up, and the connection is
- * leaving. */
-bool conn_charge_in(struct conn *c, size_t more);
+/* The bytes that came. False: the quota is used up, and the connection is leaving. */
+bool conn_charge_in(struct conn *c);
 
 /* As many descriptors as that wait for the frame that uses them; fewer never fails. 0, or
  * QUOTA_E_EXCEEDED with *ret_reason. */
@@ -182,6 +184,9 @@ void conn_weigh_answers(struct conn *c);
 /* Something may be there to be sent: looked at in this turn. */
 void conn_wake(struct conn *c);
 void conn_flush(struct job *job);
+
+/* Most data of one Output: what the rest of one that is half sent may cost us. */
+uint32_t conn_output_max(const struct conn *c);
 
 /* All that there was to say has gone: nothing waits on either lane. */
 bool conn_has_told(const struct conn *c);

@@ -1,6 +1,6 @@
-/* One recvmsg a turn, then as many frames as are complete, CONN_FRAMES_A_TURN and about
- * CONN_TIME_A_TURN_NS at most: what is left over waits for the next turn as a job, and until then
- * the socket is not read.
+/* One recvmsg a turn, as a job, then as many frames as are complete, CONN_FRAMES_A_TURN and about
+ * CONN_TIME_A_TURN_NS at most: what is left over waits for the next turn as a job too, and until
+ * then the socket is not read.
  *
  * Descriptors come with the bytes of one recvmsg, which the kernel ends at the message that carried
  * them. They belong to the frames that begin before that place, in their order; one that no frame
@@ -113,7 +113,7 @@ static void conn_frames(struct conn *c)
 	if (c->state == CONN_CLOSED)
 		return;
 	conn_weigh_answers(c);
-	conn_charge_in(c, 0);
+	conn_charge_in(c);
 	if (r < 0)
 		conn_fail(c, r);
 	else if (r == 0 && buf_size(&c->in) && !c->is_full)
@@ -121,12 +121,7 @@ static void conn_frames(struct conn *c)
 	conn_watch(c);
 }
 
-void conn_work(struct job *job)
-{
-	conn_frames(container_of(job, struct conn, work));
-}
-
-void conn_read(struct conn *c)
+static void conn_read(struct conn *c)
 {
 	struct fdpass_info info;
 	int fds[FDPASS_MAX]; /* all that the kernel lets come: none is closed on the loop */
@@ -134,16 +129,16 @@ void conn_read(struct conn *c)
 	ssize_t n;
 	int r;
 
-	if (!conn_charge_in(c, CONN_READ_SIZE))
-		return;
 	r = buf_reserve(&c->in, CONN_READ_SIZE, &space);
 	if (r) {
 		conn_fail(c, r < 0 ? r : err_begin(-EMSGSIZE));
 		return;
 	}
 	n = fdpass_recv(c->fd, space, CONN_READ_SIZE, MSG_DONTWAIT, fds, ARRAY_SIZE(fds), &info);
-	if (n == -EAGAIN || n == -EINTR)
+	if (n == -EAGAIN || n == -EINTR) {
+		conn_watch(c);
 		return;
+	}
 	if (n < 0) {
 		conn_close(c); /* reset */
 		return;
@@ -157,4 +152,29 @@ void conn_read(struct conn *c)
 	if (info.n_fds || info.truncated || info.surplus)
 		descriptors_keep(c, fds, &info);
 	conn_frames(c);
+}
+
+/* While it waits for its place it is not polled: that would tell again what is known. */
+void conn_readable(struct conn *c)
+{
+	if (c->state == CONN_CLOSED)
+		return;
+	if (job_waits(&c->work))
+		conn_watch(c);
+	c->is_readable = true;
+	turn_work(&c->broker->turn, &c->work);
+}
+
+void conn_work(struct job *job)
+{
+	struct conn *c = container_of(job, struct conn, work);
+
+	if (c->state != CONN_GREETING && c->state != CONN_OPEN)
+		return; /* it has been told Bye since, or has said its last word */
+	if (!c->is_readable) {
+		conn_frames(c);
+		return;
+	}
+	c->is_readable = false;
+	conn_read(c);
 }

@@ -92,18 +92,30 @@ uint64_t conn_floor(const struct conn *c, const struct reader *r)
 	return l->offset;
 }
 
-/* Its frame has gone as a whole: whom it held back may go on. */
-static void leftover_look(struct conn *c)
+/* Whose frame has gone as a whole with what was sent just now; 0 and 0 else. */
+struct leftover_owner {
+	uint64_t subscription;
+	unsigned reader;
+};
+
+static struct leftover_owner leftover_gone(struct leftover *l)
 {
-	struct leftover *l = &c->leftover;
-	struct subscription *s;
+	struct leftover_owner owner = { l->subscription, l->reader };
 
 	if (!l->subscription || buf_size(&l->copy) || l->left)
-		return;
-	s = conn_subscription(c, l->subscription);
+		return (struct leftover_owner){ 0 };
 	l->subscription = 0;
-	if (s && l->reader < s->n_readers)
-		subscription_moved(s, &s->readers[l->reader]);
+	return owner;
+}
+
+/* Whom it held back may go on. */
+static void leftover_tell(struct conn *c, const struct leftover_owner *owner)
+{
+	struct subscription *s =
+		owner->subscription ? conn_subscription(c, owner->subscription) : NULL;
+
+	if (s && owner->reader < s->n_readers)
+		subscription_moved(s, &s->readers[owner->reader]);
 }
 
 static bool leftover_is_lost(const struct leftover *l)
@@ -204,8 +216,10 @@ static int batch_take(struct conn *c, struct batch *b)
 	list_remove(&s->ready_link);
 	f->subscription = s;
 	subscription_next(s, &f->bulk);
-	if (f->bulk.what == BULK_NOTHING)
+	if (f->bulk.what == BULK_NOTHING) {
+		subscription_rest(s);
 		return 1;
+	}
 	if (f->bulk.what == BULK_STEP && f->bulk.step.what == CURSOR_DATA)
 		batch_add_data(f);
 	else
@@ -304,12 +318,13 @@ static void doors_close(struct conn *c, unsigned n)
 /* The first n bytes of the batch have gone. */
 static int batch_settle(struct conn *c, struct batch *b, size_t n)
 {
+	struct leftover_owner gone;
 	size_t control;
 	unsigned first, i;
 	int r = 0;
 
 	leftover_consume(&c->leftover, &n);
-	leftover_look(c);
+	gone = leftover_gone(&c->leftover);
 	control = MIN(n, buf_size(&c->control));
 	buf_consume(&c->control, control);
 	c->control_sent += control;
@@ -326,6 +341,8 @@ static int batch_settle(struct conn *c, struct batch *b, size_t n)
 	}
 	for (i = b->n; i-- > first;)
 		frame_undo(c, &b->frames[i]);
+	/* Cursors are where they belong again: only now somebody may look at them. */
+	leftover_tell(c, &gone);
 	for (i = 0; i < first; i++)
 		frame_done(&b->frames[i]);
 	return err_pass(r);
@@ -360,7 +377,7 @@ static int batch_send(struct conn *c, struct batch *b)
 	r = batch_settle(c, b, n < 0 ? 0 : (size_t)n);
 	if (r < 0)
 		return err_pass(r);
-	c->sent_since_choke += n < 0 ? 0 : (size_t)n;
+	c->sent += n < 0 ? 0 : (size_t)n;
 	return n == (ssize_t)b->size ? 0 : 1;
 }
 
@@ -395,7 +412,7 @@ static int conn_send(struct conn *c, struct batch *b)
 	size_t sent = 0;
 	int r;
 
-	for (;;) {
+	for (unsigned i = 0; i < CONN_SENDS_A_TURN; i++) {
 		if (leftover_is_lost(&c->leftover))
 			return err_begin(-ENOMEM);
 		r = control_fill(c);
@@ -404,15 +421,16 @@ static int conn_send(struct conn *c, struct batch *b)
 		if (r < 0)
 			return err_pass(r);
 		if (!b->n_iov)
-			return 0;
+			return watches_are_behind(c) ? 2 : 0;
 		sent += b->size +
 			b->n * EVENT_WORK; /* many small ones cost more than their bytes */
 		r = batch_send(c, b);
 		if (r)
 			return r;
 		if (sent >= CONN_BULK_A_TURN)
-			return 2;
+			break;
 	}
+	return 2;
 }
 
 /* It asks no more, and nothing of what it asked is still to come. */
@@ -474,6 +492,13 @@ unsigned conn_doors_left(const struct conn *c)
 void conn_close_doors(struct conn *c)
 {
 	doors_close(c, c->n_doors);
+}
+
+uint32_t conn_output_max(const struct conn *c)
+{
+	uint32_t most = c->sent > CONN_PROOF ? CONN_OUTPUT_LARGE : CONN_OUTPUT_SMALL;
+
+	return MIN(most, c->frame_max - CODEC_OUTPUT_PREFIX_MAX);
 }
 
 bool conn_has_told(const struct conn *c)

@@ -378,12 +378,19 @@ void cursor_sent(struct cursor *c, const struct cursor_step *step, struct credit
 
 /* --- holding back ---------------------------------------------------------------------------- */
 
+uint64_t cursor_floor(const struct cursor *c)
+{
+	if (c->overflow != CURSOR_MAY_BLOCK || c->is_ended)
+		return UINT64_MAX;
+	return MAX(c->offset, c->first_tail);
+}
+
 uint64_t cursor_room(const struct cursor *c, uint64_t head, uint32_t size)
 {
-	uint64_t floor = MAX(c->offset, c->first_tail);
+	uint64_t floor = cursor_floor(c);
 	uint64_t behind = head > floor ? head - floor : 0;
 
-	if (c->overflow != CURSOR_MAY_BLOCK || c->is_ended)
+	if (floor == UINT64_MAX)
 		return UINT64_MAX;
 	return behind < size ? size - behind : 0;
 }

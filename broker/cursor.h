@@ -131,6 +131,10 @@ void cursor_next(struct cursor *c, const struct cursor_view *view, const struct 
  * sent: moves on and takes its cost. */
 void cursor_sent(struct cursor *c, const struct cursor_step *step, struct credit *credit);
 
+/* The oldest byte that the log must keep for it; UINT64_MAX for one that does not block. Never gets
+ * smaller. */
+uint64_t cursor_floor(const struct cursor *c);
+
 /* Bytes that may be written into a log of `size` bytes whose head is `head` before this cursor
  * would be overtaken; UINT64_MAX for one that does not block. */
 uint64_t cursor_room(const struct cursor *c, uint64_t head, uint32_t size);

@@ -1,5 +1,6 @@
 /* Two ways in. A Write in canonical field order, which is most of what flows, is read where it lies
- * in the frame. Everything else is scanned and unpacked into the connection's arena first.
+ * in the frame. Everything else is scanned and unpacked into the broker's arena first; there is one
+ * frame at a time.
  */
 #include "broker/dispatch.h"
 
@@ -92,13 +93,14 @@ int dispatch_frame(struct conn *c, const uint8_t *frame, size_t size)
 	c->broker->counters.requests++;
 	if (c->state == CONN_OPEN && codec_view_write(frame, size, &write) == 0)
 		return req_write_view(c, &write);
-	r = codec_unpack_request(&c->arena, frame, size, &request, &reason);
+	r = codec_unpack_request(&c->broker->arena, frame, size, &request, &reason);
 	if (r < 0)
 		return err_pass(r);
 	if (r)
 		conn_leave(c, REPLY_INVALID_ARGUMENT, reason);
 	else
 		r = dispatch_request(c, request);
-	arena_reset(&c->arena, 0); /* what a large frame took is not kept for the next one */
+	arena_reset(&c->broker->arena,
+		    0); /* what a large frame took is not kept for the next one */
 	return err_pass(MIN(r, 0));
 }

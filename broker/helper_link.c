@@ -2,8 +2,8 @@
  * something; every message of a slot goes through it in order. The forker's is only written to, and
  * is replaced whenever the keeper has started another forker.
  *
- * A burst of spawns is bounded: SPAWNS_IN_FLIGHT are handed over, the others wait in `waiting` in
- * their order. `hand_over` is the job that moves them on.
+ * A burst of spawns is bounded: SPAWNS_IN_FLIGHT are handed over, the others wait in their lines.
+ * `hand_over` is the job that moves them on, HAND_OVERS_A_TURN at most.
  */
 #include "broker/helper_link.h"
 
@@ -16,8 +16,6 @@
 #include "proto/base/fd.h"
 #include "proto/base/log.h"
 #include "proto/fdpass.h"
-
-#define MESSAGES_A_TURN 256
 
 struct message {
 	struct list link;
@@ -165,25 +163,27 @@ static void on_hand_over(struct job *job)
 	struct helper_link *h = container_of(job, struct helper_link, hand_over);
 	struct process *p;
 
-	while ((p = list_first(&h->waiting, struct process, link))) {
+	for (unsigned i = 0; i < HAND_OVERS_A_TURN; i++) {
 		if (!h->forker || h->in_flight >= SPAWNS_IN_FLIGHT || helper_link_is_congested(h))
 			return;
-		if (!process_hand_over(p))
+		p = spawn_lines_first(&h->lines);
+		if (!p || !process_hand_over(p))
 			return;
 	}
+	turn_work(h->turn, &h->hand_over);
 }
 
 void helper_link_enqueue(struct helper_link *h, struct process *p)
 {
 	if (p->attempt)
 		h->n_unborn++;
-	list_append(&h->waiting, &p->link);
+	spawn_lines_enqueue(&h->lines, p);
 	turn_work(h->turn, &h->hand_over);
 }
 
 void helper_link_dequeue(struct helper_link *h, struct process *p)
 {
-	list_remove(&p->link);
+	spawn_lines_dequeue(&h->lines, p, p->state == PROCESS_HANDED);
 	if (p->state == PROCESS_HANDED)
 		h->in_flight++;
 }
@@ -193,10 +193,11 @@ void helper_link_adopted(struct helper_link *h)
 	h->in_flight++;
 }
 
-void helper_link_answered(struct helper_link *h)
+void helper_link_answered(struct helper_link *h, struct process *p)
 {
 	h->in_flight--;
-	if (!list_is_empty(&h->waiting))
+	spawn_lines_answered(&h->lines, p);
+	if (h->lines.n_waiting)
 		turn_work(h->turn, &h->hand_over);
 }
 
@@ -207,7 +208,7 @@ void helper_link_forget(struct helper_link *h, struct process *p)
 
 	m.id = (struct link_spawn_id){ p->id, p->slot, p->attempt };
 	if (p->state == PROCESS_HANDED)
-		helper_link_answered(h);
+		helper_link_answered(h, p);
 	r = helper_link_send(h, &m, sizeof(m), NULL, 0);
 	if (r < 0 && r != -ENOTCONN)
 		log_error("keeper link: %s", err_string(r));
@@ -386,7 +387,7 @@ static int keeper_ready(struct helper_link *h, int events)
 {
 	int r = events & UV_WRITABLE ? outbox_flush(h) : 0;
 
-	for (int i = 0; i < MESSAGES_A_TURN && r == 0 && h->keeper_active; i++)
+	for (unsigned i = 0; i < KEEPER_NEWS_A_TURN && r == 0 && h->keeper_active; i++)
 		r = keeper_receive(h);
 	if (r < 0)
 		return err_pass(r);
@@ -426,11 +427,10 @@ int helper_link_init(struct helper_link *h, uv_loop_t *loop, struct turn *turn, 
 				   .loop = loop,
 				   .events = events,
 				   .context = context };
-	list_init(&h->waiting);
 	list_init(&h->outbox);
 	job_init(&h->hand_over, on_hand_over);
 	h->slots = calloc(PORTS_MAX, sizeof(*h->slots));
-	if (!h->slots)
+	if (!h->slots || spawn_lines_init(&h->lines) < 0)
 		return err_begin(-ENOMEM);
 	r = uv_poll_init(loop, &h->keeper_poll, take_fd);
 	if (r < 0)
@@ -455,5 +455,6 @@ void helper_link_close(struct helper_link *h)
 		list_remove(&m->link);
 		message_free(m);
 	}
+	spawn_lines_deinit(&h->lines);
 	free(TAKE(h->slots));
 }

@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "broker/process.h"
+#include "broker/spawn_line.h"
 #include "broker/turn.h"
 
 /* What does not belong to one process. Descriptors handed in are the callee's. */
@@ -33,8 +34,8 @@ struct helper_link {
 	struct forker *forker; /* NULL before the first one */
 	struct turn *turn;
 	struct job hand_over;
-	struct list waiting; /* processes, in order */
-	struct list outbox;  /* messages that the keeper's socket did not take */
+	struct spawn_lines lines; /* processes that wait */
+	struct list outbox;	  /* messages that the keeper's socket did not take */
 	unsigned in_flight;
 	uint64_t n_internal, n_unborn, n_forkers;
 	struct process **slots; /* PORTS_MAX of them */
@@ -68,7 +69,7 @@ void helper_link_give_slot(struct helper_link *h, struct process *p);
 uint64_t helper_link_internal_id(struct helper_link *h);
 void helper_link_enqueue(struct helper_link *h, struct process *p);
 void helper_link_dequeue(struct helper_link *h, struct process *p);
-void helper_link_answered(struct helper_link *h);
+void helper_link_answered(struct helper_link *h, struct process *p);
 void helper_link_forget(struct helper_link *h, struct process *p);
 /* To the forker. 0; -EAGAIN (full, or there is none now); another errno. It was sent only with 0.
  */

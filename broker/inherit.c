@@ -79,6 +79,9 @@ static int quota_start(struct broker *b)
 	limits[QUOTA_UID].most[QUOTA_INPUT_BYTES] = s->input_bytes_per_uid;
 	/* A pool of its own, so that who does not read takes no room from input. */
 	limits[QUOTA_UID].most[QUOTA_BUFFER_BYTES] = s->input_bytes_per_uid;
+	limits[QUOTA_SERVICE].most[QUOTA_MEMORY] = s->memory_max;
+	limits[QUOTA_UID].most[QUOTA_MEMORY] = s->memory_per_uid;
+	limits[QUOTA_CONNECTION].most[QUOTA_MEMORY] = s->memory_per_uid;
 	limits[QUOTA_UID].spawns.per_second = s->spawns_per_second;
 	limits[QUOTA_UID].spawns.burst = s->spawn_burst;
 	return quota_new(limits, &b->quota);

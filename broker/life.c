@@ -30,13 +30,18 @@ int watch_new(struct watch **ret, struct conn *conn, const uint64_t *after,
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return err_begin(-ENOMEM);
+	if (quota_charge_take(&w->charge, conn->account, QUOTA_MEMORY, QUOTA_WEIGHT_WATCH, NULL)) {
+		free(w);
+		return WATCH_E_TOO_MANY;
+	}
 	w->id = ++conn->last_watch;
 	w->conn = conn;
 	w->selector = TAKE(selector);
 	w->told = after ? *after : newest;
 	conn->n_watches++;
 	list_append(&conn->watches, &w->conn_link);
-	list_append(&conn->broker->watches, &w->link);
+	if (!list_is_linked(&conn->watching_link))
+		list_append(&conn->broker->watching, &conn->watching_link);
 	conn_wake(conn);
 	*ret = w;
 	return 0;
@@ -46,8 +51,10 @@ void watch_free(struct watch *w)
 {
 	w->conn->n_watches--;
 	list_remove(&w->conn_link);
-	list_remove(&w->link);
+	if (list_is_empty(&w->conn->watches))
+		list_remove(&w->conn->watching_link);
 	labels_unref(w->selector);
+	quota_charge_return(&w->charge);
 	free(w);
 }
 
@@ -92,15 +99,27 @@ static int watch_step(struct watch *w)
 	return r;
 }
 
+bool watches_are_behind(const struct conn *conn)
+{
+	uint64_t newest = events_newest(conn->broker->events);
+	struct watch *w;
+
+	list_for_each (w, &conn->watches, conn_link)
+		if (w->told < newest)
+			return true;
+	return false;
+}
+
 int watches_fill(struct conn *conn, size_t limit)
 {
 	uint64_t newest = events_newest(conn->broker->events);
+	unsigned n = 0;
 	struct watch *w;
 	int r;
 
 	list_for_each (w, &conn->watches, conn_link)
 		while (w->told < newest) {
-			if (buf_size(&conn->control) >= limit)
+			if (buf_size(&conn->control) >= limit || n++ == WATCH_STEPS)
 				return 0;
 			r = watch_step(w);
 			if (r)
@@ -122,7 +141,7 @@ void watches_note_grant(struct broker *b, enum event_what what, const struct por
 			   .exit = p->exit,
 			   .n_holders = p->n_holders };
 	struct timespec now;
-	struct watch *w;
+	struct conn *c;
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	e.time_ns = now.tv_sec * 1000000000ll + now.tv_nsec;
@@ -131,8 +150,8 @@ void watches_note_grant(struct broker *b, enum event_what what, const struct por
 	events_add(b->events, &e);
 	if (b->records)
 		records_set_sequence(b->records, events_newest(b->events));
-	list_for_each (w, &b->watches, link)
-		conn_wake(w->conn);
+	list_for_each (c, &b->watching, watching_link)
+		conn_wake(c);
 }
 
 void watches_note(struct broker *b, enum event_what what, const struct port *p)

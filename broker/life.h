@@ -4,22 +4,25 @@
 #ifndef REDD_BROKER_LIFE_H
 #define REDD_BROKER_LIFE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "broker/events.h"
 #include "broker/labels.h"
+#include "broker/quota.h"
 #include "proto/base/list.h"
 
 struct broker;
 struct conn;
 
 struct watch {
-	struct list conn_link, link; /* of its connection; of the broker's watches */
-	uint64_t id;		     /* unique on the connection */
+	struct list conn_link; /* of its connection */
+	uint64_t id;	       /* unique on the connection */
 	struct conn *conn;
 	struct labels *selector; /* owned; NULL: everything */
-	uint64_t told;		 /* the newest event it was told, or that was not for it */
+	struct quota_charge charge;
+	uint64_t told; /* the newest event it was told, or that was not for it */
 };
 
 #define WATCH_E_GONE	 1 /* `after` is too old */
@@ -35,9 +38,12 @@ struct watch *watch_find(const struct conn *conn, uint64_t id);
 /* All watches of a connection that is closed. */
 void watches_free(struct conn *conn);
 
-/* Packs events for the connection's watches while its control lane holds less than `limit`. 0, a
- * codec's refusal, or a negative errno. */
+/* Packs events for the connection's watches while its control lane holds less than `limit`, of
+ * WATCH_STEPS at most. 0, a codec's refusal, or a negative errno. */
 int watches_fill(struct conn *conn, size_t limit);
+
+/* Some events have not been looked at yet. */
+bool watches_are_behind(const struct conn *conn);
 
 /* Notes an event of a port and wakes who watches. */
 struct port;

@@ -33,6 +33,11 @@ int pending_new(struct pending **ret, struct conn *conn, struct port *port, enum
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return err_begin(-ENOMEM);
+	if (quota_charge_take(&p->charge, conn->account, QUOTA_MEMORY, QUOTA_WEIGHT_PENDING,
+			      NULL)) {
+		free(p);
+		return PENDING_E_TOO_MANY;
+	}
 	p->kind = kind;
 	p->conn = conn;
 	p->port = port;
@@ -70,6 +75,7 @@ void pending_free(struct pending *p)
 	list_remove(&p->select_link);
 	lease_unwait(&p->claim);
 	labels_unref(p->selector);
+	quota_charge_return(&p->charge);
 	free(p);
 }
 

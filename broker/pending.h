@@ -10,6 +10,7 @@
 #include "broker/alarm.h"
 #include "broker/labels.h"
 #include "broker/lease.h"
+#include "broker/quota.h"
 #include "proto/base/list.h"
 
 struct conn;
@@ -38,6 +39,7 @@ struct pending {
 	struct conn *conn; /* NULL: it has gone, nobody is to be told */
 	struct port *port; /* NULL: gone */
 	uint64_t request;
+	struct quota_charge charge;
 	struct alarm alarm;    /* WAIT, EXPECT: its time is up */
 	struct expect *expect; /* EXPECT; owned */
 	/* WRITE, CLOSE, and an EXPECT that writes */

@@ -114,7 +114,7 @@ int port_new(struct port **ret, struct broker *b, const struct principal *owner,
 	port_blank(p, b, owner, account);
 	do
 		r = quota_charge_take(&p->charge, account, QUOTA_PORTS, 1, ret_reason);
-	while (r && port_evict(b, account));
+	while (r && port_evict(b, r == QUOTA_E_MEMORY ? NULL : account));
 	if (r) {
 		port_free(p);
 		return PORT_E_QUOTA;

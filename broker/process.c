@@ -14,11 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "broker/closer.h"
 #include "broker/helper_link.h"
+#include "broker/spawn_line.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
 #include "proto/base/log.h"
@@ -90,6 +92,7 @@ static void process_drop_wish(struct process *p)
 	free(TAKE(p->record));
 	p->record_memfd = fd_close(p->record_memfd);
 	p->birth_fd = fd_close(p->birth_fd);
+	quota_charge_return(&p->charge);
 	if (p->has_foreign_fds)
 		closer_close(p->helper->context, p->child_fds, p->n_child_fds);
 	else
@@ -99,12 +102,14 @@ static void process_drop_wish(struct process *p)
 
 void process_retire(struct process *p)
 {
-	list_remove(&p->link);
+	if (p->state == PROCESS_WAITING && list_is_linked(&p->link))
+		helper_link_dequeue(p->helper, p);
 	process_drop_wish(p);
 	p->pidfd = fd_close(p->pidfd);
 	if (p->attempt)
 		helper_link_forget(p->helper, p);
 	p->attempt = 0;
+	p->line = spawn_line_unref(p->line);
 }
 
 void process_deinit(struct process *p)
@@ -135,12 +140,25 @@ int process_add_hold(struct process *p, uint32_t hold, int fd)
 	return 0;
 }
 
+void process_join_line(struct process *p, struct spawn_line *line)
+{
+	p->line = spawn_line_ref(line);
+}
+
+size_t process_record_size(size_t size, int memfd)
+{
+	struct stat st;
+
+	return size + (memfd >= 0 && fstat(memfd, &st) == 0 ? (size_t)st.st_size : 0);
+}
+
 void process_start(struct process *p, uint8_t *take_record, size_t size, int take_memfd)
 {
 	assert(p->state == PROCESS_NEW);
 	p->record = take_record;
 	p->record_size = size;
 	p->record_memfd = take_memfd;
+	p->weight = spawn_line_weight(process_record_size(size, take_memfd));
 	process_set_state(p, PROCESS_WAITING);
 	helper_link_enqueue(p->helper, p);
 }
@@ -214,7 +232,7 @@ void process_on_started(struct process *p, const struct link_started *m, int tak
 		fd_close(take_pidfd);
 		return;
 	}
-	helper_link_answered(p->helper);
+	helper_link_answered(p->helper, p);
 	process_drop_wish(p);
 	p->pid = m->pid;
 	p->pidfd = take_pidfd;
@@ -226,7 +244,7 @@ void process_on_started(struct process *p, const struct link_started *m, int tak
 void process_on_failed(struct process *p, uint32_t stage, int error)
 {
 	if (p->state == PROCESS_HANDED)
-		helper_link_answered(p->helper);
+		helper_link_answered(p->helper, p);
 	else if (p->state == PROCESS_WAITING)
 		helper_link_dequeue(p->helper, p);
 	else
@@ -245,7 +263,7 @@ void process_on_unborn(struct process *p)
 		process_on_failed(p, LINK_STAGE_REQUEST, EINTR);
 		return;
 	}
-	helper_link_answered(p->helper);
+	helper_link_answered(p->helper, p);
 	process_set_state(p, PROCESS_WAITING);
 	helper_link_enqueue(p->helper, p);
 }

@@ -16,10 +16,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "broker/quota.h"
 #include "helper/link.h"
 #include "proto/base/list.h"
 
 struct helper_link;
+struct spawn_line;
 struct process;
 
 enum process_state {
@@ -56,7 +58,10 @@ struct process {
 	pid_t pid;
 	int pidfd; /* from started on, until process_deinit() */
 	int64_t start_ns;
-	uint8_t *record; /* LINK_SPAWN with its blocks, owned until the verdict */
+	struct spawn_line *line;    /* a reference, from process_start() until it is retired */
+	uint32_t weight;	    /* on its line */
+	struct quota_charge charge; /* for the record, until the verdict; its owner sets it */
+	uint8_t *record;	    /* LINK_SPAWN with its blocks, owned until the verdict */
 	size_t record_size;
 	int record_memfd;	     /* -1: the blocks are in the record */
 	int birth_fd;		     /* write end, while it could not be handed over yet */
@@ -89,6 +94,12 @@ void process_retire(struct process *p);
  */
 int process_add_child_fd(struct process *p, int take_fd, uint32_t *ret_source);
 int process_add_hold(struct process *p, uint32_t hold, int fd);
+
+/* It waits in this line when it is started; else among the broker's own errands. */
+void process_join_line(struct process *p, struct spawn_line *line);
+
+/* Bytes that a record takes, with its blocks in a memfd (-1: none). */
+size_t process_record_size(size_t size, int memfd);
 
 /* Starts it: the record (take_record, malloc'd; memfd or -1) is owned from now on. The outcome
  * comes by the events, never from within this call. */

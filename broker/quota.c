@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "broker/turn.h"
 #include "proto/base/err.h"
 #include "proto/base/list.h"
 #include "proto/limits.h"
@@ -30,6 +31,7 @@ struct quota_account {
 	struct list link; /* a uid's: in use or idle */
 	uint64_t used[QUOTA_KINDS];
 	struct token_bucket spawns;
+	struct turn_share share; /* a uid's */
 };
 
 struct quota {
@@ -54,8 +56,10 @@ struct quota {
 				      "try again when ports have ended",                           \
 		[QUOTA_CONNECTIONS] = who " has as many connections as it may: close some",        \
 		[QUOTA_BUFFER_BYTES] = who " has as many bytes of unfinished frames, unread "      \
-				       "answers and searches as it may: finish, read or wait "      \
-				       "for some",                                                  \
+				       "answers, searches and waiting spawns as it may: finish and "  \
+				       "read some, or try again later",                                 \
+		[QUOTA_MEMORY] = who " uses as much memory as it may: forget ended ports, end "    \
+				 "subscriptions, or try again later",                              \
 	}
 /* clang-format on */
 
@@ -84,6 +88,7 @@ static const struct quota_limits defaults[QUOTA_LEVELS] = {
 			[QUOTA_DESCRIPTORS] = QUOTA_DESCRIPTORS_SERVICE,
 			[QUOTA_CONNECTIONS] = CONNS_MAX,
 			[QUOTA_BUFFER_BYTES] = QUOTA_BUFFER_BYTES_SERVICE,
+			[QUOTA_MEMORY] = QUOTA_MEMORY_MAX,
 		},
 		.spawns = { .per_second = 0, .burst = 0 },
 	},
@@ -96,6 +101,7 @@ static const struct quota_limits defaults[QUOTA_LEVELS] = {
 			[QUOTA_DESCRIPTORS] = QUOTA_DESCRIPTORS_UID,
 			[QUOTA_CONNECTIONS] = CONNS_PER_UID,
 			[QUOTA_BUFFER_BYTES] = QUOTA_BUFFER_BYTES_UID,
+			[QUOTA_MEMORY] = QUOTA_MEMORY_MAX,
 		},
 		.spawns = { QUOTA_SPAWNS_PER_SECOND, QUOTA_SPAWNS_BURST },
 	},
@@ -108,6 +114,7 @@ static const struct quota_limits defaults[QUOTA_LEVELS] = {
 			[QUOTA_DESCRIPTORS] = QUOTA_DESCRIPTORS_CONN,
 			[QUOTA_CONNECTIONS] = 1,
 			[QUOTA_BUFFER_BYTES] = QUOTA_BUFFER_BYTES_CONN,
+			[QUOTA_MEMORY] = QUOTA_MEMORY_MAX,
 		},
 		.spawns = { QUOTA_SPAWNS_PER_SECOND, QUOTA_SPAWNS_BURST },
 	},
@@ -129,6 +136,7 @@ static void account_init(struct quota_account *a, struct quota *q, enum quota_le
 {
 	*a = (struct quota_account){ .quota = q, .level = level, .n_refs = 1 };
 	list_init(&a->link);
+	turn_share_init(&a->share);
 }
 
 int quota_new(const struct quota_limits *limits, struct quota **ret)
@@ -208,6 +216,11 @@ int quota_account_of_connection(struct quota_account *uid_account, struct quota_
 	return 0;
 }
 
+struct turn_share *quota_turn_share(struct quota_account *a)
+{
+	return a->level == QUOTA_CONNECTION ? &a->below->share : &a->share;
+}
+
 struct quota_account *quota_account_ref(struct quota_account *a)
 {
 	a->n_refs++;
@@ -220,6 +233,7 @@ static void forget_idle_uid(struct quota *q)
 
 	list_remove(&a->link);
 	q->n_idle_uids--;
+	turn_share_leave(&a->share);
 	free(a);
 }
 
@@ -270,32 +284,66 @@ uint64_t quota_used(const struct quota_account *a, enum quota_kind kind)
 
 /* --- charges --------------------------------------------------------------------------------- */
 
+/* Logs, input and buffers are bytes themselves. The others are estimates from above of what one of
+ * them makes the broker allocate, options and answers that it still has to get included. */
+static const uint64_t weights[QUOTA_KINDS] = {
+	[QUOTA_PORTS] = QUOTA_WEIGHT_PORT, [QUOTA_RING_BYTES] = 1,
+	[QUOTA_INPUT_BYTES] = 1,	   [QUOTA_SUBSCRIPTIONS] = QUOTA_WEIGHT_SUBSCRIPTION,
+	[QUOTA_DESCRIPTORS] = 0,	   [QUOTA_CONNECTIONS] = QUOTA_WEIGHT_CONNECTION,
+	[QUOTA_BUFFER_BYTES] = 1,	   [QUOTA_MEMORY] = 0, /* not a second time */
+};
+
+uint64_t quota_weight(enum quota_kind kind)
+{
+	return weights[kind];
+}
+
+static uint64_t memory_of(enum quota_kind kind, uint64_t amount)
+{
+	uint64_t memory;
+
+	return __builtin_mul_overflow(weights[kind], amount, &memory) ? UINT64_MAX : memory;
+}
+
+static bool account_takes(const struct quota_account *a, enum quota_kind kind, uint64_t amount)
+{
+	uint64_t most = limits_of(a)->most[kind];
+
+	return a->used[kind] <= most && amount <= most - a->used[kind];
+}
+
 static int chain_add(struct quota_account *top, enum quota_kind kind, uint64_t amount,
 		     const char **ret_reason)
 {
+	uint64_t memory = memory_of(kind, amount);
+	enum quota_kind full;
 	struct quota_account *a;
 
 	for (a = top; a; a = a->below) {
-		uint64_t most = limits_of(a)->most[kind];
-
-		if (a->used[kind] <= most && amount <= most - a->used[kind])
+		if (account_takes(a, kind, amount) && account_takes(a, QUOTA_MEMORY, memory))
 			continue;
+		full = account_takes(a, kind, amount) ? QUOTA_MEMORY : kind;
 		if (ret_reason)
-			*ret_reason = reasons[a->level][kind];
-		return QUOTA_E_EXCEEDED;
+			*ret_reason = reasons[a->level][full];
+		return full == QUOTA_MEMORY && a->level == QUOTA_SERVICE ? QUOTA_E_MEMORY
+									 : QUOTA_E_EXCEEDED;
 	}
-	for (a = top; a; a = a->below)
+	for (a = top; a; a = a->below) {
 		a->used[kind] += amount;
+		a->used[QUOTA_MEMORY] += memory;
+	}
 	return 0;
 }
 
 static void chain_subtract(struct quota_account *top, enum quota_kind kind, uint64_t amount)
 {
+	uint64_t memory = memory_of(kind, amount);
 	struct quota_account *a;
 
 	for (a = top; a; a = a->below) {
-		assert(a->used[kind] >= amount);
+		assert(a->used[kind] >= amount && a->used[QUOTA_MEMORY] >= memory);
 		a->used[kind] -= amount;
+		a->used[QUOTA_MEMORY] -= memory;
 	}
 }
 

@@ -23,7 +23,9 @@ enum quota_kind {
 	QUOTA_SUBSCRIPTIONS,
 	QUOTA_DESCRIPTORS, /* passed by clients, until a child has them */
 	QUOTA_CONNECTIONS,
-	QUOTA_BUFFER_BYTES, /* frames that are not whole, answers that are not read, searches */
+	QUOTA_BUFFER_BYTES, /* frames not whole, answers not read, searches, spawns that wait */
+	QUOTA_MEMORY,	    /* all of these in bytes, as far as they are the broker's; and what else
+			       there is */
 	QUOTA_KINDS,
 };
 
@@ -38,6 +40,7 @@ struct quota;
 struct quota_account;
 
 #define QUOTA_E_EXCEEDED 1 /* nothing was charged; *ret_reason names the quota */
+#define QUOTA_E_MEMORY	 2 /* the same, and it is the service's memory that all share */
 
 /* The limits of limits.h for a level. */
 struct quota_limits quota_limits_default(enum quota_level level);
@@ -53,8 +56,15 @@ int quota_account_of_uid(struct quota *q, uid_t uid, struct quota_account **ret)
 /* A new account on top of a uid's; with a reference for the caller. 0 or -ENOMEM. */
 int quota_account_of_connection(struct quota_account *uid_account, struct quota_account **ret);
 
+/* The uid's part of the loop's turns, of any account of that uid; it lives as long as that. */
+struct turn_share;
+struct turn_share *quota_turn_share(struct quota_account *a);
+
 struct quota_account *quota_account_ref(struct quota_account *a);
 struct quota_account *quota_account_unref(struct quota_account *a); /* always NULL */
+
+/* Bytes of memory that one of a kind stands for: it is charged as QUOTA_MEMORY as well. */
+uint64_t quota_weight(enum quota_kind kind);
 
 /* Charged on this account just now. */
 uint64_t quota_used(const struct quota_account *a, enum quota_kind kind);
@@ -70,13 +80,13 @@ struct quota_charge {
 		0         \
 	}
 
-/* Charges the account and all below it. The charge must be empty. 0 or QUOTA_E_EXCEEDED with
+/* Charges the account and all below it. The charge must be empty. 0 or QUOTA_E_* with
  * *ret_reason (which may be NULL) a static sentence that names the quota and what to do. */
 int quota_charge_take(struct quota_charge *c, struct quota_account *a, enum quota_kind kind,
 		      uint64_t amount, const char **ret_reason);
 
 /* Changes the amount of a charge that is out; getting smaller never fails. As quota_charge_take(),
- * on QUOTA_E_EXCEEDED the amount stays as it was. */
+ * on QUOTA_E_* the amount stays as it was. */
 int quota_charge_resize(struct quota_charge *c, uint64_t amount, const char **ret_reason);
 
 /* Gives all back and empties the charge; an empty one is left alone. */

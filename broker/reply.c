@@ -62,6 +62,7 @@ void reply_done(struct conn *c, uint64_t request)
 	reply_message(c, request, &m);
 }
 
+/* What fails with EAGAIN because something is used up is a matter of time. */
 static void fill_error(Redd__V1__Error *e, enum reply_code code, int sys_errno,
 		       const char *sentence)
 {
@@ -70,6 +71,8 @@ static void fill_error(Redd__V1__Error *e, enum reply_code code, int sys_errno,
 	e->has_sys_errno = sys_errno != 0;
 	e->sys_errno = sys_errno;
 	e->message = (char *)sentence;
+	e->has_retry_after_ms = code == REPLY_RESOURCE_EXHAUSTED && sys_errno == EAGAIN;
+	e->retry_after_ms = e->has_retry_after_ms ? QUOTA_RETRY_MS : 0;
 }
 
 static void send_error(struct conn *c, uint64_t request, Redd__V1__Error *e)
@@ -105,8 +108,10 @@ void reply_spawn_failed(struct conn *c, uint64_t request, enum reply_code code, 
 	fill_error(&e, code, sys_errno, sentence);
 	e.has_stage = true;
 	e.stage = (Redd__V1__Stage)stage;
-	e.has_retry_after_ms = retry_after_ms != 0;
-	e.retry_after_ms = retry_after_ms;
+	if (retry_after_ms) {
+		e.has_retry_after_ms = true;
+		e.retry_after_ms = retry_after_ms;
+	}
 	send_error(c, request, &e);
 }
 

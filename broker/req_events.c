@@ -13,15 +13,18 @@
 #include "broker/life.h"
 #include "broker/sharing.h"
 
+/* Others have something to be sent already, or no credit for it: a thousand of those cost nothing.
+ */
 static void on_moved(struct stream *s)
 {
 	struct reader *r, *next;
 
-	list_for_each_safe (r, next, &s->out.readers, link)
-		if (r->subscription->sharing)
-			sharing_moved(r);
-		else
-			subscription_wake(r->subscription);
+	while ((r = list_first(&s->out.idle, struct reader, idle_link))) {
+		list_remove(&r->idle_link);
+		subscription_wake(r->subscription);
+	}
+	list_for_each_safe (r, next, &s->out.shared, shared_link)
+		sharing_moved(r);
 	expects_wake(s);
 }
 

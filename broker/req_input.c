@@ -161,7 +161,7 @@ static bool charge_or_take_back(struct conn *c, const struct write_wish *w, stru
 		return true;
 	if (input_cancel(&w->stream->in.queue, item) == 0)
 		input_item_free(item);
-	reply_error(c, w->request, REPLY_RESOURCE_EXHAUSTED, 0, "%s", reason);
+	reply_error(c, w->request, REPLY_RESOURCE_EXHAUSTED, EAGAIN, "%s", reason);
 	return false;
 }
 

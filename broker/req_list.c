@@ -1,5 +1,6 @@
 /* List and Inspect. Messages are built in one struct a port, then packed at once: a page of ports
- * is bounded by count and by bytes, so that any list can be asked for with any frame_max.
+ * is bounded by count, by bytes, so that any list can be asked for with any frame_max, and by time,
+ * so that it holds nobody up.
  */
 #include <errno.h>
 #include <limits.h>
@@ -248,6 +249,7 @@ struct page {
 	struct port_message *messages[LIST_MAX];
 	Redd__V1__PortInfo *infos[LIST_MAX];
 	size_t n, bytes, bytes_max;
+	uint64_t end_ns; /* no port is added past this, but the first */
 	bool more;
 };
 
@@ -288,7 +290,7 @@ static int page_add(struct page *page, const struct conn *c, struct port *p,
 	struct port_message *message;
 	int r;
 
-	if (page->n == limit) {
+	if (page->n == limit || (page->n && uv_hrtime() >= page->end_ns)) {
 		page->more = true;
 		return 1;
 	}
@@ -319,6 +321,7 @@ static int list_answer(struct conn *c, const Redd__V1__Request *request, unsigne
 
 	if (!page)
 		return err_begin(-ENOMEM);
+	page->end_ns = uv_hrtime() + LIST_TIME_NS;
 	page->bytes_max = MIN(LIST_BYTES_MAX, c->frame_max - KIB(1));
 	for (struct port *p = port_table_after(t, m->after); p && !r;
 	     p = port_table_after(t, p->id))

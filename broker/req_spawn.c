@@ -16,6 +16,7 @@
 #include "broker/session.h"
 #include "broker/req_spawn.h"
 #include "proto/base/err.h"
+#include "proto/base/fd.h"
 #include "proto/base/log.h"
 
 int plan_refuse(struct spawn_plan *plan, enum reply_code code, int sys_errno, const char *format,
@@ -314,6 +315,23 @@ static int plan_make_port(struct spawn_plan *plan)
 	return 0;
 }
 
+/* What waits to be handed over is kept for its client, and counts. */
+static int plan_hand_in(struct spawn_plan *plan, uint8_t *take_record, size_t size, int take_memfd)
+{
+	struct process *process = &plan->port->process;
+	const char *reason;
+
+	if (quota_charge_take(&process->charge, plan->conn->account, QUOTA_BUFFER_BYTES,
+			      process_record_size(size, take_memfd), &reason)) {
+		free(take_record);
+		fd_close(take_memfd);
+		return plan_refuse(plan, REPLY_RESOURCE_EXHAUSTED, EAGAIN, "%s", reason);
+	}
+	process_start(process, take_record, size, take_memfd);
+	port_save(plan->port);
+	return 0;
+}
+
 static int plan_start(struct spawn_plan *plan, struct pending *pending)
 {
 	struct process *process = &plan->port->process;
@@ -337,9 +355,8 @@ static int plan_start(struct spawn_plan *plan, struct pending *pending)
 			"arguments and environment are larger than any program can be given");
 	if (r < 0)
 		return err_pass(r);
-	process_start(process, record, size, memfd);
-	port_save(plan->port);
-	return 0;
+	process_join_line(process, plan->conn->line);
+	return plan_hand_in(plan, record, size, memfd);
 }
 
 static int plan_make(struct spawn_plan *plan)

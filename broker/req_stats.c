@@ -64,12 +64,7 @@ static uint64_t value_expects_waiting(struct broker *b)
 
 static uint64_t value_waiting(struct broker *b)
 {
-	struct process *p;
-	uint64_t n = 0;
-
-	list_for_each (p, &b->helper.waiting, link)
-		n++;
-	return n;
+	return b->helper.lines.n_waiting;
 }
 
 static uint64_t value_in_flight(struct broker *b)
@@ -129,6 +124,21 @@ static uint64_t value_memory(struct broker *b)
 	return (uint64_t)usage.ru_maxrss * 1024;
 }
 
+static uint64_t value_turns(struct broker *b)
+{
+	return b->turn.cost.n;
+}
+
+static uint64_t value_long_turns(struct broker *b)
+{
+	return b->turn.cost.n_long;
+}
+
+static uint64_t value_longest_turn(struct broker *b)
+{
+	return b->turn.cost.longest_ns / 1000;
+}
+
 static uint64_t value_lost_lines(struct broker *b)
 {
 	(void)b;
@@ -147,6 +157,10 @@ static const struct metric metrics[] = {
 	{ "redd_log_free_bytes", GAUGE, "Of these, kept for reuse.", value_log_bytes_free },
 	{ "redd_descriptors", GAUGE, "Open descriptors of the broker.", value_descriptors },
 	{ "redd_memory_max_bytes", GAUGE, "Largest resident size of the broker.", value_memory },
+	{ "redd_loop_turn_max_us", GAUGE, "Longest turn of the loop, in processor time.",
+	  value_longest_turn },
+	{ "redd_loop_turns_total", COUNTER, "Turns of the loop.", value_turns },
+	{ "redd_loop_turns_long_total", COUNTER, "Of these, longer than 10 ms.", value_long_turns },
 	{ "redd_connections_total", COUNTER, "Connections accepted.", value_connections },
 	{ "redd_connections_refused_total", COUNTER, "Connections refused.",
 	  value_refused_connections },

@@ -49,6 +49,8 @@ static const struct number numbers[] = {
 	       QUOTA_DESCRIPTORS_SERVICE, 1),
 	NUMBER("log-bytes-per-uid", log_bytes_per_uid, RING_LOWEST, 1ull << 40, 1),
 	NUMBER("input-bytes-per-uid", input_bytes_per_uid, INPUT_BOUND_DEFAULT, 1ull << 40, 1),
+	NUMBER("memory-max", memory_max, QUOTA_MEMORY_LOWEST, 1ull << 40, 1),
+	NUMBER("memory-per-uid", memory_per_uid, QUOTA_MEMORY_LOWEST, 1ull << 40, 1),
 };
 
 void settings_default(struct settings *s)
@@ -63,6 +65,8 @@ void settings_default(struct settings *s)
 		.descriptors_per_uid = QUOTA_DESCRIPTORS_UID,
 		.log_bytes_per_uid = RINGS_BYTES_MAX,
 		.input_bytes_per_uid = MIB(256),
+		.memory_max = QUOTA_MEMORY_MAX,
+		.memory_per_uid = QUOTA_MEMORY_MAX,
 	};
 }
 

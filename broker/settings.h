@@ -23,6 +23,8 @@ struct settings {
 	uint32_t descriptors_per_uid; /* passed by clients, until their child has them */
 	uint64_t log_bytes_per_uid;
 	uint64_t input_bytes_per_uid;
+	uint64_t memory_max; /* of the broker, and what one uid may take of it */
+	uint64_t memory_per_uid;
 };
 
 /* The command line: pointers into argv or the environment. */

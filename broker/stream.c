@@ -14,6 +14,8 @@
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
 
+static void on_work(struct job *job);
+
 int stream_new(struct stream **ret, struct port *port, uint32_t number, enum stream_kind kind,
 	       int take_fd)
 {
@@ -29,6 +31,11 @@ int stream_new(struct stream **ret, struct port *port, uint32_t number, enum str
 	s->fd = TAKE_FD(fd);
 	list_init(&s->out.readers);
 	list_init(&s->out.expects);
+	list_init(&s->out.idle);
+	list_init(&s->out.shared);
+	s->out.floor = UINT64_MAX;
+	job_init(&s->work, on_work);
+	job_join(&s->work, quota_turn_share(port_account(port)));
 	*ret = s;
 	return 0;
 }
@@ -57,6 +64,8 @@ static void stream_close(struct stream *s)
 		s->is_closing = true;
 		uv_close((uv_handle_t *)&s->poll, on_poll_closed);
 	}
+	job_cancel(&s->work);
+	s->events = 0;
 	s->mask = 0;
 	s->fd = fd_close(s->fd);
 }
@@ -76,25 +85,6 @@ void stream_free(struct stream *s)
 	s->is_freed = true;
 	if (!s->is_closing)
 		stream_destroy(s);
-}
-
-static void on_poll(uv_poll_t *poll, int status, int events)
-{
-	struct stream *s = poll->data;
-	int mask = s->mask;
-
-	if (status < 0) { /* an error condition: reading and writing tell which */
-		events = UV_READABLE | UV_WRITABLE;
-		s->mask = 0; /* libuv has stopped the handle */
-	}
-	if (events & mask & UV_WRITABLE)
-		stream_write(s);
-	if (s->fd >= 0 && (events & mask & UV_READABLE) && s->kind == STREAM_IS_REPORTS)
-		pumped_ready(s);
-	else if (s->fd >= 0 && (events & mask & UV_READABLE))
-		stream_read(s);
-	if (status < 0)
-		stream_watch(s);
 }
 
 int stream_poll(struct stream *s)
@@ -131,6 +121,37 @@ static int stream_wants(const struct stream *s)
 	    (input_iov(&s->in.queue, &iov, 1) || input_close_is_due(&s->in.queue)))
 		mask |= UV_WRITABLE;
 	return mask;
+}
+
+static void on_work(struct job *job)
+{
+	struct stream *s = container_of(job, struct stream, work);
+	int events = s->events & stream_wants(s);
+
+	s->events = 0;
+	if (events & UV_WRITABLE)
+		stream_write(s);
+	if (s->fd >= 0 && (events & UV_READABLE) && s->kind == STREAM_IS_REPORTS)
+		pumped_ready(s);
+	else if (s->fd >= 0 && (events & UV_READABLE))
+		stream_read(s);
+	stream_watch(s);
+}
+
+/* Noted, and done in its turn. While it waits for that it is not polled. */
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+	struct stream *s = poll->data;
+
+	if (status < 0) {
+		events = UV_READABLE | UV_WRITABLE; /* they tell which error it is */
+		s->mask = 0;			    /* libuv has stopped the handle */
+	} else if (job_waits(&s->work)) {
+		uv_poll_stop(poll);
+		s->mask = 0;
+	}
+	s->events |= events;
+	turn_work(&s->broker->turn, &s->work);
 }
 
 void stream_watch(struct stream *s)

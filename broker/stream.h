@@ -21,6 +21,7 @@
 #include "broker/quota.h"
 #include "broker/ring.h"
 #include "broker/transit.h"
+#include "broker/turn.h"
 
 struct broker;
 struct port;
@@ -41,7 +42,9 @@ enum stream_cause {
 
 /* A cursor that reads a stream's log; part of a subscription. */
 struct reader {
-	struct list link; /* of the stream's readers */
+	struct list link;	 /* of the stream's readers */
+	struct list idle_link;	 /* of those to be woken by the next byte */
+	struct list shared_link; /* of those that share its memory */
 	struct stream *stream;
 	struct subscription *subscription;
 	struct cursor cursor;
@@ -57,7 +60,10 @@ struct stream_output {
 	struct list readers;
 	struct list expects; /* waits for what comes */
 	unsigned n_expects;
-	struct pace pace; /* when which byte came */
+	struct pace pace;   /* when which byte came */
+	struct list idle;   /* readers that were told all, and wait for more */
+	struct list shared; /* readers by shared memory */
+	uint64_t floor;	    /* of blocking readers: none is behind it; UINT64_MAX: there is none */
 	bool is_ended, is_held;
 	bool awaits_cause; /* of a pump: the pipe is empty for ever, and nobody knows why yet */
 	uint64_t held_since_ms; /* while it is */
@@ -99,6 +105,8 @@ struct stream {
 	bool is_freed;		    /* goes with the handle */
 	int mask;
 	uv_poll_t poll;
+	struct job work;
+	int events; /* that it is about */
 	struct stream_output out;
 	struct stream_input in;
 };
@@ -165,6 +173,9 @@ uint64_t stream_held_total_ms(const struct stream *s);
 /* XXH3_64bits of all bytes, for an output that wants_checksum. */
 uint64_t stream_checksum(const struct stream *s);
 
+/* It is the stream's from now on. */
+void stream_add_reader(struct stream *s, struct reader *r);
+
 /* A reader came, went or moved: a pipe that was held back may be read again. */
 void stream_readers_changed(struct stream *s);
 
@@ -175,7 +186,7 @@ void stream_note_blockers(struct stream *s);
 void stream_await(struct stream *s, unsigned n_blockers);
 
 /* The stream is held back, and this reader is one that has to move first. */
-bool stream_is_held_by(const struct reader *r);
+bool stream_is_held_by(struct reader *r);
 
 /* Milliseconds that the output has been idle at now_ms; 0 while it is held back or has bytes. */
 uint64_t stream_idle_ms(struct stream *s, uint64_t now_ms);

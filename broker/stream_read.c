@@ -72,28 +72,66 @@ static uint64_t stream_room_wanted(const struct stream *s)
 
 /* A frame that the socket took a part of is not sent: should we die, its reader asks for it again.
  */
-static uint64_t reader_room(const struct reader *r, uint64_t head, uint32_t size)
+static uint64_t reader_floor(struct reader *r)
 {
-	struct cursor cursor = r->cursor;
+	uint64_t floor;
 
-	cursor.offset = MIN(cursor.offset, conn_floor(r->subscription->conn, r));
-	return cursor_room(&cursor, head, size);
+	sharing_pull(r);
+	floor = cursor_floor(&r->cursor);
+	return floor == UINT64_MAX ? floor : MIN(floor, conn_floor(r->subscription->conn, r));
 }
 
-/* Bytes that may be read without overtaking anybody who may not be overtaken. */
-static uint64_t stream_room(const struct stream *s)
+void stream_add_reader(struct stream *s, struct reader *r)
 {
-	uint64_t head = stream_total(s), room = UINT64_MAX;
-	uint32_t size = s->out.log_size;
-	struct expect *e;
+	list_append(&s->out.readers, &r->link);
+	if (r->subscription->sharing)
+		list_append(&s->out.shared, &r->shared_link);
+	s->out.floor = MIN(s->out.floor, reader_floor(r));
+}
+
+/* Where the slowest blocking reader is. Cursors only go on, so one that is still at the floor that
+ * was known is the slowest; those that are ahead of it go to the end, to be looked at last. */
+static uint64_t stream_floor(struct stream *s)
+{
+	struct list ahead = LIST_INIT(ahead);
+	uint64_t lowest = UINT64_MAX, floor;
 	struct reader *r;
 
-	if ((s->out.hold_unread && list_is_empty(&s->out.readers)) || s->out.awaited)
-		room = size - (head - stream_oldest(s));
-	list_for_each (r, &s->out.readers, link) {
-		sharing_pull(r);
-		room = MIN(room, reader_room(r, head, size));
+	while (s->out.floor != UINT64_MAX &&
+	       (r = list_first(&s->out.readers, struct reader, link))) {
+		floor = reader_floor(r);
+		if (floor == s->out.floor)
+			break;
+		lowest = MIN(lowest, floor);
+		list_remove(&r->link);
+		list_append(&ahead, &r->link);
 	}
+	if (list_is_empty(&s->out.readers))
+		s->out.floor = lowest;
+	list_splice(&s->out.readers, &ahead);
+	return s->out.floor;
+}
+
+static uint64_t room_above(const struct stream *s, uint64_t floor)
+{
+	uint64_t head = stream_total(s), behind = head > floor ? head - floor : 0;
+
+	if (floor == UINT64_MAX)
+		return UINT64_MAX;
+	return behind < s->out.log_size ? s->out.log_size - behind : 0;
+}
+
+/* Bytes that may be read without overtaking anybody who may not be overtaken. With a thousand
+ * readers they are only looked at when it gets tight. */
+static uint64_t stream_room(struct stream *s)
+{
+	uint64_t room = room_above(s, s->out.floor);
+	struct expect *e;
+
+	if (room <= s->out.log_size / 2)
+		room = room_above(s, stream_floor(s));
+	if ((s->out.hold_unread && list_is_empty(&s->out.readers)) || s->out.awaited)
+		room = MIN(room, s->out.log_size - (stream_total(s) - stream_oldest(s)));
 	list_for_each (e, &s->out.expects, stream_link)
 		room = MIN(room, expect_room(e));
 	return room;
@@ -109,7 +147,7 @@ static int stream_make_ring(struct stream *s)
 	/* Logs of ports that have ended are kept as long as nobody needs the room. */
 	do
 		r = quota_charge_take(&o->charge, account, QUOTA_RING_BYTES, o->log_size, &reason);
-	while (r && port_evict(s->broker, account));
+	while (r && port_evict(s->broker, r == QUOTA_E_MEMORY ? NULL : account));
 	if (r)
 		return err_begin(-ENOBUFS);
 	do
@@ -352,12 +390,11 @@ void stream_await(struct stream *s, unsigned n_blockers)
 
 /* --- held back ------------------------------------------------------------------------------- */
 
-bool stream_is_held_by(const struct reader *r)
+bool stream_is_held_by(struct reader *r)
 {
 	const struct stream *s = r->stream;
 
-	return s->out.is_held &&
-	       reader_room(r, stream_total(s), s->out.log_size) < stream_room_wanted(s);
+	return s->out.is_held && room_above(s, reader_floor(r)) < stream_room_wanted(s);
 }
 
 void stream_readers_changed(struct stream *s)

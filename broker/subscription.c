@@ -83,6 +83,8 @@ static int reader_init(struct reader *r, struct subscription *s, struct stream *
 	r->stream = stream;
 	r->subscription = s;
 	list_init(&r->link);
+	list_init(&r->shared_link);
+	list_init(&r->idle_link);
 	cursor_init(&r->cursor, offset, s->overflow, view.tail);
 	return cursor_frame(&r->cursor, &framing, &view, o->from);
 }
@@ -181,7 +183,7 @@ static void reader_link(struct reader *r)
 {
 	struct stream *s = r->stream;
 
-	list_append(&s->out.readers, &r->link);
+	stream_add_reader(s, r);
 	stream_note_blockers(s);
 	if (s->out.awaited && r->cursor.overflow == CURSOR_MAY_BLOCK)
 		stream_await(s, s->out.awaited - 1);
@@ -245,6 +247,8 @@ static void subscription_unread(struct subscription *s)
 
 		list_remove(&r->link);
 		stream_note_blockers(r->stream);
+		list_remove(&r->idle_link);
+		list_remove(&r->shared_link);
 		stream_readers_changed(r->stream);
 	}
 	subscription_look(s);
@@ -310,7 +314,7 @@ static bool reader_next(struct reader *r, const struct credit *credit, struct cu
 	if (r->cursor.is_ended)
 		return false;
 	stream_view(r->stream, &view);
-	view.data_max = r->subscription->conn->frame_max - CODEC_OUTPUT_PREFIX_MAX;
+	view.data_max = conn_output_max(r->subscription->conn);
 	if (r->subscription->sharing) {
 		if (!sharing_view(r, &view))
 			return false;
@@ -318,6 +322,16 @@ static bool reader_next(struct reader *r, const struct credit *credit, struct cu
 	}
 	cursor_next(&r->cursor, &view, credit, ret_step);
 	return ret_step->what != CURSOR_NOTHING && ret_step->what != CURSOR_NO_CREDIT;
+}
+
+/* Without credit nothing would come of a move, but that it was overtaken. */
+void subscription_rest(struct subscription *s)
+{
+	if (!credit_allows(&s->credit, 0) && s->overflow != CURSOR_MAY_CANCEL)
+		return;
+	for (unsigned i = 0; i < s->n_readers; i++)
+		if (!s->readers[i].cursor.is_ended && !list_is_linked(&s->readers[i].idle_link))
+			list_append(&s->readers[i].stream->out.idle, &s->readers[i].idle_link);
 }
 
 /* It cannot go on, and so neither can its subscription. */

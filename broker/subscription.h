@@ -105,6 +105,9 @@ void subscription_end(struct subscription *s, enum subscription_cause cause);
 /* There may be something to send. */
 void subscription_wake(struct subscription *s);
 
+/* Nothing was next: it waits for its streams to move. */
+void subscription_rest(struct subscription *s);
+
 /* The next event; changes nothing but what BULK_CLOSED says. */
 void subscription_next(struct subscription *s, struct bulk *ret);
 

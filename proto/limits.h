@@ -36,6 +36,7 @@
 /* One Ports message, so that a list of any ports stays well within the two limits above; a client
  * asks for the next page. */
 #define LIST_BYTES_MAX KIB(256)
+#define LIST_TIME_NS   1000000u /* spent on one: a page may be short */
 
 /* Passed with one frame; the kernel's own limit is 253 (SCM_MAX_FD). */
 #define DESCRIPTORS_MAX 64u
@@ -49,13 +50,19 @@
 #define INSTANCE_ID_SIZE    16u
 #define CONN_READ_SIZE	    KIB(64) /* one recvmsg a turn: a fair share */
 #define CONN_FRAMES_A_TURN  64u
-#define CONN_TIME_A_TURN_NS 1000000u /* and no frame is begun after so long: some cost much */
+#define CONN_TIME_A_TURN_NS 250000u  /* and no frame is begun after so long: some cost much */
 #define CONN_CONTROL_BOUND  MIB(1)   /* replies that wait; above it no further request is read */
-#define CONN_MEMORY_FREE    KIB(128) /* of half a frame, and of answers, before it is charged */
+#define CONN_READ_FREE	    KIB(128) /* of frames that are not done with, before it is charged */
+#define CONN_ANSWERS_FREE   KIB(16)  /* of answers, the same */
 #define CONN_BULK_A_TURN    KIB(512) /* one connection's share of sending */
+#define CONN_SENDS_A_TURN   8u	     /* sendmsg calls that this may take */
+#define WATCH_STEPS	    2048u    /* events looked at before each */
 #define CONN_SNDBUF	    KIB(64)  /* start small: a client that never reads pins this much */
 #define CONN_SNDBUF_GROWN   MIB(1)   /* for a reader that keeps up: 1.4 times the throughput */
-#define CONN_PENDING_MAX    1024u    /* requests that wait for their answer */
+#define CONN_PROOF	    KIB(256) /* so many bytes sent: its client reads */
+#define CONN_OUTPUT_SMALL   (KIB(16) - 64u) /* data of an Output until then: 16 KiB with its head */
+#define CONN_OUTPUT_LARGE   (OUTPUT_MAX - 64u)
+#define CONN_PENDING_MAX    1024u /* requests that wait for their answer */
 #define CONN_SUBSCRIPTIONS  16384u
 #define CONN_WATCHES	    64u
 #define CONN_SELECTED_WAITS 64u	  /* by labels: each is looked at whenever a port ends */
@@ -65,6 +72,19 @@
 #define CONNS_MAX	    4096u /* of the whole service */
 #define CONNS_PER_UID	    2048u
 #define LISTENERS_MAX	    16u
+
+/* --- the loop -------------------------------------------------------------------------------- */
+
+/* A turn, in processor time: no job is begun past these, and one takes little more than
+ * CONN_TIME_A_TURN_NS, or one frame, which takes 5 ms at the worst. With a millisecond for what
+ * keeper and clock have to say no turn takes TURN_LONG_NS; those that do are counted. */
+#define TURN_WORK_NS	   2000000u
+#define TURN_FLUSH_NS	   2000000u
+#define TURN_LONG_NS	   10000000u
+#define TURN_QUANTUM_NS	   250000u /* what one job may take before the others had theirs */
+#define ALARMS_A_TURN	   64u	   /* of those that are due */
+#define KEEPER_NEWS_A_TURN 64u	   /* messages of the keeper */
+#define HAND_OVERS_A_TURN  16u	   /* handed over */
 
 /* --- ports ----------------------------------------------------------------------------------- */
 
@@ -106,6 +126,13 @@
 #define DESCRIPTOR_RESERVE	 64u
 #define SPAWN_DESCRIPTOR_RESERVE (DESCRIPTOR_RESERVE + SPAWNS_IN_FLIGHT)
 #define SPAWNS_IN_FLIGHT	 256u /* handed to the forker and not answered; others wait */
+
+/* Of one connection's spawns: so much may be handed over and not answered, others wait in its line.
+ * A few keep all processors busy, and more would only lengthen everybody's way. A record counts for
+ * another one with each LINE_RECORD_SIZE, up to LINE_QUANTUM, which is what lines get in turns. */
+#define LINE_IN_FLIGHT	 16u
+#define LINE_QUANTUM	 16u
+#define LINE_RECORD_SIZE KIB(16)
 
 /* --- output ---------------------------------------------------------------------------------- */
 
@@ -168,17 +195,28 @@
 #define QUOTA_INPUT_BYTES_SERVICE MIB(512)
 #define QUOTA_INPUT_BYTES_UID	  MIB(256)
 #define QUOTA_INPUT_BYTES_CONN	  MIB(128)
-/* Of all connections together, beyond CONN_MEMORY_FREE of each. One may have its largest frame. */
+/* Of all connections together, beyond what each has free. One may have its largest frame. */
 #define QUOTA_BUFFER_BYTES_SERVICE MIB(512)
 #define QUOTA_BUFFER_BYTES_UID	   MIB(256)
 #define QUOTA_BUFFER_BYTES_CONN	   (2 * FRAME_MAX_HIGHEST)
-#define QUOTA_SUBSCRIPTIONS_MAX	   65536u /* of the service, and of a uid */
-#define QUOTA_DESCRIPTORS_SERVICE  16384u
-#define QUOTA_DESCRIPTORS_UID	   8192u
-#define QUOTA_DESCRIPTORS_CONN	   4096u
-#define QUOTA_SPAWNS_PER_SECOND	   20000u /* more than any machine this was measured on can do */
-#define QUOTA_SPAWNS_BURST	   20000u
-#define QUOTA_IDLE_UIDS_MAX	   1024u /* uids without connections whose spawn rate is remembered */
+/* What the broker allocates for all of it together. Above the sum of what is usual by far, and
+ * below what brings a machine into trouble; a service may have much less (memory-max). */
+#define QUOTA_MEMORY_MAX	  (4ull << 30)
+#define QUOTA_MEMORY_LOWEST	  MIB(16)
+#define QUOTA_WEIGHT_PORT	  KIB(24) /* options, streams, what is shown of arguments */
+#define QUOTA_WEIGHT_SUBSCRIPTION 2048u	  /* with a reader for each stream */
+#define QUOTA_WEIGHT_CONNECTION \
+	KIB(192)		       /* CONN_READ_FREE, CONN_ANSWERS_FREE, an Output half sent */
+#define QUOTA_WEIGHT_PENDING	  512u /* a request that waits */
+#define QUOTA_WEIGHT_WATCH	  KIB(8) /* with its labels */
+#define QUOTA_SUBSCRIPTIONS_MAX	  65536u /* of the service, and of a uid */
+#define QUOTA_DESCRIPTORS_SERVICE 16384u
+#define QUOTA_DESCRIPTORS_UID	  8192u
+#define QUOTA_DESCRIPTORS_CONN	  4096u
+#define QUOTA_SPAWNS_PER_SECOND	  20000u /* more than any machine this was measured on can do */
+#define QUOTA_SPAWNS_BURST	  20000u
+#define QUOTA_RETRY_MS		  100u	/* told with what is only a matter of time */
+#define QUOTA_IDLE_UIDS_MAX	  1024u /* uids without connections whose spawn rate is remembered */
 
 /* --- helper ---------------------------------------------------------------------------------- */
 

@@ -341,7 +341,7 @@ static void broker_blank(struct broker *b)
 	list_init(&b->conns);
 	list_init(&b->sessions);
 	list_init(&b->errands);
-	list_init(&b->watches);
+	list_init(&b->watching);
 	list_init(&b->group_signals);
 	list_init(&b->ended_ports);
 	list_init(&b->delegations);
@@ -350,6 +350,7 @@ static void broker_blank(struct broker *b)
 	alarm_init(&b->idle, on_alarm);
 	stop_init(&b->stop);
 	expect_turns_init(&b->expects);
+	arena_init(&b->arena);
 	buf_init(&b->small, KIB(16));
 	b->config_fd = -1;
 	b->keeper_pid = 1 << 22;
@@ -463,9 +464,9 @@ static void rest_check(void)
 
 	FUZZ_CHECK(broker.n_conns == 0 && list_is_empty(&broker.conns));
 	FUZZ_CHECK(broker.ports.n == 0 && list_is_empty(&broker.sessions));
-	FUZZ_CHECK(list_is_empty(&broker.watches) && list_is_empty(&broker.errands));
+	FUZZ_CHECK(list_is_empty(&broker.watching) && list_is_empty(&broker.errands));
 	FUZZ_CHECK(list_is_empty(&broker.group_signals) && list_is_empty(&broker.ended_ports));
-	FUZZ_CHECK(broker.helper.in_flight == 0 && list_is_empty(&broker.helper.waiting));
+	FUZZ_CHECK(broker.helper.in_flight == 0 && !broker.helper.lines.n_waiting);
 	charges_check();
 	/* Free logs stay with their descriptors, at most RINGS_POOLED. */
 	if (n++ == 0)

@@ -280,7 +280,8 @@ static void feed_with_crumbs(struct collect *c, struct redd_subscription *s, uin
 		cr_assert_leq(spent(c), given, "more came than was allowed");
 	}
 	cr_assert_str_eq(c->wrong, "");
-	cr_assert_eq(c->closed.cause, REDD_PORT_CLOSED);
+	if (c->watch.overflow != REDD_CANCEL)
+		cr_assert_eq(c->closed.cause, REDD_PORT_CLOSED);
 }
 
 static void crumbs_round(uint64_t seed)
@@ -296,13 +297,13 @@ static void crumbs_round(uint64_t seed)
 
 	collect_init(&c);
 	c.patterned = c.drop_data = true;
-	c.watch.overflow = random_chance(&random, 3) ? REDD_DROP : REDD_BLOCK;
+	c.watch.overflow = (enum redd_overflow)(REDD_BLOCK + random_below(&random, 3));
 	c.watch.credit_mode = REDD_CREDIT_MANUAL;
 	c.watch.window = 1 + random_below(&random, 200);
 	port = scene_spawn(&o, &c);
 	feed_with_crumbs(&c, redd_port_subscription(port), c.watch.window, &random);
-	cr_assert_eq(c.n_streams, 3);
-	for (size_t i = 0; i < 3; i++)
+	cr_assert(c.n_streams == 3 || c.closed.cause == REDD_TOO_SLOW);
+	for (size_t i = 0; i < 3 && c.closed.cause == REDD_PORT_CLOSED; i++)
 		cr_assert_eq(c.streams[i].end.total, 90000);
 	for (size_t i = 0; i < 3 && c.watch.overflow == REDD_BLOCK; i++)
 		cr_assert_eq(c.streams[i].end.seen, 90000);

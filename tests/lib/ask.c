@@ -12,7 +12,6 @@
 #include "tests/lib/census.h"
 #include "tests/lib/places.h"
 #include "tests/lib/text.h"
-#include "tests/lib/wire.h"
 
 #define ANSWER_MS    20000
 #define TEXT_SIZE    8192
@@ -20,17 +19,7 @@
 
 void ask_pack(struct buf *out, uint64_t id, const char *text)
 {
-	uint8_t prefix[FRAME_PREFIX_MAX];
-	struct buf body;
-
-	buf_init(&body, 64u << 20);
-	if (id)
-		wire_number(&body, 1, id);
-	text_pack(&body, &redd__v1__request__descriptor, text);
-	if (buf_append(out, prefix, frame_prefix(prefix, buf_size(&body))) ||
-	    buf_append(out, buf_head(&body), buf_size(&body)))
-		abort();
-	buf_deinit(&body);
+	text_pack_request(out, id, text);
 }
 
 int ask_send_as(struct peer *p, uint64_t id, const char *text)

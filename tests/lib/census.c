@@ -178,6 +178,18 @@ long census_rss(pid_t pid)
 	return pages * sysconf(_SC_PAGESIZE);
 }
 
+long census_pss(pid_t pid)
+{
+	char text[4096];
+	const char *line;
+	long kib;
+
+	if (proc_read(pid, "smaps_rollup", text, sizeof(text)) <= 0)
+		return -1;
+	line = strstr(text, "\nPss:");
+	return line && sscanf(line, "\nPss: %ld", &kib) == 1 ? kib * 1024 : -1;
+}
+
 static void census_add(struct census *c, pid_t pid)
 {
 	char state;

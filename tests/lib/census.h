@@ -41,6 +41,8 @@ pid_t census_child(pid_t parent, const char *word);
 /* Resident memory in bytes, processor time that it took in clock ticks, and how many mappings it
  * has; or -1. */
 long census_rss(pid_t pid);
+/* The same with each page counted once, however often it is mapped (a log is mapped twice). */
+long census_pss(pid_t pid);
 long census_cpu_ticks(pid_t pid);
 long census_maps(pid_t pid);
 

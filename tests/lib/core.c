@@ -99,12 +99,13 @@ static void broker_lists(struct broker *b)
 	list_init(&b->conns);
 	list_init(&b->sessions);
 	list_init(&b->errands);
-	list_init(&b->watches);
+	list_init(&b->watching);
 	list_init(&b->group_signals);
 	list_init(&b->ended_ports);
 	list_init(&b->delegations);
 	list_init(&b->selected_waits);
 	expect_turns_init(&b->expects);
+	arena_init(&b->arena);
 	buf_init(&b->small, KIB(16));
 }
 
@@ -183,6 +184,7 @@ void core_close(struct core *core)
 	quota_free(b->quota);
 	port_table_deinit(&b->ports);
 	buf_deinit(&b->small);
+	arena_deinit(&b->arena);
 	fd_close(core->keeper);
 	fd_close(core->forker);
 	cr_assert_eq(fd_count(), core->fds_before, "descriptors are left");

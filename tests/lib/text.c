@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/frame.h"
+#include "proto/redd.pb-c.h"
 #include "proto/schema.h"
 #include "tests/lib/wire.h"
 
@@ -220,4 +222,19 @@ void text_pack(struct buf *out, const ProtobufCMessageDescriptor *type, const ch
 	fields_read(&t, out, type);
 	if (*t.at)
 		mistake(&t, "too much");
+}
+
+void text_pack_request(struct buf *out, uint64_t id, const char *text)
+{
+	uint8_t prefix[FRAME_PREFIX_MAX];
+	struct buf body;
+
+	buf_init(&body, 64u << 20);
+	if (id)
+		wire_number(&body, 1, id);
+	text_pack(&body, &redd__v1__request__descriptor, text);
+	if (buf_append(out, prefix, frame_prefix(prefix, buf_size(&body))) ||
+	    buf_append(out, buf_head(&body), buf_size(&body)))
+		abort();
+	buf_deinit(&body);
 }

@@ -17,4 +17,7 @@
  * the test: it is shown, and the test aborts. */
 void text_pack(struct buf *out, const ProtobufCMessageDescriptor *type, const char *text);
 
+/* Appends the frame of a request, its length in front; id 0: without one. */
+void text_pack_request(struct buf *out, uint64_t id, const char *text);
+
 #endif

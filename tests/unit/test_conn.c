@@ -24,7 +24,8 @@ static void set_up(void)
 		limits[i] = quota_limits_default((enum quota_level)i);
 	list_init(&b->conns);
 	list_init(&b->sessions);
-	list_init(&b->watches);
+	list_init(&b->watching);
+	arena_init(&b->arena);
 	list_init(&b->delegations);
 	list_init(&b->selected_waits);
 	buf_init(&b->small, KIB(16));
@@ -52,6 +53,7 @@ static void tear_down(void)
 	quota_free(b->quota);
 	events_free(b->events);
 	buf_deinit(&b->small);
+	arena_deinit(&b->arena);
 	close(peer);
 	free(b);
 }

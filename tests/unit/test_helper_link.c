@@ -92,6 +92,8 @@ static const struct process_events child_events = {
 	.started = on_started, .failed = on_failed, .exited = on_exited, .released = on_released
 };
 
+static struct spawn_line *line; /* that children wait in; NULL: none of their own */
+
 /* `size`: of the record. */
 static struct child *child_new_sized(uint64_t id, size_t size)
 {
@@ -108,6 +110,8 @@ static struct child *child_new_sized(uint64_t id, size_t size)
 	cr_assert_eq(process_add_child_fd(&c->process, theirs, &source), 0);
 	cr_assert_eq(source, 0);
 	cr_assert_eq(process_add_hold(&c->process, LINK_HOLD(HOLD_OUTPUT, 1), fds[0]), 0);
+	if (line)
+		process_join_line(&c->process, line);
 	record->head = (struct link_head){ LINK_SPAWN, (uint32_t)size };
 	record->n_passed = 1;
 	process_start(&c->process, (uint8_t *)record, size, -1);
@@ -531,6 +535,67 @@ Test(helper_link, no_more_than_the_bound_are_in_flight)
 			child_free(c[i]);
 }
 
+/* Turns until nothing more is handed over. Returns how many were. */
+static unsigned handed_over(void)
+{
+	unsigned n = 0;
+
+	for (int turn = 0; turn < 40; turn++) {
+		core_turn(core);
+		core_ignore_keeper(core);
+		while (core_hear(core->forker, heard))
+			n++;
+	}
+	return n;
+}
+
+Test(helper_link, P7_who_has_many_spawns_waiting_is_in_nobodys_way)
+{
+	enum { MANY = 60 };
+	struct child *c[MANY], *other;
+	struct spawn_line *hog, *polite;
+
+	cr_assert_eq(spawn_line_new(&hog), 0);
+	cr_assert_eq(spawn_line_new(&polite), 0);
+	line = hog;
+	for (unsigned i = 0; i < MANY; i++)
+		c[i] = child_new(i + 1);
+	cr_expect_eq(handed_over(), LINE_IN_FLIGHT, "the others wait in their line");
+	line = polite;
+	other = child_new(1000);
+	core_say_started(core, id_of(c[0]), 1);
+	core_until(core, core_hear(core->forker, heard));
+	cr_expect_eq(heard->spawn.id.port, 1000, "it was not behind the others");
+	cr_expect_eq(handed_over(), 1, "one was over, so one goes on");
+	core_say_id(core, LINK_UNBORN, id_of(c[1]));
+	cr_expect_eq(handed_over(), 1);
+	child_free(other);
+	hog = spawn_line_unref(hog); /* the connection goes, its spawns do not */
+	polite = spawn_line_unref(polite);
+	for (unsigned i = 0; i < MANY; i++)
+		child_free(c[i]);
+	cr_expect_eq(core->b.helper.lines.n_waiting, 0);
+	line = NULL;
+}
+
+Test(helper_link, P7_large_records_count_for_many)
+{
+	struct child *c[4];
+	struct spawn_line *own;
+
+	cr_assert_eq(spawn_line_new(&own), 0);
+	line = own;
+	for (unsigned i = 0; i < 4; i++)
+		c[i] = child_new_sized(i + 1, LINE_RECORD_SIZE * 7);
+	cr_expect_eq(handed_over(), 2, "two of 8 fill its line");
+	core_say_failed(core, id_of(c[0]), LINK_STAGE_EXEC, ENOENT);
+	cr_expect_eq(handed_over(), 1);
+	for (unsigned i = 0; i < 4; i++)
+		child_free(c[i]);
+	spawn_line_unref(own);
+	line = NULL;
+}
+
 /* --- full sockets ---------------------------------------------------------------------------- */
 
 /* Large records: the forker's socket is full before the bound is reached. */
@@ -926,5 +991,5 @@ Test(helper_link, many_lives_leave_nothing)
 		if (all[i])
 			child_free(all[i]);
 	cr_assert_eq(core->b.helper.in_flight, 0);
-	cr_assert(list_is_empty(&core->b.helper.waiting));
+	cr_assert(core->b.helper.lines.n_waiting == 0);
 }

@@ -34,21 +34,30 @@ static struct {
 
 #define check(condition) cr_assert(condition, "seed %lu step %d: %s", m.seed, m.step, #condition)
 
+static bool counts(enum quota_level level, const struct entry *e, const struct entry *like)
+{
+	return e->is_out && (level < QUOTA_UID || e->uid == like->uid) &&
+	       (level < QUOTA_CONNECTION || (e->on_conn && e->conn == like->conn));
+}
+
 static uint64_t sum(enum quota_level level, const struct entry *like)
 {
 	uint64_t sum = 0;
 
-	for (size_t i = 0; i < CHARGES; i++) {
-		const struct entry *e = &m.entries[i];
+	for (const struct entry *e = m.entries; e < m.entries + CHARGES; e++)
+		if (e->kind == like->kind && counts(level, e, like))
+			sum += e->amount;
+	return sum;
+}
 
-		if (!e->is_out || e->kind != like->kind)
-			continue;
-		if (level >= QUOTA_UID && e->uid != like->uid)
-			continue;
-		if (level >= QUOTA_CONNECTION && (!e->on_conn || e->conn != like->conn))
-			continue;
-		sum += e->amount;
-	}
+/* What all kinds come to. */
+static uint64_t memory(enum quota_level level, const struct entry *like)
+{
+	uint64_t sum = 0;
+
+	for (const struct entry *e = m.entries; e < m.entries + CHARGES; e++)
+		if (counts(level, e, like))
+			sum += e->amount * (e->kind == QUOTA_MEMORY ? 1 : quota_weight(e->kind));
 	return sum;
 }
 
@@ -57,7 +66,11 @@ static bool fits(const struct entry *e, uint64_t more)
 	enum quota_level top = e->on_conn ? QUOTA_CONNECTION : QUOTA_UID;
 
 	for (int level = 0; level <= (int)top; level++)
-		if (sum((enum quota_level)level, e) + more > m.limits[level].most[e->kind])
+		if ((e->kind != QUOTA_MEMORY &&
+		     sum((enum quota_level)level, e) + more > m.limits[level].most[e->kind]) ||
+		    memory((enum quota_level)level, e) +
+				    more * (e->kind == QUOTA_MEMORY ? 1 : quota_weight(e->kind)) >
+			    m.limits[level].most[QUOTA_MEMORY])
 			return false;
 	return true;
 }
@@ -79,7 +92,7 @@ static void take(struct entry *e)
 	e->amount = random_below(&m.random, 12);
 	expected = fits(e, e->amount);
 	r = quota_charge_take(&e->charge, account_of(e), e->kind, e->amount, NULL);
-	check(r == (expected ? 0 : QUOTA_E_EXCEEDED));
+	check(!r == expected && (!r || r == QUOTA_E_EXCEEDED || r == QUOTA_E_MEMORY));
 	e->is_out = expected;
 	m.n_taken += expected;
 	m.n_refused += !expected;
@@ -91,7 +104,7 @@ static void resize(struct entry *e)
 	bool expected = amount <= e->amount || fits(e, amount - e->amount);
 	int r = quota_charge_resize(&e->charge, amount, NULL);
 
-	check(r == (expected ? 0 : QUOTA_E_EXCEEDED));
+	check(!r == expected);
 	if (expected)
 		e->amount = amount;
 }
@@ -130,6 +143,9 @@ static void one_step(void)
 		e->is_out = false;
 	}
 	if (e->is_out)
+		check(quota_used(account_of(e), QUOTA_MEMORY) ==
+		      memory(e->on_conn ? QUOTA_CONNECTION : QUOTA_UID, e));
+	if (e->is_out && e->kind != QUOTA_MEMORY)
 		check(quota_used(account_of(e), e->kind) ==
 		      sum(e->on_conn ? QUOTA_CONNECTION : QUOTA_UID, e));
 }
@@ -141,6 +157,9 @@ static void setup(uint64_t seed)
 		for (int kind = 0; kind < QUOTA_KINDS; kind++)
 			m.limits[level].most[kind] =
 				(uint64_t)(32 >> level) + random_below(&m.random, 10);
+	for (int level = 0; level < QUOTA_LEVELS; level++)
+		m.limits[level].most[QUOTA_MEMORY] =
+			(1000000 >> level) + random_below(&m.random, 1000);
 	check(quota_new(m.limits, &m.quota) == 0);
 	for (uid_t uid = 0; uid < UIDS; uid++) {
 		check(quota_account_of_uid(m.quota, uid, &m.uids[uid]) == 0);

@@ -3,9 +3,11 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "proto/base/cleanup.h"
+#include "proto/limits.h"
 
 static uv_loop_t loop;
 static struct turn turn;
@@ -139,6 +141,7 @@ Test(turn, a_cancelled_job_does_not_run_even_in_the_round_that_has_begun)
 static void on_dying(struct job *job)
 {
 	note('x');
+	job_cancel(job);
 	memset(job, 0xee, sizeof(*job));
 	free(job);
 }
@@ -153,6 +156,51 @@ Test(turn, a_job_may_free_itself)
 	turn_work(&turn, &noter(&a, 'a')->job);
 	run_turn();
 	cr_assert_str_eq(order, "xa.");
+}
+
+/* --- shares ---------------------------------------------------------------------------------- */
+
+/* One that takes about a millisecond of processor time, and wants more for ever. */
+static void on_burn(struct job *job)
+{
+	struct noter *n = container_of(job, struct noter, job);
+	clock_t begin = clock();
+
+	while (clock() - begin < CLOCKS_PER_SEC / 1000)
+		;
+	n->again++;
+	turn_work(&turn, job);
+}
+
+Test(turn, P7_a_turn_ends_though_there_is_work_and_what_asks_for_little_comes_first)
+{
+	struct noter burners[20], small;
+	struct turn_share share;
+	int ran = 0;
+
+	turn_share_init(&share);
+	for (int i = 0; i < 20; i++) {
+		burners[i] = (struct noter){ 0 };
+		job_init(&burners[i].job, on_burn);
+		job_join(&burners[i].job, &share);
+		turn_work(&turn, &burners[i].job);
+	}
+	noter(&small, 's');
+	job_join(&small.job, &share);
+	for (int i = 0; i < 30; i++) { /* each is in debt then */
+		run_turn();
+		if (i > 10)
+			turn_work(&turn, &small.job);
+	}
+	cr_expect_not_null(strstr(order, ".s.s.s.s.s.s.s.s"), "it waited: %s", order);
+	for (int i = 0; i < 20; i++) {
+		ran += burners[i].again;
+		cr_expect_geq(burners[i].again, 1, "%d starves", i);
+		job_cancel(&burners[i].job);
+	}
+	cr_expect_leq(ran, 30 * (int)(TURN_WORK_NS / 1000000 + 1), "%d in 30 turns", ran);
+	cr_expect_geq(turn.cost.longest_ns, TURN_WORK_NS / 2);
+	turn_share_leave(&share);
 }
 
 /* --- beside the rest of the loop ------------------------------------------------------------- */

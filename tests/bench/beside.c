@@ -1,0 +1,142 @@
+/* What bad neighbours cost a polite client: its time from spawn to exit, alone and beside each of
+ * them, in turns in one run. "raw" is the same process without redd beside the same neighbour: what
+ * the machine being busy costs by itself. Then what they cost the broker: its longest turn, and its
+ * memory. BENCH_POLITE (200) spawns a round, BENCH_ROUNDS (3) rounds; BENCH_ONLY names one.
+ *
+ * The line: p99 beside (redd=), p99 alone (raw=), and their ratio, which is to be 2 at most; the
+ * same once more for the process without redd. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/lib/census.h"
+#include "tests/lib/measure.h"
+#include "tests/lib/nuisance.h"
+#include "tests/lib/places.h"
+#include "tests/lib/rawspawn.h"
+
+#define ROUNDS_MAX 16u
+#define SPAWNS_MAX 5000u
+
+struct bench {
+	struct redd *r;
+	unsigned n, rounds;
+	double times[SPAWNS_MAX];
+	struct rawspawn raw;
+};
+
+struct figures {
+	double half[ROUNDS_MAX], most[ROUNDS_MAX];
+};
+
+static void note(struct bench *b, struct figures *f, unsigned round)
+{
+	f->half[round] = measure_part(b->times, b->n, 0.5);
+	f->most[round] = measure_part(b->times, b->n, 0.99);
+}
+
+static int raw_spawns(struct bench *b)
+{
+	char *argv[] = { (char *)place_prog("tiny"), NULL }, byte;
+
+	for (unsigned i = 0; i < b->n; i++) {
+		double begin = measure_now();
+
+		if (rawspawn(&b->raw, argv, false) || read(b->raw.out, &byte, 1) != 0 ||
+		    rawspawn_end(&b->raw))
+			return -1;
+		b->times[i] = (measure_now() - begin) * 1000;
+	}
+	return 0;
+}
+
+static int round_of(struct bench *b, struct figures *redd, struct figures *raw, unsigned round)
+{
+	if (polite_spawns(b->r, b->n, b->times))
+		return -1;
+	note(b, redd, round);
+	if (raw_spawns(b))
+		return -1;
+	note(b, raw, round);
+	return 0;
+}
+
+static unsigned long long stat_of(struct redd *r, const char *name)
+{
+	unsigned long long value = 0;
+	struct redd_metrics *m;
+
+	if (redd_stats(r, &m))
+		return 0;
+	for (size_t i = 0; i < m->n_metrics; i++)
+		if (!strcmp(m->metrics[i].name, name))
+			value = m->metrics[i].value;
+	redd_metrics_free(m);
+	return value;
+}
+
+static void print(const char *what, const char *name, unsigned rounds, const double *beside,
+		  const double *alone)
+{
+	char text[96];
+
+	snprintf(text, sizeof(text), "beside-%s-%s", name, what);
+	measure_print(text, "ms (raw: alone)", rounds, beside, alone);
+}
+
+/* One kind of neighbour, against a service of its own. */
+static int measure_kind(struct bench *b, enum nuisance_kind kind)
+{
+	struct figures alone, beside, raw_alone, raw_beside;
+	struct service service;
+	struct nuisance n = { 0 };
+	struct census census;
+	int r = service_start(&service, NULL);
+
+	if (r)
+		return r;
+	b->r = service_connect(&service);
+	for (unsigned i = 0; b->r && !r && i < b->rounds; i++) {
+		r = round_of(b, &alone, &raw_alone, i);
+		if (!r)
+			r = nuisance_start(&n, kind, &service);
+		if (!r)
+			r = round_of(b, &beside, &raw_beside, i);
+		r |= nuisance_stop(&n);
+		redd_ping(b->r);
+	}
+	if (!b->r || r || census_take(service.pid, &census)) {
+		fprintf(stderr, "%s failed\n", nuisance_name(kind));
+		service_kill(&service);
+		return -1;
+	}
+	print("p50", nuisance_name(kind), b->rounds, beside.half, alone.half);
+	print("p99", nuisance_name(kind), b->rounds, beside.most, alone.most);
+	print("raw-p50", nuisance_name(kind), b->rounds, raw_beside.half, raw_alone.half);
+	print("raw-p99", nuisance_name(kind), b->rounds, raw_beside.most, raw_alone.most);
+	printf("beside-%s: longest turn %.2f ms, %llu of %llu above 10 ms, broker memory %.1f "
+	       "MiB\n",
+	       nuisance_name(kind), (double)stat_of(b->r, "redd_loop_turn_max_us") / 1000,
+	       stat_of(b->r, "redd_loop_turns_long_total"), stat_of(b->r, "redd_loop_turns_total"),
+	       (double)stat_of(b->r, "redd_memory_max_bytes") / 1048576);
+	redd_free(b->r);
+	return service_stop(&service);
+}
+
+int main(void)
+{
+	static struct bench b;
+	const char *only = getenv("BENCH_ONLY");
+	int r = 0;
+
+	b.n = (unsigned)measure_size("BENCH_POLITE", 200);
+	b.rounds = (unsigned)measure_size("BENCH_ROUNDS", 3);
+	b.raw = (struct rawspawn)RAWSPAWN_INIT;
+	if (b.n > SPAWNS_MAX || b.rounds > ROUNDS_MAX)
+		return 1;
+	for (int kind = 0; kind < NUISANCE_KINDS; kind++)
+		if (!only || !strcmp(only, nuisance_name((enum nuisance_kind)kind)))
+			r |= measure_kind(&b, (enum nuisance_kind)kind);
+	return r;
+}
