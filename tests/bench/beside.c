@@ -8,13 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "tests/lib/census.h"
 #include "tests/lib/measure.h"
 #include "tests/lib/nuisance.h"
-#include "tests/lib/places.h"
-#include "tests/lib/rawspawn.h"
 
 #define ROUNDS_MAX 16u
 #define SPAWNS_MAX 5000u
@@ -23,7 +20,6 @@ struct bench {
 	struct redd *r;
 	unsigned n, rounds;
 	double times[SPAWNS_MAX];
-	struct rawspawn raw;
 };
 
 struct figures {
@@ -36,27 +32,12 @@ static void note(struct bench *b, struct figures *f, unsigned round)
 	f->most[round] = measure_part(b->times, b->n, 0.99);
 }
 
-static int raw_spawns(struct bench *b)
-{
-	char *argv[] = { (char *)place_prog("tiny"), NULL }, byte;
-
-	for (unsigned i = 0; i < b->n; i++) {
-		double begin = measure_now();
-
-		if (rawspawn(&b->raw, argv, false) || read(b->raw.out, &byte, 1) != 0 ||
-		    rawspawn_end(&b->raw))
-			return -1;
-		b->times[i] = (measure_now() - begin) * 1000;
-	}
-	return 0;
-}
-
 static int round_of(struct bench *b, struct figures *redd, struct figures *raw, unsigned round)
 {
 	if (polite_spawns(b->r, b->n, b->times))
 		return -1;
 	note(b, redd, round);
-	if (raw_spawns(b))
+	if (polite_raw_spawns(b->n, b->times))
 		return -1;
 	note(b, raw, round);
 	return 0;
@@ -132,7 +113,6 @@ int main(void)
 
 	b.n = (unsigned)measure_size("BENCH_POLITE", 200);
 	b.rounds = (unsigned)measure_size("BENCH_ROUNDS", 3);
-	b.raw = (struct rawspawn)RAWSPAWN_INIT;
 	if (b.n > SPAWNS_MAX || b.rounds > ROUNDS_MAX)
 		return 1;
 	for (int kind = 0; kind < NUISANCE_KINDS; kind++)

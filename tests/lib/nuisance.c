@@ -15,6 +15,7 @@
 #include "tests/lib/measure.h"
 #include "tests/lib/peer.h"
 #include "tests/lib/places.h"
+#include "tests/lib/rawspawn.h"
 #include "tests/lib/text.h"
 
 #define FLOOD	  "1000000000000" /* bytes: for longer than anybody waits */
@@ -326,4 +327,23 @@ int polite_spawns(struct redd *r, unsigned n, double *ret_times_ms)
 		redd_port_free(port);
 	}
 	return 0;
+}
+
+int polite_raw_spawns(unsigned n, double *ret_times_ms)
+{
+	char *argv[] = { (char *)place_prog("tiny"), NULL }, byte;
+	struct rawspawn p = RAWSPAWN_INIT;
+	unsigned i = 0;
+
+	for (; i < n; i++) {
+		double begin = measure_now();
+
+		if (rawspawn(&p, argv, false))
+			break;
+		if (read(p.out, &byte, 1) != 0 || rawspawn_end(&p))
+			break;
+		ret_times_ms[i] = (measure_now() - begin) * 1000;
+	}
+	free(p.stack);
+	return i == n ? 0 : -1;
 }

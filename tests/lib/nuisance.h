@@ -43,4 +43,7 @@ int nuisance_stop(struct nuisance *n);
  * over. times_ms[i]: from the request until its Closed. 0 or -1. */
 int polite_spawns(struct redd *r, unsigned n, double *ret_times_ms);
 
+/* The same without redd: what it costs by itself that the processors are busy. */
+int polite_raw_spawns(unsigned n, double *ret_times_ms);
+
 #endif
