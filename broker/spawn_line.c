@@ -115,6 +115,8 @@ void spawn_lines_dequeue(struct spawn_lines *lines, struct process *p, bool is_h
 
 void spawn_lines_answered(struct spawn_lines *lines, struct process *p)
 {
+	if (!p->line)
+		return; /* an earlier broker handed it over */
 	p->line->in_flight -= p->weight;
 	line_look(lines, p->line);
 }

@@ -168,7 +168,8 @@ static int wait_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
 	out->n_streams = (int)w->n_streams;
 	for (size_t i = 0; i < w->n_streams; i++)
 		out->streams[i] = stream_info_of(w->streams[i]);
-	c->port->has_ended |= w->n_streams > 0; /* only until closed there are some */
+	if (c->port) /* only until closed there are streams */
+		c->port->has_ended |= w->n_streams > 0;
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,7 +134,9 @@ static bool party_is_over(const struct party *p)
 static void party_move(struct random *r, struct party *p)
 {
 	static uint8_t data[PIECE];
-	uint64_t most = 1 + random_below(r, sizeof(data));
+	/* A descriptor that is ready takes PIPE_BUF bytes without blocking us, and may not take
+	 * more. */
+	uint64_t most = 1 + random_below(r, p->writes ? PIPE_BUF : sizeof(data));
 	ssize_t n;
 
 	if (p->writes && p->done == p->size) {
