@@ -150,13 +150,14 @@ static const char *stage_sentence(uint32_t stage)
 void req_spawn_failed(struct port *p, uint32_t stage, int error)
 {
 	struct pending *pending, *next;
-	char sentence[256];
+	char sentence[256], program[101]; /* any bytes, and cut to what a person reads */
 
+	log_escape(program, sizeof(program), p->options.program, strlen(p->options.program));
 	if (error == ECANCELED)
 		snprintf(sentence, sizeof(sentence), "it was given up before it was open");
 	else
-		snprintf(sentence, sizeof(sentence), "%.100s: %s (%s)", p->options.program,
-			 stage_sentence(stage), err_name(error));
+		snprintf(sentence, sizeof(sentence), "%s: %s (%s)", program, stage_sentence(stage),
+			 err_name(error));
 	list_for_each_safe (pending, next, &p->pendings, port_link) {
 		struct subscription *s;
 
