@@ -56,6 +56,38 @@ Test(output, P1_sizes_around_every_buffer_arrive_exactly)
 	}
 }
 
+/* The program gives back what it gets while it gets it: with both pipes full nobody waits for ever.
+ */
+Test(output, P1_S33_what_is_echoed_while_both_sides_are_full_comes_back_whole)
+{
+	static const size_t sizes[] = { 1, 43755, 77777, 100000, 3000000 };
+	const struct redd_descriptor in = { .fd = 0, .kind = REDD_PIPE };
+	const char *const argv[] = { place_prog("cat"), NULL };
+	const struct redd_spawn_options o = {
+		.size = sizeof(o), .argv = argv, .descriptors = &in, .n_descriptors = 1
+	};
+	uint8_t *data = malloc(3000000);
+
+	pattern_fill(data, 3000000, 0);
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct redd_port *port;
+		uint64_t taken;
+
+		collect_deinit(&scene.c);
+		collect_init(&scene.c);
+		scene.c.patterned = scene.c.drop_data = true;
+		port = scene_spawn(&o, &scene.c);
+		cr_assert_eq(redd_write_all(port, data, sizes[i], NULL, &taken), 0);
+		cr_expect_eq(taken, sizes[i]);
+		cr_assert_eq(redd_close(port, 0, NULL), 0);
+		cr_assert_eq(collect_wait(&scene.c, scene.r, 20000), 0);
+		cr_expect_str_eq(scene.c.wrong, "");
+		cr_expect_eq(collect_stream(&scene.c, 1)->end.total, sizes[i]);
+		scene_forget(port);
+	}
+	free(data);
+}
+
 Test(output, P1_chunks_of_odd_sizes_arrive_in_order)
 {
 	static const char *const chunks[] = { "1", "7", "333", "4097", "65535" };
