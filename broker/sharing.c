@@ -103,8 +103,10 @@ void sharing_end(struct subscription *s)
 {
 	if (!s->sharing)
 		return;
-	for (unsigned i = 0; i < s->n_readers; i++)
+	for (unsigned i = 0; i < s->n_readers; i++) {
 		sharing_pull(&s->readers[i]);
+		list_remove(&s->readers[i].shared_link);
+	}
 	list_remove(&s->wake_link);
 	sharing_free(TAKE(s->sharing));
 	s->conn->broker->n_shared--;
