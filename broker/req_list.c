@@ -249,7 +249,7 @@ struct page {
 	struct port_message *messages[LIST_MAX];
 	Redd__V1__PortInfo *infos[LIST_MAX];
 	size_t n, bytes, bytes_max;
-	uint64_t end_ns; /* no port is added past this, but the first */
+	uint64_t end_ns; /* no port is added past this, but the first LIST_LEAST */
 	bool more;
 };
 
@@ -290,7 +290,7 @@ static int page_add(struct page *page, const struct conn *c, struct port *p,
 	struct port_message *message;
 	int r;
 
-	if (page->n == limit || (page->n && uv_hrtime() >= page->end_ns)) {
+	if (page->n == limit || (page->n >= LIST_LEAST && uv_hrtime() >= page->end_ns)) {
 		page->more = true;
 		return 1;
 	}

@@ -36,7 +36,8 @@
 /* One Ports message, so that a list of any ports stays well within the two limits above; a client
  * asks for the next page. */
 #define LIST_BYTES_MAX KIB(256)
-#define LIST_TIME_NS   1000000u /* spent on one: a page may be short */
+#define LIST_TIME_NS   1000000u /* spent on one: a page may be short, but for LIST_LEAST ports */
+#define LIST_LEAST     16u
 
 /* Passed with one frame; the kernel's own limit is 253 (SCM_MAX_FD). */
 #define DESCRIPTORS_MAX 64u
