@@ -508,6 +508,10 @@ Test(restart_end, P13_a_service_whose_brokers_die_of_the_request_still_ends)
 	struct pollfd fd = { scene.service.pidfd, POLLIN, 0 };
 	pid_t last = 0;
 
+	if (place_valgrind()) {
+		service_kill(&scene.service);
+		cr_skip_test("brokers start too slowly to be told before they are killed");
+	}
 	scene_prog(&scene.c, "hang", "15", NULL);
 	cr_assert_eq(collect_wait_bytes(&scene.c, scene.r, 1, 6, 20000), 0); /* deaf by now */
 	cr_assert_eq(kill(scene.service.pid, SIGTERM), 0);
