@@ -72,7 +72,8 @@ static void command_add_valgrind(struct command *c, const struct service *s)
 	snprintf(c->log, sizeof(c->log), "--log-file=%s/" VALGRIND_LOG "%%p", s->directory);
 	command_add(c, "valgrind");
 	command_add(c, "-q");
-	command_add(c, "--vgdb=no"); /* its pipes stay in /tmp when it is killed */
+	command_add(c, "--vgdb=no");		 /* its pipes stay in /tmp when it is killed */
+	command_add(c, "--read-inline-info=no"); /* a tenth of its start */
 	command_add(c, "--trace-children=yes");
 	command_add(c, "--trace-children-skip=/bin/*,/usr/*,/sbin/*,*/tests/progs/*,*/examples/*");
 	command_add(c, "--child-silent-after-fork=yes");
