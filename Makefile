@@ -85,7 +85,9 @@ CLI_SRC := $(wildcard client/cli/*.c)
 HOOKS_SRC := tests/lib/hooks.c
 TESTLIB_SRC := $(filter-out $(HOOKS_SRC) tests/lib/countdown.c,$(wildcard tests/lib/*.c))
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
-INTEGRATION_SRC := $(wildcard tests/integration/test_*.c)
+# valgrind 3.19 has no pidfd_open(2) and pidfd_send_signal(2), which is what test_signal is about.
+INTEGRATION_SRC := $(filter-out $(if $(filter valgrind,$(FLAVOUR)),tests/integration/test_signal.c), \
+	$(wildcard tests/integration/test_*.c))
 # Suites in Python and shell; they are for the flavours without valgrind.
 SCRIPTS := $(if $(filter valgrind,$(FLAVOUR)),,$(wildcard tests/*/test_*.py tests/*/test_*.sh))
 PROG_SRC := $(wildcard tests/progs/*.c)
