@@ -56,7 +56,7 @@ step 'build with gcc, no warning' build gcc
 step 'build with clang, no warning' build clang
 step 'build with sanitizers' build asan
 step 'build for valgrind' build valgrind
-step 'fuzzers, for five seconds each' "$MAKE" fuzz FUZZ_SECONDS=5
+step 'fuzzers, for five seconds each' "$MAKE" -j"$jobs" fuzz FUZZ_SECONDS=5
 suites 'unit suites' gcc unit
 suites 'integration suites' gcc integration
 suites 'unit suites with sanitizers' asan unit
