@@ -262,7 +262,8 @@ Test(signal, P10_orphans_in_the_leaders_session_are_found)
 
 	cr_assert_eq(wait_pids(pids, 2), 2);
 	sends(port, SIGTERM, REDD_TREE);
-	cr_expect_eq(signalled.count, 3, "%u", signalled.count);
+	/* The shell in the second parentheses may be on its way out still. */
+	cr_expect(signalled.count == 3 || signalled.count == 4, "%u", signalled.count);
 	for (int i = 0; i < 2; i++)
 		wait_dead(pids[i]);
 	wait_exit(SIGTERM);
