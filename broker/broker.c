@@ -167,20 +167,10 @@ static void on_signal(uv_signal_t *handle, int number)
 
 static void broker_blank(struct broker *b)
 {
-	list_init(&b->conns);
-	list_init(&b->sessions);
-	list_init(&b->errands);
-	list_init(&b->watching);
-	list_init(&b->group_signals);
-	list_init(&b->ended_ports);
-	list_init(&b->delegations);
-	list_init(&b->selected_waits);
+	broker_empty(b);
 	alarm_init(&b->beat, on_beat);
 	alarm_init(&b->idle, on_idle);
 	stop_init(&b->stop);
-	expect_turns_init(&b->expects);
-	arena_init(&b->arena);
-	buf_init(&b->small, KIB(16));
 	b->scratch = (struct scratch){ { -1, -1 } };
 	b->config_fd = -1;
 	b->keeper_pid = getppid();

@@ -28,6 +28,7 @@
 #include "proto/arena.h"
 #include "proto/base/buf.h"
 #include "proto/base/list.h"
+#include "proto/limits.h"
 
 struct listener;
 struct port_events;
@@ -97,6 +98,22 @@ struct broker {
 	unsigned n_listener_fds;
 	int status; /* what the service exits with */
 };
+
+/* The lists and buffers of a broker that is all zeros, with nothing in them yet. */
+static inline void broker_empty(struct broker *b)
+{
+	list_init(&b->conns);
+	list_init(&b->sessions);
+	list_init(&b->errands);
+	list_init(&b->watching);
+	list_init(&b->group_signals);
+	list_init(&b->ended_ports);
+	list_init(&b->delegations);
+	list_init(&b->selected_waits);
+	expect_turns_init(&b->expects);
+	arena_init(&b->arena);
+	buf_init(&b->small, KIB(16));
+}
 
 /* Runs until the service is over. keeper_fd is owned. Returns the exit status. */
 int broker_run(int keeper_fd);

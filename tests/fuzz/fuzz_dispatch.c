@@ -338,20 +338,10 @@ static void on_alarm(struct alarm *a)
 
 static void broker_blank(struct broker *b)
 {
-	list_init(&b->conns);
-	list_init(&b->sessions);
-	list_init(&b->errands);
-	list_init(&b->watching);
-	list_init(&b->group_signals);
-	list_init(&b->ended_ports);
-	list_init(&b->delegations);
-	list_init(&b->selected_waits);
+	broker_empty(b);
 	alarm_init(&b->beat, on_alarm);
 	alarm_init(&b->idle, on_alarm);
 	stop_init(&b->stop);
-	expect_turns_init(&b->expects);
-	arena_init(&b->arena);
-	buf_init(&b->small, KIB(16));
 	b->config_fd = -1;
 	b->keeper_pid = 1 << 22;
 	b->helper_path = "/no/such/helper";

@@ -94,21 +94,6 @@ static const struct helper_events events = { .setup = on_setup,
 
 /* --- life ------------------------------------------------------------------------------------ */
 
-static void broker_lists(struct broker *b)
-{
-	list_init(&b->conns);
-	list_init(&b->sessions);
-	list_init(&b->errands);
-	list_init(&b->watching);
-	list_init(&b->group_signals);
-	list_init(&b->ended_ports);
-	list_init(&b->delegations);
-	list_init(&b->selected_waits);
-	expect_turns_init(&b->expects);
-	arena_init(&b->arena);
-	buf_init(&b->small, KIB(16));
-}
-
 static void broker_parts(struct broker *b)
 {
 	static const struct policy_listener narrow = { 0 };
@@ -150,7 +135,7 @@ struct core *core_open(void)
 	cr_assert_eq(uv_loop_init(&b->loop), 0);
 	uv_run(&b->loop, UV_RUN_NOWAIT);
 	core->fds_before = fd_count();
-	broker_lists(b);
+	broker_empty(b);
 	broker_parts(b);
 	b->config_fd = -1;
 	b->keeper_pid = getppid();
