@@ -236,7 +236,7 @@ Test(hygiene, P11_broker_and_forker_have_no_more_than_they_need)
 	const struct census *c = &scene.service.start;
 
 	if (place_valgrind())
-		cr_skip_test("a tool has descriptors of its own");
+		cr_skip_test("valgrind keeps descriptors of its own in each process");
 	cr_expect_leq(c->forker_fds, 8, "%d", c->forker_fds);
 	cr_expect_leq(c->keeper_fds, 24, "%d", c->keeper_fds);
 	cr_expect_leq(c->broker_fds, 24, "%d", c->broker_fds);

@@ -136,7 +136,7 @@ Test(ports_start, S10_S16_an_environment_beyond_the_systems_limit_is_this_spawns
 	struct redd_port *port;
 
 	if (place_valgrind())
-		cr_skip_test("the tool dies of it itself before it executes anything");
+		cr_skip_test("valgrind dies of so large an environment before execve(2)");
 	for (int i = 0; i < N; i++) {
 		memset(texts[i], 'v', SIZE - 1);
 		texts[i][snprintf(texts[i], SIZE, "V%d=", i)] = 'v';

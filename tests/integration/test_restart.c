@@ -380,7 +380,7 @@ Test(restart, P13_a_broker_that_stands_still_is_replaced)
 	pid_t pid = broker_pid();
 
 	if (place_valgrind())
-		cr_skip_test("what is slow anyway is not what stands still");
+		cr_skip_test("under valgrind a turn takes as long as a stall elsewhere");
 	cr_assert_gt(pid, 0);
 	cr_assert_eq(kill(pid, SIGSTOP), 0);
 	reconnect();
@@ -510,7 +510,7 @@ Test(restart_end, P13_a_service_whose_brokers_die_of_the_request_still_ends)
 
 	if (place_valgrind()) {
 		service_kill(&scene.service);
-		cr_skip_test("brokers start too slowly to be told before they are killed");
+		cr_skip_test("under valgrind brokers are killed before they are told");
 	}
 	scene_prog(&scene.c, "hang", "15", NULL);
 	cr_assert_eq(collect_wait_bytes(&scene.c, scene.r, 1, 6, 20000), 0); /* deaf by now */
