@@ -341,7 +341,7 @@ $(PRELOADS): $(BUILD)/%.so: %.c $(BUILD)/flags
 
 # Fuzzers are always clang's, with its own copy of what they reach.
 FUZZ_CFLAGS := -std=gnu11 -D_GNU_SOURCE -I. -I$(GEN) -O1 -g -fsanitize=fuzzer,address,undefined \
-	-fno-sanitize-recover=all $(WARN)
+	-fno-sanitize-recover=all $(filter-out -Wno-format-truncation,$(WARN))
 $(FUZZERS): build/fuzz/%: %.c $(PROTO_SRC) $(BROKER_SRC) $(HELPER_SRC) | $(GEN_H)
 	@mkdir -p $(@D)/obj-$(*F)
 	$(call say,CLANG,$@)
