@@ -1,14 +1,16 @@
 #!/bin/bash
 # check.sh: everything that must hold before a change is good. Called by `make check` in the top
-# directory. Goes on after a failure, so that one run tells all; the last line is the sum.
+# directory. Goes on after a failure, so that one run tells all; what failed is told again at the
+# end, and the last line is the sum.
 #
 # Steps: format, layers, build with gcc and with clang without a warning, all suites plain, under
 # address and undefined behaviour sanitizers, and under valgrind, and a little fuzzing.
 set -uo pipefail
 
-export COUNTS
+export COUNTS FAILURES
 COUNTS=$(mktemp)
-trap 'rm -f "$COUNTS"' EXIT
+FAILURES=$(mktemp)
+trap 'rm -f "$COUNTS" "$FAILURES"' EXIT
 MAKE=${MAKE:-make}
 jobs=$(nproc)
 unset MAKEFLAGS MFLAGS MAKELEVEL
@@ -67,4 +69,5 @@ suites 'integration suites under valgrind' valgrind integration
 echo
 echo '==== What ran'
 printf '%s\n' "${summary[@]}"
+cat "$FAILURES"
 awk '{ p += $1; f += $2 } END { printf "%d passed, %d failed\n", p, f; exit f > 0 }' "$COUNTS"

@@ -6,7 +6,8 @@
 # (test_*.sh). Each one's output comes in one piece when it is done. FLAVOUR says how it runs: asan
 # and valgrind collect what the tools have to say, in the suite and in every redd program that it
 # starts; each finding is a failure, whatever the test thought. COUNTS, a file, gets a line
-# "passed failed" for every suite.
+# "passed failed" for every suite; FAILURES, another, what is needed to know a failure by, for who
+# sees no more than the end of a long run.
 set -uo pipefail
 
 PYTHON=${PYTHON:-/usr/bin/python3}
@@ -74,6 +75,17 @@ count()
 	fi
 }
 
+# What of the suite's output tells a failure: names, assertions, the first of what a tool found.
+tell_failures()
+{
+	echo "== $name ($flavour): $failed failed, status $status, $((SECONDS - begin)) s"
+	grep -aE -A4 '^\[(FAIL|ERR )\]|^\[----\]|^not ok |^(FAIL|ERROR): |: error: |Sanitizer: ' "$log" | head -40
+	local found
+	for found in "$logs/found/$name".*; do
+		[ -f "$found" ] && grep -v '^--' "$found" | head -30
+	done
+}
+
 run_one()
 {
 	name=$(basename "$suite")
@@ -110,6 +122,7 @@ run_one()
 		failed=$((failed + 1))
 	fi
 	echo "$passed $failed" >>"$counts"
+	[ "$failed" -gt 0 ] && [ -n "${FAILURES:-}" ] && tell_failures >>"$FAILURES"
 }
 
 if [ "$1" = --one ]; then
