@@ -324,10 +324,10 @@ $(PROGS): $(BUILD)/tests/progs/%: tests/progs/%.c $(BUILD)/flags
 		-MF $@.d -o $@ $<
 
 $(BENCH): $(BUILD)/tests/bench/%: $(O)/tests/bench/%.o $(BUILD)/libtests.a $(BUILD)/libredd.a \
-		$(BUILD)/libproto.a
+		$$(call rooms_of,tests/bench/$$*.c) $(BUILD)/libproto.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(LINK) $(LIBS_broker)
+	$(Q)$(LINK) $(LIBS_broker) -lpcre2-8
 
 $(EXAMPLES): $(BUILD)/examples/%: $(O)/examples/%.o $(BUILD)/libredd.a
 	@mkdir -p $(@D)
