@@ -295,7 +295,7 @@ void fake_gap(struct fake *f, uint32_t stream, uint64_t offset, uint64_t end)
 	fake_say(f, &m);
 }
 
-void fake_end(struct fake *f, uint32_t stream, uint64_t total)
+static void end(struct fake *f, uint32_t stream, uint64_t total, const uint64_t *xxh3)
 {
 	Redd__V1__Message m = reply(0, REDD__V1__MESSAGE__BODY_STREAM_END);
 	Redd__V1__StreamEnd e = REDD__V1__STREAM_END__INIT;
@@ -304,8 +304,20 @@ void fake_end(struct fake *f, uint32_t stream, uint64_t total)
 	e.subscription = 1;
 	e.stream = stream;
 	e.total = total;
+	e.has_xxh3 = xxh3 != NULL;
+	e.xxh3 = xxh3 ? *xxh3 : 0;
 	m.stream_end = &e;
 	fake_say(f, &m);
+}
+
+void fake_end(struct fake *f, uint32_t stream, uint64_t total)
+{
+	end(f, stream, total, NULL);
+}
+
+void fake_end_with(struct fake *f, uint32_t stream, uint64_t total, uint64_t xxh3)
+{
+	end(f, stream, total, &xxh3);
 }
 
 void fake_exited(struct fake *f, uint32_t code)

@@ -79,6 +79,7 @@ void fake_written(struct fake *f, uint64_t id, uint64_t offset, uint64_t size);
 void fake_output(struct fake *f, uint32_t stream, uint64_t offset, const void *data, size_t size);
 void fake_gap(struct fake *f, uint32_t stream, uint64_t offset, uint64_t end);
 void fake_end(struct fake *f, uint32_t stream, uint64_t total);
+void fake_end_with(struct fake *f, uint32_t stream, uint64_t total, uint64_t xxh3);
 void fake_exited(struct fake *f, uint32_t code);
 void fake_closed(struct fake *f);
 void fake_marks(struct fake *f, uint32_t stream, bool busy, uint64_t queued);
