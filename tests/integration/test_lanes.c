@@ -39,8 +39,7 @@ static struct tally {
 static void set_up(void)
 {
 	scene_begin();
-	cr_assert_eq(peer_open(&peer, scene.service.socket), 0);
-	cr_assert_eq(peer_hello(&peer), 0);
+	ask_greet(&peer, scene.service.socket);
 }
 
 static void tear_down(void)

@@ -27,7 +27,7 @@ TestSuite(open, .init = scene_begin, .fini = scene_end, .timeout = 120);
 
 static const char *here(const char *name)
 {
-	return scene_text("%s/%s", scene.service.directory, name);
+	return place_in(scene.service.directory, name);
 }
 
 static struct redd_port *open_with(struct redd_open_options o, struct collect *c)
@@ -273,8 +273,7 @@ Test(open, P15_an_open_on_the_wire_is_checked_as_a_whole)
 	struct peer p;
 
 	cr_assert_eq(redd_port_id(port), 2);
-	cr_assert_eq(peer_open(&p, scene.service.socket), 0);
-	cr_assert_eq(peer_hello(&p), 0);
+	ask_greet(&p, scene.service.socket);
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		const Redd__V1__Message *m = ask(&p, "%s", wrong[i]);
 

@@ -104,12 +104,7 @@ static void runs(void)
 
 static const char *here(const char *name)
 {
-	static char paths[4][PATH_MAX + 64];
-	static unsigned next;
-	char *path = paths[next++ % 4];
-
-	snprintf(path, sizeof(paths[0]), "%s/%s", scene.service.directory, name);
-	return path;
+	return place_in(scene.service.directory, name);
 }
 
 /* --- the broker is killed -------------------------------------------------------------------- */
