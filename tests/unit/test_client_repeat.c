@@ -35,16 +35,7 @@ Test(client_repeat, P13_before_welcome_everything_goes_out_anew)
 	fake_back(&f); /* took the connection, and died without a word */
 	fake_welcome_to(&f, fake_back(&f)->id, 0);
 	fake_settle(&f);
-	{
-		Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
-		Redd__V1__Pong pong = REDD__V1__PONG__INIT;
-
-		m.has_reply_to = true;
-		m.reply_to = comeback_next(&f, REDD__V1__REQUEST__BODY_PING)->id;
-		m.body_case = REDD__V1__MESSAGE__BODY_PONG;
-		m.pong = &pong;
-		fake_say(&f, &m);
-	}
+	fake_pong(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_PING)->id);
 	fake_settle(&f);
 	cr_assert_eq(comeback.results[0], 0);
 	fake_close(&f);
@@ -206,21 +197,13 @@ static void on_life(struct redd_watch *w, const struct redd_life *l, void *user)
 Test(client_repeat, P13_a_watch_goes_on_behind_its_last_event)
 {
 	struct redd_watch_options o = { .on_life = on_life };
-	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
-	Redd__V1__Watching w = REDD__V1__WATCHING__INIT;
 	Redd__V1__Request *request;
 	struct redd_watch *watch;
 
 	comeback_serve(&f, NULL);
 	cr_assert_eq(redd_watch_start(f.r, &o, &watch, NULL), 0);
 	fake_settle(&f);
-	w.has_watch = w.has_sequence = m.has_reply_to = true;
-	w.watch = 3;
-	w.sequence = 40;
-	m.reply_to = comeback_next(&f, REDD__V1__REQUEST__BODY_WATCH)->id;
-	m.body_case = REDD__V1__MESSAGE__BODY_WATCHING;
-	m.watching = &w;
-	fake_say(&f, &m);
+	fake_watching(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_WATCH)->id, 3, 40);
 	fake_settle(&f);
 	comeback_welcome(&f);
 	request = comeback_next(&f, REDD__V1__REQUEST__BODY_WATCH);
@@ -230,8 +213,7 @@ Test(client_repeat, P13_a_watch_goes_on_behind_its_last_event)
 	fake_settle(&f);
 	request = comeback_next(&f, REDD__V1__REQUEST__BODY_WATCH);
 	cr_assert_not(request->watch->has_after);
-	m.reply_to = request->id;
-	fake_say(&f, &m);
+	fake_watching(&f, request->id, 3, 40);
 	told_expect(&f, "away back l5@40 ");
 	fake_close(&f);
 }
