@@ -204,7 +204,7 @@ Test(helper_link, a_verdict_for_one_that_has_gone_is_dropped_with_its_descriptor
 	core_say(links.core, &m, sizeof(m), &fd, 1);
 	close(fd);
 	cr_assert_eq(fd_count(), fds);
-	cr_assert_eq(links.core->lost, 0, "it is no error");
+	cr_assert_eq(links.core->unclaimed.lost, 0, "it is no error");
 }
 
 Test(helper_link, the_next_one_in_a_slot_is_not_taken_for_the_last)
@@ -288,11 +288,11 @@ Test(helper_link, what_belongs_to_no_process_is_handed_on)
 	core_say(links.core, &ring, sizeof(ring), NULL, 0);
 	core_say(links.core, &records, sizeof(records), fds, LINK_RECORDS_FDS);
 	core_say_id(links.core, LINK_UNBORN, (struct link_spawn_id){ 1, 1, 1 });
-	cr_assert_eq(links.core->n_setup, 1);
-	cr_assert_eq(links.core->n_held, 1);
-	cr_assert_eq(links.core->n_rings, 2);
-	cr_assert_eq(links.core->n_records, 1);
-	cr_assert_eq(links.core->n_fds, 3 + 4 + 1 + LINK_RECORDS_FDS);
+	cr_assert_eq(links.core->unclaimed.n_setup, 1);
+	cr_assert_eq(links.core->unclaimed.n_held, 1);
+	cr_assert_eq(links.core->unclaimed.n_rings, 2);
+	cr_assert_eq(links.core->unclaimed.n_records, 1);
+	cr_assert_eq(links.core->unclaimed.n_fds, 3 + 4 + 1 + LINK_RECORDS_FDS);
 }
 
 Test(helper_link, many_lives_leave_nothing)

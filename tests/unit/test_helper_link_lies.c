@@ -24,10 +24,10 @@ static void is_lost(const void *message, size_t size, size_t n_fds)
 	for (size_t i = 0; i < n_fds; i++)
 		all[i] = fd;
 	core_say(links.core, message, size, all, n_fds);
-	cr_assert_eq(links.core->lost, -EBADMSG, "%d", links.core->lost);
+	cr_assert_eq(links.core->unclaimed.lost, -EBADMSG, "%d", links.core->unclaimed.lost);
 	cr_assert_eq(fd_count(), before);
 	close(fd);
-	links.core->lost = 0;
+	links.core->unclaimed.lost = 0;
 	uv_poll_start(&links.core->b.helper.keeper_poll, UV_READABLE,
 		      links.core->b.helper.keeper_poll.poll_cb);
 }
@@ -63,7 +63,7 @@ Test(helper_link_lies, a_message_longer_than_any_ends_the_link)
 
 	memcpy(large, &head, sizeof(head));
 	core_say(links.core, large, sizeof(large), NULL, 0);
-	cr_assert_lt(links.core->lost, 0);
+	cr_assert_lt(links.core->unclaimed.lost, 0);
 }
 
 Test(helper_link_lies, a_new_forker_without_its_descriptor_ends_the_link)
@@ -92,7 +92,7 @@ Test(helper_link_lies, unknown_slots_and_ports_are_nobodys)
 			core_say_failed(links.core, id, 1, 1);
 			core_say_id(links.core, LINK_UNBORN, id);
 		}
-	cr_assert_eq(links.core->lost, 0);
+	cr_assert_eq(links.core->unclaimed.lost, 0);
 	cr_assert_eq(c->n_started + c->n_failed + c->n_exited, 0);
 	child_free(c);
 }
@@ -115,7 +115,7 @@ Test(helper_link_lies, descriptors_that_were_not_asked_for_are_closed)
 	core_say(links.core, &m, sizeof(m), fds, 40);
 	cr_assert_eq(c->n_started, 1);
 	core_say(links.core, &ready, sizeof(ready), fds, 3);
-	cr_assert_eq(links.core->n_ready, 1);
+	cr_assert_eq(links.core->unclaimed.n_ready, 1);
 	/* A pidfd more; of the child's own descriptor the broker has let go. */
 	cr_assert_eq(fd_count(), before + 1 - 1);
 	child_free(c);
@@ -137,10 +137,10 @@ Test(helper_link_lies, random_messages_end_the_link_or_change_nothing)
 		random_fill(&r, bytes, sizeof(bytes));
 		memcpy(bytes, &head, sizeof(head));
 		core_say(links.core, bytes, size, fds, random_below(&r, 4));
-		if (links.core->lost)
+		if (links.core->unclaimed.lost)
 			uv_poll_start(&links.core->b.helper.keeper_poll, UV_READABLE,
 				      links.core->b.helper.keeper_poll.poll_cb);
-		links.core->lost = 0;
+		links.core->unclaimed.lost = 0;
 	}
 	cr_assert_eq(c->n_started + c->n_failed, 0, "its id cannot be guessed");
 	child_free(c);
@@ -149,6 +149,6 @@ Test(helper_link_lies, random_messages_end_the_link_or_change_nothing)
 Test(helper_link_lies, a_keeper_that_hangs_up_is_lost)
 {
 	links.core->keeper = fd_close(links.core->keeper);
-	core_until(links.core, links.core->lost);
-	cr_assert_eq(links.core->lost, -ENOTCONN);
+	core_until(links.core, links.core->unclaimed.lost);
+	cr_assert_eq(links.core->unclaimed.lost, -ENOTCONN);
 }
