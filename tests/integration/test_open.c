@@ -224,8 +224,7 @@ Test(open, P15_requests_that_make_no_sense_are_refused_with_a_sentence)
 	process = scene_prog(NULL, "hang", NULL);
 	cr_expect_lt(redd_close_whole(process, false, NULL), 0);
 	cr_expect_eq(redd_last_error(scene.r)->code, REDD_FAILED_PRECONDITION);
-	cr_assert_eq(redd_signal(process, SIGKILL, REDD_LEADER, NULL), 0);
-	scene_forget(process);
+	scene_kill(process);
 	cr_assert_eq(redd_close_whole(port, false, NULL), 0);
 	scene_forget(port);
 }

@@ -181,8 +181,7 @@ Test(ports, S69_lists_are_whole_while_ports_come_and_go)
 	while (churn.lists < churn.rounds)
 		on_churn(&churn);
 	for (int i = 0; i < STAYING; i++) {
-		cr_assert_eq(redd_signal(ports[i], SIGKILL, REDD_LEADER, NULL), 0);
-		scene_forget(ports[i]);
+		scene_kill(ports[i]);
 	}
 	redd_free(b.r);
 }

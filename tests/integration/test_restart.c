@@ -277,8 +277,7 @@ Test(restart, P13_S43_the_marks_of_an_input_survive)
 	s = scene_stream(port, 0);
 	cr_expect(s.high == 300 && s.low == 200 && s.bound == 100000, "%u %u %u", s.high, s.low,
 		  s.bound);
-	cr_assert_eq(redd_signal(port, SIGKILL, REDD_LEADER, NULL), 0);
-	scene_forget(port);
+	scene_kill(port);
 }
 
 Test(restart, P13_an_exit_that_nobody_saw_is_told_by_the_next_broker)

@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
@@ -136,6 +137,13 @@ void scene_forget(struct redd_port *port)
 		     "wait: %s", redd_last_error(scene.r)->message);
 	cr_assert_eq(redd_forget(port), 0, "forget: %s", redd_last_error(scene.r)->message);
 	redd_port_free(port);
+}
+
+void scene_kill(struct redd_port *port)
+{
+	cr_assert_eq(redd_signal(port, SIGKILL, REDD_LEADER, NULL), 0, "kill: %s",
+		     redd_last_error(scene.r)->message);
+	scene_forget(port);
 }
 
 /* --- looking --------------------------------------------------------------------------------- */

@@ -68,6 +68,9 @@ void scene_wait_closed(struct redd_port *port);
 /* Waits until the port has ended, drops it with its log, and frees the handle. */
 void scene_forget(struct redd_port *port);
 
+/* The same for one that does not end by itself: kills its program first. */
+void scene_kill(struct redd_port *port);
+
 /* What the broker says about one stream of a port now. */
 struct redd_stream_info scene_stream(struct redd_port *port, uint32_t stream);
 
