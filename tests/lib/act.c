@@ -1,3 +1,4 @@
+/* Owns nothing: plays, spawns and descriptors are the test's. */
 #include "tests/lib/act.h"
 
 #include <fcntl.h>

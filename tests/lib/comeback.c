@@ -1,3 +1,4 @@
+/* Owns the results of started calls. Connections are the fake's, what was told is in told.c. */
 #include "tests/lib/comeback.h"
 
 #include <criterion/criterion.h>

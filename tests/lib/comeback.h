@@ -1,6 +1,6 @@
 /* A client of tests/lib/fake.h whose broker dies, and who comes back to its successor. What its
- * callbacks are told goes to tests/lib/told.h, with "away ", "back " and "lost " for the
- *connection.
+ * callbacks are told goes to the line of tests/lib/told.h: for the connection "away ", "back " and
+ * "lost ".
  *
  *	comeback_serve(&f, NULL);
  *	comeback_spawn(&f, false);
@@ -12,8 +12,8 @@
  *	told_expect(&f, "o1@0:abc away back o1@3:def ");
  *	fake_close(&f);
  *
- * One test runs in a process of its own, so calls have their results in one place. What goes wrong
- *in here fails the test.
+ * One test runs in a process of its own, so calls have their results in one place. What goes
+ * wrong in here fails the test.
  */
 #ifndef TESTS_LIB_COMEBACK_H
 #define TESTS_LIB_COMEBACK_H

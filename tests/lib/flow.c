@@ -1,3 +1,4 @@
+/* Owns the flow of the test that runs: broker, reader, port and the child's ends. */
 #include "tests/lib/flow.h"
 
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+/* Owns nothing: the laggard is the scene's subscription. */
 #include "tests/lib/laggard.h"
 
 #include <criterion/criterion.h>

@@ -1,6 +1,6 @@
 /* A reader that does not keep up, on purpose: the scene's subscription (tests/lib/scene.h) has
- *credit for LAGGARD_FIRST bytes and no more, whatever the machine does, and LAGGARD_SIZE bytes of
- *the pattern go into the smallest log.
+ * credit for LAGGARD_FIRST bytes and no more, whatever the machine does, and LAGGARD_SIZE bytes
+ * of the pattern go into the smallest log.
  *
  *	struct redd_port *port;
  *

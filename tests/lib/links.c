@@ -1,3 +1,5 @@
+/* Owns core and message of the test that runs. A child is its test's until child_free(); one that
+ * `dies` is freed by its failure. */
 #include "tests/lib/links.h"
 
 #include <criterion/criterion.h>

@@ -1,7 +1,7 @@
-/* What the suites of broker/helper_link.h begin and end with: the inside of a broker with the test
- *as its keeper and forker, a message to hear what they are told, and processes to hand over, each
- *with what its owner was told of it. One test runs in a process of its own, so there is one of
- *each.
+/* What the suites of broker/helper_link.h begin and end with: the inside of a broker with the
+ * test as its keeper and forker, a message to hear what they are told, and processes to hand
+ * over, each with what its owner was told of it. One test runs in a process of its own, so there
+ * is one of each.
  *
  *	TestSuite(helper_thing, .timeout = 30, .init = links_begin, .fini = links_end);
  *

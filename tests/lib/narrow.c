@@ -1,3 +1,4 @@
+/* Owns the second socket's directory; the service is the test's. */
 #include "tests/lib/narrow.h"
 
 #include <criterion/criterion.h>

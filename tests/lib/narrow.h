@@ -1,5 +1,5 @@
-/* A service with a second socket, behind which one is another principal than behind the first, and
- * has no more rights than any socket but the private one gives: no descriptors are passed there.
+/* A service with a second socket. Who comes through it is another principal than who comes through
+ * the first, with the same uid too, and no descriptors are passed there.
  *
  *	struct service service;
  *	struct narrow narrow;

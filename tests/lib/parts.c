@@ -1,3 +1,4 @@
+/* Owns nothing: makes what the broker owns, and closes what nobody claims. */
 #include "tests/lib/parts.h"
 
 #include <errno.h>

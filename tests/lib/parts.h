@@ -1,6 +1,6 @@
-/* The parts of a broker that serves, without the process around it, in the order in which broker.c
- * makes them; and what its helper link tells that belongs to no process. For tests/lib/core.h and
- *for fuzzers: nothing in here knows criterion.
+/* The parts of a broker that serves, without the process around it, in the order in which
+ * broker.c makes them; and what its helper link tells that belongs to no process. For
+ * tests/lib/core.h and for fuzzers: nothing in here knows criterion.
  *
  *	static struct unclaimed unclaimed = { .b = &b };
  *

@@ -1,3 +1,4 @@
+/* Owns the line of the test that runs. */
 #include "tests/lib/told.h"
 
 #include <criterion/criterion.h>
