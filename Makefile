@@ -342,13 +342,15 @@ $(PRELOADS): $(BUILD)/%.so: %.c $(BUILD)/flags
 # Fuzzers are always clang's, with its own copy of what they reach.
 FUZZ_CFLAGS := -std=gnu11 -D_GNU_SOURCE -I. -I$(GEN) -O1 -g -fsanitize=fuzzer,address,undefined \
 	-fno-sanitize-recover=all $(filter-out -Wno-format-truncation,$(WARN))
-$(FUZZERS): build/fuzz/%: %.c $(PROTO_SRC) $(BROKER_SRC) $(HELPER_SRC) | $(GEN_H)
+# Of tests/lib, what does without criterion.
+fuzz_lib_of = $(if $(shell grep -l lib/parts.h $(1)),tests/lib/parts.c)
+$(FUZZERS): build/fuzz/%: %.c $(PROTO_SRC) $(BROKER_SRC) $(HELPER_SRC) tests/lib/parts.c | $(GEN_H)
 	@mkdir -p $(@D)/obj-$(*F)
 	$(call say,CLANG,$@)
 	$(Q)cd $(@D)/obj-$(*F) && clang $(subst -I,-I$(CURDIR)/,$(FUZZ_CFLAGS)) -c \
 		$(addprefix $(CURDIR)/,$(filter-out %/main.c,$(PROTO_SRC) $(GEN_C) \
 		$(if $(findstring broker,$(call rooms_of,$<)),$(BROKER_SRC)) \
-		$(if $(findstring helper,$(call rooms_of,$<)),$(HELPER_SRC))) $<)
+		$(if $(findstring helper,$(call rooms_of,$<)),$(HELPER_SRC)) $(call fuzz_lib_of,$<)) $<)
 	$(Q)clang $(FUZZ_CFLAGS) -o $@ $(@D)/obj-$(*F)/*.o $(LIBS_broker)
 
 # --- installing ----------------------------------------------------------------------------------

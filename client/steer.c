@@ -59,9 +59,13 @@ static int signal_begin(struct redd_port *port, int signal, enum redd_target tar
 	return signal_send(port->r, port, &m, signal, target, how);
 }
 
-static int labels_check(struct redd *r, size_t n_labels)
+/* For a request that is about all ports with these labels. */
+static int labels_build(struct redd *r, struct selector *s, const struct redd_label *labels,
+			size_t n_labels)
 {
-	return n_labels ? 0 : client_fail(r, -EINVAL, "no labels are given; name at least one");
+	if (!n_labels)
+		return client_fail(r, -EINVAL, "no labels are given; name at least one");
+	return err_pass(selector_build(r, s, labels, n_labels));
 }
 
 static int signal_labels_begin(struct redd *r, const struct redd_label *labels, size_t n_labels,
@@ -69,10 +73,8 @@ static int signal_labels_begin(struct redd *r, const struct redd_label *labels, 
 {
 	Redd__V1__Signal m = REDD__V1__SIGNAL__INIT;
 	struct selector selector;
-	int e = labels_check(r, n_labels);
+	int e = labels_build(r, &selector, labels, n_labels);
 
-	if (e == 0)
-		e = selector_build(r, &selector, labels, n_labels);
 	if (e < 0)
 		return err_pass(e);
 	m.n_labels = n_labels;
@@ -215,10 +217,8 @@ static int wait_labels_begin(struct redd *r, const struct redd_label *labels, si
 {
 	Redd__V1__Wait m = REDD__V1__WAIT__INIT;
 	struct selector selector;
-	int e = labels_check(r, n_labels);
+	int e = labels_build(r, &selector, labels, n_labels);
 
-	if (e == 0)
-		e = selector_build(r, &selector, labels, n_labels);
 	if (e < 0)
 		return err_pass(e);
 	m.n_labels = n_labels;

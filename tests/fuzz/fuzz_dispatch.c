@@ -28,6 +28,7 @@
 #include "proto/fdpass.h"
 #include "proto/frame.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/lib/parts.h"
 
 #define CLIENTS	   2
 #define KEPT_MAX   256
@@ -52,6 +53,7 @@ struct stub {
 };
 
 static struct broker broker;
+static struct unclaimed unclaimed = { .b = &broker };
 static struct stub stub;
 static struct client clients[CLIENTS];
 static struct arena arena;
@@ -247,6 +249,7 @@ static void pump(void)
 {
 	for (int quiet = 0; quiet < 2; quiet++) {
 		uv_run(&broker.loop, UV_RUN_NOWAIT);
+		FUZZ_CHECK(!unclaimed.lost); /* the stub's link */
 		if (stub_turn())
 			quiet = 0;
 		if (!(stub.choices & 32)) /* else nobody reads before the end */
@@ -283,72 +286,9 @@ static void client_connect(struct client *c, uint32_t listener)
 
 /* --- the broker ------------------------------------------------------------------------------ */
 
-static void on_descriptors(void *context, const struct link_held *m, const int *take_fds, size_t n)
-{
-	(void)context, (void)m;
-	fd_close_many((int *)take_fds, n);
-}
-
-static void on_setup(void *context, const struct link_setup *m, const int *take_fds, size_t n)
-{
-	(void)context, (void)m;
-	fd_close_many((int *)take_fds, n);
-}
-
-static void on_ring(void *context, const struct link_ring *m, int take_fd)
-{
-	(void)context, (void)m;
-	fd_close(take_fd);
-}
-
-static void on_records(void *context, int take_fd)
-{
-	(void)context;
-	fd_close(take_fd);
-}
-
-static void on_ready(void *context)
-{
-	(void)context;
-}
-
-static void on_lost(void *context, int error)
-{
-	(void)context, (void)error;
-	FUZZ_CHECK(!"the stub's link was lost");
-}
-
-static void on_group_signalled(void *context, const struct link_group_signal *m)
-{
-	req_group_signalled(context, m);
-}
-
-static const struct helper_events helper_events = { .setup = on_setup,
-						    .held = on_descriptors,
-						    .ring = on_ring,
-						    .records = on_records,
-						    .ready = on_ready,
-						    .lost = on_lost,
-						    .group_signalled = on_group_signalled };
-
 static void on_alarm(struct alarm *a)
 {
 	(void)a;
-}
-
-static void broker_blank(struct broker *b)
-{
-	broker_empty(b);
-	alarm_init(&b->beat, on_alarm);
-	alarm_init(&b->idle, on_alarm);
-	stop_init(&b->stop);
-	b->config_fd = -1;
-	b->keeper_pid = 1 << 22;
-	b->helper_path = "/no/such/helper";
-	b->environment = "PATH=/bin";
-	b->environment_count = 1;
-	b->port_events = &req_port_events;
-	settings_default(&b->settings);
 }
 
 static void forker_give(void)
@@ -365,27 +305,25 @@ static void forker_give(void)
 
 static void broker_make(struct broker *b)
 {
-	static const struct policy_listener narrow = { false, false };
 	struct quota_limits limits[QUOTA_LEVELS];
 	int pair[2];
 
-	broker_blank(b);
 	for (int i = 0; i < QUOTA_LEVELS; i++) {
 		limits[i] = quota_limits_default((enum quota_level)i);
 		limits[i].spawns = (struct token_bucket_rate){ 0, 0 };
 	}
-	FUZZ_CHECK(uv_loop_init(&b->loop) == 0 && turn_init(&b->turn, &b->loop) == 0);
-	FUZZ_CHECK(alarms_init(&b->alarms, &b->loop) == 0 && port_table_init(&b->ports) == 0);
-	FUZZ_CHECK(ring_pool_new(&b->rings) == 0 && events_new(0, &b->events) == 0);
-	FUZZ_CHECK(transit_open(&b->transit) == 0);
-	FUZZ_CHECK(quota_new(limits, &b->quota) == 0);
-	policy_init(&b->policy, geteuid());
-	FUZZ_CHECK(policy_add_listener(&b->policy, &narrow) == 1);
+	FUZZ_CHECK(uv_loop_init(&b->loop) == 0 && parts_init(b, limits) == 0);
+	alarm_init(&b->beat, on_alarm);
+	alarm_init(&b->idle, on_alarm);
+	stop_init(&b->stop);
+	b->keeper_pid = 1 << 22;
+	b->environment = "PATH=/bin";
+	b->environment_count = 1;
 	FUZZ_CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) ==
 		   0);
 	stub.keeper_fd = pair[1];
-	FUZZ_CHECK(helper_link_init(&b->helper, &b->loop, &b->turn, pair[0], &helper_events, b) ==
-		   0);
+	FUZZ_CHECK(helper_link_init(&b->helper, &b->loop, &b->turn, pair[0], &unclaimed_events,
+				    &unclaimed) == 0);
 	b->state = BROKER_SERVING;
 	forker_give();
 	pump();

@@ -20,8 +20,7 @@ static struct peer peer;
 static void set_up(void)
 {
 	cr_assert_eq(service_start(&service, NULL), 0);
-	cr_assert_eq(peer_open(&peer, service.socket), 0);
-	cr_assert_eq(peer_hello(&peer), 0);
+	ask_greet(&peer, service.socket);
 }
 
 static void tear_down(void)

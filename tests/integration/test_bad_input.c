@@ -6,10 +6,8 @@
 #include <string.h>
 
 #include "tests/lib/ask.h"
-#include "tests/lib/neighbour.h"
 #include "tests/lib/places.h"
 #include "tests/lib/refusals.h"
-#include "tests/lib/service.h"
 #include "tests/lib/wire.h"
 
 #define INVALID	     REDD__V1__CODE__INVALID_ARGUMENT
@@ -18,30 +16,8 @@
 #define RANGE	     REDD__V1__CODE__OUT_OF_RANGE
 #define DEADLINE     REDD__V1__CODE__DEADLINE_EXCEEDED
 #define UNKNOWN	     REDD__V1__CODE__UNIMPLEMENTED
-#define ROWS(table)  (table), sizeof(table) / sizeof((table)[0])
 
-static struct service service;
-static struct peer peer;
-static struct neighbour neighbour;
-
-static void set_up(void)
-{
-	cr_assert_eq(service_start(&service, NULL), 0);
-	cr_assert_eq(peer_open(&peer, service.socket), 0);
-	cr_assert_eq(peer_hello(&peer), 0);
-	refusals_ports(&peer);
-	cr_assert_eq(neighbour_start(&neighbour, &service), 0);
-}
-
-static void tear_down(void)
-{
-	cr_assert_eq(neighbour_stop(&neighbour), 0, "%s", neighbour.wrong);
-	refusals_ports_end(&peer);
-	peer_close(&peer);
-	cr_assert_eq(service_finish(&service), 0);
-}
-
-TestSuite(bad_input, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(bad_input, .init = refusals_begin, .fini = refusals_end, .timeout = 60);
 
 /* The same reference to a port in every request that has one. */
 #define REFERENCES(request, more)                                                                 \
@@ -76,7 +52,7 @@ static const struct refusal references[] = {
 
 Test(bad_input, P15_S73_S84_a_port_that_is_not_named_or_not_there)
 {
-	refusals_check(&peer, ROWS(references));
+	refusals_check(&refusals.peer, REFUSALS(references));
 }
 
 static const struct refusal input[] = {
@@ -114,7 +90,7 @@ static const struct refusal input[] = {
 
 Test(bad_input, P15_S49_write_close_and_resize)
 {
-	refusals_check(&peer, ROWS(input));
+	refusals_check(&refusals.peer, REFUSALS(input));
 }
 
 static const struct refusal signals[] = {
@@ -157,12 +133,12 @@ static const struct refusal expects[] = {
 
 Test(bad_input, P15_expect)
 {
-	refusals_check(&peer, ROWS(expects));
+	refusals_check(&refusals.peer, REFUSALS(expects));
 }
 
 Test(bad_input, P15_signal_wait_and_forget)
 {
-	refusals_check(&peer, ROWS(signals));
+	refusals_check(&refusals.peer, REFUSALS(signals));
 }
 
 /* Who looks for a tree is a process of its own, which may be too slow where everything is: then the
@@ -173,7 +149,8 @@ Test(bad_input, P15_a_tree_of_which_nobody_is_left)
 	int tries = place_patience_ms(1);
 
 	do
-		m = ask(&peer, "signal { port { name: \"ended\" } signal: 9 target: TARGET_TREE }");
+		m = ask(&refusals.peer,
+			"signal { port { name: \"ended\" } signal: 9 target: TARGET_TREE }");
 	while (ask_is_error(m, REDD__V1__CODE__UNAVAILABLE) && --tries > 0);
 	cr_assert(ask_is_error(m, PRECONDITION), "%s", ask_text(m));
 	cr_assert_eq(m->error->sys_errno, ESRCH);
@@ -220,7 +197,7 @@ static const struct refusal outputs[] = {
 
 Test(bad_input, P15_subscribe_unsubscribe_and_credit)
 {
-	refusals_check(&peer, ROWS(outputs));
+	refusals_check(&refusals.peer, REFUSALS(outputs));
 }
 
 #define SELECTORS(request)                                                                      \
@@ -260,7 +237,7 @@ static const struct refusal asking[] = {
 
 Test(bad_input, P15_list_watch_ping_and_the_rest)
 {
-	refusals_check(&peer, ROWS(asking));
+	refusals_check(&refusals.peer, REFUSALS(asking));
 }
 
 /* Before its Hello a connection may try again after each of these. */
@@ -286,7 +263,7 @@ Test(bad_input, P15_a_hello_that_is_wrong_or_does_not_come_first)
 {
 	struct peer late;
 
-	cr_assert_eq(peer_open(&late, service.socket), 0);
+	cr_assert_eq(peer_open(&late, refusals.service.socket), 0);
 	for (size_t i = 0; i < sizeof(greetings) / sizeof(greetings[0]); i++) {
 		const struct refusal *row = &greetings[i];
 		Redd__V1__Message *m;
@@ -316,17 +293,19 @@ Test(bad_input, P15_an_id_that_waits_cannot_be_used_again)
 	};
 	Redd__V1__Message *m;
 
-	cr_assert_eq(ask_send_as(&peer, 500, "wait { port { name: \"runs\" } until: EXITED }"), 0);
+	cr_assert_eq(
+		ask_send_as(&refusals.peer, 500, "wait { port { name: \"runs\" } until: EXITED }"),
+		0);
 	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
-		cr_assert_eq(ask_send_as(&peer, 500, requests[i]), 0);
-		m = ask_answer(&peer, 500);
+		cr_assert_eq(ask_send_as(&refusals.peer, 500, requests[i]), 0);
+		m = ask_answer(&refusals.peer, 500);
 		cr_expect(ask_is_error(m, INVALID), "%s: %s", requests[i], ask_text(m));
 		cr_expect(m->error && strstr(m->error->message, "id"), "%s", ask_text(m));
 	}
-	m = ask(&peer, "cancel { request: 500 }");
+	m = ask(&refusals.peer, "cancel { request: 500 }");
 	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_DONE, "%s", ask_text(m));
-	cr_assert_eq(ask_send_as(&peer, 500, "ping { }"), 0);
-	cr_assert_eq(ask_answer(&peer, 500)->body_case, REDD__V1__MESSAGE__BODY_PONG);
+	cr_assert_eq(ask_send_as(&refusals.peer, 500, "ping { }"), 0);
+	cr_assert_eq(ask_answer(&refusals.peer, 500)->body_case, REDD__V1__MESSAGE__BODY_PONG);
 }
 
 Test(bad_input, P15_what_is_not_known_is_unimplemented_or_ignored)
@@ -337,7 +316,7 @@ Test(bad_input, P15_what_is_not_known_is_unimplemented_or_ignored)
 
 	buf_init(&frame, 1 << 20);
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-		uint64_t id = ++peer.last_id;
+		uint64_t id = ++refusals.peer.last_id;
 		struct buf body;
 
 		buf_init(&body, 1 << 20);
@@ -346,15 +325,16 @@ Test(bad_input, P15_what_is_not_known_is_unimplemented_or_ignored)
 		wire_varint(&frame, buf_size(&body));
 		cr_assert_eq(buf_append(&frame, buf_head(&body), buf_size(&body)), 0);
 		buf_deinit(&body);
-		cr_assert_eq(peer_send(&peer, buf_head(&frame), buf_size(&frame)), 0);
+		cr_assert_eq(peer_send(&refusals.peer, buf_head(&frame), buf_size(&frame)), 0);
 		buf_consume(&frame, buf_size(&frame));
-		m = ask_answer(&peer, id);
+		m = ask_answer(&refusals.peer, id);
 		cr_expect(ask_is_error(m, UNKNOWN), "%u: %s", numbers[i], ask_text(m));
 	}
 	/* The same beside a request that is known, and inside of it. */
-	cr_assert_eq(peer_send(&peer, "\x0a\x08\xe7\x07\x92\x01\x00\xc2\x02\x01x\x00", 12), 0);
-	cr_assert_eq(ask_answer(&peer, 999)->body_case, REDD__V1__MESSAGE__BODY_PONG);
-	cr_assert_eq(peer_send(&peer, "\x0a\x08\xe8\x07\x92\x01\x04\x4a\x02hi", 11), 0);
-	cr_assert_eq(ask_answer(&peer, 1000)->body_case, REDD__V1__MESSAGE__BODY_PONG);
+	cr_assert_eq(peer_send(&refusals.peer, "\x0a\x08\xe7\x07\x92\x01\x00\xc2\x02\x01x\x00", 12),
+		     0);
+	cr_assert_eq(ask_answer(&refusals.peer, 999)->body_case, REDD__V1__MESSAGE__BODY_PONG);
+	cr_assert_eq(peer_send(&refusals.peer, "\x0a\x08\xe8\x07\x92\x01\x04\x4a\x02hi", 11), 0);
+	cr_assert_eq(ask_answer(&refusals.peer, 1000)->body_case, REDD__V1__MESSAGE__BODY_PONG);
 	buf_deinit(&frame);
 }

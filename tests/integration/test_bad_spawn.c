@@ -7,38 +7,14 @@
 #include <unistd.h>
 
 #include "tests/lib/ask.h"
-#include "tests/lib/neighbour.h"
 #include "tests/lib/refusals.h"
-#include "tests/lib/service.h"
 
-#define INVALID	    REDD__V1__CODE__INVALID_ARGUMENT
-#define EXISTS	    REDD__V1__CODE__ALREADY_EXISTS
-#define RANGE	    REDD__V1__CODE__OUT_OF_RANGE
-#define ROWS(table) (table), sizeof(table) / sizeof((table)[0])
-#define TRUE	    "spawn { program: \"/bin/true\" "
+#define INVALID REDD__V1__CODE__INVALID_ARGUMENT
+#define EXISTS	REDD__V1__CODE__ALREADY_EXISTS
+#define RANGE	REDD__V1__CODE__OUT_OF_RANGE
+#define TRUE	"spawn { program: \"/bin/true\" "
 
-static struct service service;
-static struct peer peer;
-static struct neighbour neighbour;
-
-static void set_up(void)
-{
-	cr_assert_eq(service_start(&service, NULL), 0);
-	cr_assert_eq(peer_open(&peer, service.socket), 0);
-	cr_assert_eq(peer_hello(&peer), 0);
-	refusals_ports(&peer);
-	cr_assert_eq(neighbour_start(&neighbour, &service), 0);
-}
-
-static void tear_down(void)
-{
-	cr_assert_eq(neighbour_stop(&neighbour), 0, "%s", neighbour.wrong);
-	refusals_ports_end(&peer);
-	peer_close(&peer);
-	cr_assert_eq(service_finish(&service), 0);
-}
-
-TestSuite(bad_spawn, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(bad_spawn, .init = refusals_begin, .fini = refusals_end, .timeout = 60);
 
 static const struct refusal commands[] = {
 	{ "spawn { }", INVALID, EINVAL, "program" },
@@ -66,7 +42,7 @@ static const struct refusal commands[] = {
 
 Test(bad_spawn, P15_S07_S08_S15_program_directory_and_environment)
 {
-	refusals_check(&peer, ROWS(commands));
+	refusals_check(&refusals.peer, REFUSALS(commands));
 }
 
 #define FD(text) TRUE "descriptors { " text " } }"
@@ -118,7 +94,7 @@ static const struct refusal descriptors[] = {
 
 Test(bad_spawn, P15_descriptors_and_terminal)
 {
-	refusals_check(&peer, ROWS(descriptors));
+	refusals_check(&refusals.peer, REFUSALS(descriptors));
 }
 
 /* Numbers of their own for a list of descriptors: too many of them, too many streams. */
@@ -138,7 +114,7 @@ Test(bad_spawn, P15_more_descriptors_or_streams_than_a_port_can_have)
 			n += (size_t)sprintf(text + n, "descriptors { fd: %d kind: %s } ", fd,
 					     cases[i].kind);
 		strcpy(text + n, "}");
-		refusals_check(&peer, &row, 1);
+		refusals_check(&refusals.peer, &row, 1);
 	}
 }
 
@@ -169,7 +145,7 @@ Test(bad_spawn, P15_attributes)
 {
 	if (geteuid())
 		cr_skip_test("only root may ask for another uid: these rows are refused before");
-	refusals_check(&peer, ROWS(attributes));
+	refusals_check(&refusals.peer, REFUSALS(attributes));
 }
 
 static const struct refusal lives[] = {
@@ -215,7 +191,7 @@ static const struct refusal lives[] = {
 
 Test(bad_spawn, P15_S43_times_sizes_name_token_and_labels)
 {
-	refusals_check(&peer, ROWS(lives));
+	refusals_check(&refusals.peer, REFUSALS(lives));
 }
 
 #define SUBSCRIBE(text) TRUE "subscribe { " text " } }"
@@ -255,25 +231,26 @@ static const struct refusal framings[] = {
 
 Test(bad_spawn, S09_framing_that_is_none_or_of_two_kinds)
 {
-	refusals_check(&peer, ROWS(framings));
+	refusals_check(&refusals.peer, REFUSALS(framings));
 }
 
 Test(bad_spawn, P15_the_subscription_inside)
 {
-	refusals_check(&peer, ROWS(subscriptions));
+	refusals_check(&refusals.peer, REFUSALS(subscriptions));
 }
 
 Test(bad_spawn, P15_a_token_is_for_one_request_only)
 {
 	static const struct refusal other = { TRUE "args: \"x\" token: \"once\" }", EXISTS, EEXIST,
 					      "token" };
-	Redd__V1__Message *m = ask(&peer, TRUE "token: \"once\" }");
+	Redd__V1__Message *m = ask(&refusals.peer, TRUE "token: \"once\" }");
 	uint64_t port;
 
 	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_STARTED, "%s", ask_text(m));
 	port = m->started->port;
-	m = ask(&peer, "wait { port { id: %llu } until: CLOSED }", (unsigned long long)port);
+	m = ask(&refusals.peer, "wait { port { id: %llu } until: CLOSED }",
+		(unsigned long long)port);
 	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_WAITED, "%s", ask_text(m));
-	refusals_check(&peer, &other, 1);
-	ask_end(&peer, port);
+	refusals_check(&refusals.peer, &other, 1);
+	ask_end(&refusals.peer, port);
 }

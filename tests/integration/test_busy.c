@@ -93,12 +93,6 @@ static struct redd_port *feed(const char *prog, const char *arg, struct redd_spa
 	return scene_spawn(&o, &scene.c);
 }
 
-static void kill_and_forget(struct redd_port *port)
-{
-	cr_assert_eq(redd_signal(port, SIGKILL, REDD_LEADER, NULL), 0);
-	scene_forget(port);
-}
-
 /* --- writers that wait ----------------------------------------------------------------------- */
 
 #define WRITERS 6
@@ -224,7 +218,7 @@ Test(busy, S43_S45_no_wait_stops_at_busy_and_force_at_the_bound)
 	cr_expect_eq(scene_stream(port, 0).waiting, 3);
 	refused(port, &forced, sizeof(block) - in.queued);
 	refused(port, NULL, sizeof(block) - in.queued);
-	kill_and_forget(port);
+	scene_kill(port);
 }
 
 Test(busy, S43_without_marks_only_the_bound_refuses)
@@ -248,7 +242,7 @@ Test(busy, S43_without_marks_only_the_bound_refuses)
 	cr_assert_eq(redd_ping(observer.r), 0);
 	cr_expect_eq(observer.n, 0);
 	redd_free(observer.r);
-	kill_and_forget(port);
+	scene_kill(port);
 }
 
 /* --- trouble --------------------------------------------------------------------------------- */
@@ -313,7 +307,7 @@ Test(busy, S46_P7_an_observer_that_comes_back_late_is_told_the_state_and_no_hist
 	cr_assert_eq(redd_ping(observer.r), 0);
 	cr_expect_leq(observer.n, 2 * rounds);
 	cr_expect_not(observer.is_busy);
-	kill_and_forget(port);
+	scene_kill(port);
 	observer_wait(&observer, false);
 	redd_free(observer.r);
 }

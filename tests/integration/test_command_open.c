@@ -20,7 +20,7 @@ TestSuite(command_open, .init = scene_begin, .fini = scene_end, .timeout = 120);
 
 static const char *here(const char *name)
 {
-	return scene_text("%s/%s", scene.service.directory, name);
+	return place_in(scene.service.directory, name);
 }
 
 /* Runs redd with these words; stdout and status must be as said. The last error is kept. */

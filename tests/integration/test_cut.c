@@ -9,6 +9,7 @@
 
 #include "tests/lib/ask.h"
 #include "tests/lib/measure.h"
+#include "tests/lib/narrow.h"
 #include "tests/lib/neighbour.h"
 #include "tests/lib/places.h"
 #include "tests/lib/service.h"
@@ -20,25 +21,19 @@
 
 static struct service service;
 static struct peer peer;
-static char other[PATH_MAX], other_directory[PATH_MAX];
+static struct narrow narrow;
 
 static void set_up(void)
 {
-	const char *const args[] = { "--socket", other, NULL };
-	const struct service_options o = { .args = args };
-
-	cr_assert_eq(place_make_dir(other_directory), 0);
-	snprintf(other, sizeof(other), "%.*s/other.sock", PATH_MAX - 16, other_directory);
-	cr_assert_eq(service_start(&service, &o), 0);
-	cr_assert_eq(peer_open(&peer, service.socket), 0);
-	cr_assert_eq(peer_hello(&peer), 0);
+	narrow_start(&narrow, &service);
+	ask_greet(&peer, service.socket);
 }
 
 static void tear_down(void)
 {
 	peer_close(&peer);
 	cr_assert_eq(service_finish(&service), 0);
-	cr_assert_eq(place_remove_dir(other_directory), 0);
+	narrow_remove(&narrow);
 }
 
 TestSuite(cut, .init = set_up, .fini = tear_down, .timeout = 90);
@@ -103,12 +98,6 @@ Test(cut, P7_a_client_killed_at_any_byte_leaves_nothing)
 
 /* --- policies -------------------------------------------------------------------------------- */
 
-static void greet(struct peer *p)
-{
-	cr_assert_eq(peer_open(p, service.socket), 0);
-	cr_assert_eq(peer_hello(p), 0);
-}
-
 /* A port whose client is killed as soon as it was told of it; its input has `text`. */
 static uint64_t orphan_make(const char *prog, const char *options, const char *text)
 {
@@ -121,7 +110,7 @@ static uint64_t orphan_make(const char *prog, const char *options, const char *t
 	if (pid == 0) {
 		struct peer p;
 
-		greet(&p);
+		ask_greet(&p, service.socket);
 		port = ask_spawn(&p, prog, options);
 		if (text)
 			ask_send(&p, "write { port { id: %d } data: \"%s\" }", (int)port, text);
@@ -204,7 +193,7 @@ Test(cut, P7_a_spawn_whose_client_goes_before_the_answer_is_an_orphan_too)
 	for (unsigned i = 0; i < place_rounds(20); i++) {
 		struct peer p;
 
-		greet(&p);
+		ask_greet(&p, service.socket);
 		ask_send(&p, "spawn { program: \"%s\" retention_ms: 0 }", place_prog("hang"));
 		peer_close(&p);
 	}
@@ -287,7 +276,7 @@ Test(cut, P14_a_session_is_its_owners_alone)
 	Redd__V1__Message *m;
 
 	hello(&first, service.socket, &shown);
-	m = hello_again(&second, other, &shown);
+	m = hello_again(&second, narrow.socket, &shown);
 	cr_expect(ask_is_error(m, REDD__V1__CODE__NOT_FOUND), "%s", ask_text(m));
 	cr_expect_eq(peer_hello(&second), 0); /* and may go on without */
 	peer_close(&second);

@@ -34,8 +34,7 @@ static uint64_t cat, hang;
 static void set_up(void)
 {
 	cr_assert_eq(service_start(&service, NULL), 0);
-	cr_assert_eq(peer_open(&maker, service.socket), 0);
-	cr_assert_eq(peer_hello(&maker), 0);
+	ask_greet(&maker, service.socket);
 	cat = ask_spawn(&maker, "cat",
 			"name: \"shared\" descriptors { fd: 0 kind: KIND_PIPE } "
 			"labels { key: \"job\" value: \"17\" }");
@@ -232,8 +231,7 @@ Test(delegate, P14_it_ends_by_time_and_with_its_makers_session)
 	int bound;
 
 	expect_shut(timed);
-	cr_assert_eq(peer_open(&other, service.socket), 0);
-	cr_assert_eq(peer_hello(&other), 0);
+	ask_greet(&other, service.socket);
 	m = ask(&other,
 		"delegate { labels { key: \"job\" } rights { see: true } with_session: true }");
 	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_DELEGATED, "%s", ask_text(m));
@@ -278,8 +276,7 @@ Test(delegate, P8_each_door_comes_with_its_answer_through_a_flood)
 	struct peer other;
 
 	flood = ask_spawn(&maker, "zeros", "args: \"1000000000\" subscribe { }");
-	cr_assert_eq(peer_open(&other, service.socket), 0);
-	cr_assert_eq(peer_hello(&other), 0);
+	ask_greet(&other, service.socket);
 	wait_held(&other, flood);
 	for (int i = 0; i < 30; i++)
 		requests[i] = ask_send(

@@ -51,12 +51,7 @@ TestSuite(forker_plain, .init = begin_plain, .fini = scene_end, .timeout = 120);
 
 static const char *here(const char *name)
 {
-	static char paths[8][PATH_MAX + 64];
-	static unsigned next;
-	char *path = paths[next++ % 8];
-
-	snprintf(path, sizeof(paths[0]), "%s/%s", scene.service.directory, name);
-	return path;
+	return place_in(scene.service.directory, name);
 }
 
 static bool forker_signal(int signal)

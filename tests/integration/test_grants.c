@@ -10,6 +10,7 @@
 
 #include "proto/limits.h"
 #include "tests/lib/ask.h"
+#include "tests/lib/narrow.h"
 #include "tests/lib/places.h"
 #include "tests/lib/service.h"
 
@@ -21,21 +22,14 @@
 
 static struct service service;
 static struct peer owner, friend;
-static char other[PATH_MAX], other_directory[PATH_MAX];
+static struct narrow narrow;
 static uint64_t port;
 
 static void set_up(void)
 {
-	const char *const args[] = { "--socket", other, NULL };
-	const struct service_options o = { .args = args };
-
-	cr_assert_eq(place_make_dir(other_directory), 0);
-	snprintf(other, sizeof(other), "%.*s/other.sock", PATH_MAX - 16, other_directory);
-	cr_assert_eq(service_start(&service, &o), 0);
-	cr_assert_eq(peer_open(&owner, service.socket), 0);
-	cr_assert_eq(peer_hello(&owner), 0);
-	cr_assert_eq(peer_open(&friend, other), 0);
-	cr_assert_eq(peer_hello(&friend), 0);
+	narrow_start(&narrow, &service);
+	ask_greet(&owner, service.socket);
+	ask_greet(&friend, narrow.socket);
 	port = ask_spawn(
 		&owner, "cat",
 		"name: \"mine\" descriptors { fd: 0 kind: KIND_PIPE } labels { key: \"k\" }");
@@ -48,7 +42,7 @@ static void tear_down(void)
 	peer_close(&friend);
 	peer_close(&owner);
 	cr_assert_eq(service_finish(&service), 0);
-	cr_assert_eq(place_remove_dir(other_directory), 0);
+	narrow_remove(&narrow);
 }
 
 TestSuite(grants, .init = set_up, .fini = tear_down, .timeout = 120);
@@ -445,10 +439,8 @@ Test(grants, P13_grants_survive_the_broker)
 	cr_assert_eq(peer_expect_end(&friend, 20000), 0);
 	peer_close(&friend);
 	peer_close(&owner);
-	cr_assert_eq(peer_open(&friend, other), 0);
-	cr_assert_eq(peer_hello(&friend), 0);
-	cr_assert_eq(peer_open(&owner, service.socket), 0);
-	cr_assert_eq(peer_hello(&owner), 0);
+	ask_greet(&friend, narrow.socket);
+	ask_greet(&owner, service.socket);
 	m = ask(&friend, "signal { port { id: %llu } signal: 0 }", ID(kept));
 	cr_expect_eq(m->body_case, REDD__V1__MESSAGE__BODY_SIGNALLED, "%s", ask_text(m));
 	m = ask(&owner, "inspect { port { id: %llu } }", ID(kept));

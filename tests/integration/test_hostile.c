@@ -35,12 +35,6 @@ static void tear_down(void)
 
 TestSuite(hostile, .init = set_up, .fini = tear_down, .timeout = 60);
 
-static void greet(struct peer *p)
-{
-	cr_assert_eq(peer_open(p, service.socket), 0);
-	cr_assert_eq(peer_hello(p), 0);
-}
-
 /* The next thing to come is a Bye that tells a person what was wrong, and then the end. */
 static void expect_bye(struct peer *p, Redd__V1__Code code, const char *word, const char *what)
 {
@@ -75,7 +69,7 @@ Test(hostile, P15_lengths_that_are_none_or_too_large)
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
 		struct peer p;
 
-		greet(&p);
+		ask_greet(&p, service.socket);
 		cr_assert_eq(peer_send(&p, lengths[i].bytes, lengths[i].size), 0);
 		expect_bye(&p, REDD__V1__CODE__INVALID_ARGUMENT, lengths[i].word, "length");
 		peer_close(&p);
@@ -128,7 +122,7 @@ Test(hostile, P15_S64_bodies_that_are_not_the_protocol)
 	for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
 		struct peer p;
 
-		greet(&p);
+		ask_greet(&p, service.socket);
 		send_body(&p, bodies[i].bytes, bodies[i].size);
 		expect_bye(&p, REDD__V1__CODE__INVALID_ARGUMENT, bodies[i].word, bodies[i].what);
 		peer_close(&p);
@@ -207,7 +201,7 @@ Test(hostile, P15_frames_that_cost_more_than_they_weigh)
 		struct buf body;
 		struct peer p;
 
-		greet(&p);
+		ask_greet(&p, service.socket);
 		buf_init(&body, ROOM);
 		bombs[i].make(&body);
 		send_body(&p, buf_head(&body), buf_size(&body));
@@ -232,7 +226,7 @@ Test(hostile, P15_what_is_odd_but_legal_is_taken)
 	struct peer p;
 	struct buf nest;
 
-	greet(&p);
+	ask_greet(&p, service.socket);
 	cr_assert_eq(peer_send(&p, "\0\0\0\0\0", 5), 0); /* frames that mean nothing */
 	cr_assert_eq(peer_send(&p, "\x85\x80\x00\x08\x02\x92\x01\x00", 8), 0);
 	expect_pong(&p, 2, "a padded length");
@@ -304,7 +298,7 @@ Test(hostile, P15_ten_thousand_requests_in_one_piece_are_all_answered_in_order)
 	struct buf bytes;
 	struct peer p;
 
-	greet(&p);
+	ask_greet(&p, service.socket);
 	buf_init(&bytes, ROOM);
 	for (unsigned i = 0; i < n; i++)
 		ask_pack(&bytes, 100 + i, "ping { }");
@@ -360,7 +354,7 @@ Test(hostile, P7_a_hundred_connections_with_half_a_frame_hold_up_nobody)
 	static struct peer peers[N];
 
 	for (int i = 0; i < N; i++) {
-		greet(&peers[i]);
+		ask_greet(&peers[i], service.socket);
 		cr_assert_eq(peer_send_prefix(&peers[i], FRAME_MAX_DEFAULT), 0);
 		cr_assert_eq(peer_send(&peers[i], "\x08", 1), 0);
 	}

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "tests/lib/ask.h"
+#include "tests/lib/narrow.h"
 #include "tests/lib/neighbour.h"
 #include "tests/lib/places.h"
 #include "tests/lib/service.h"
@@ -17,16 +18,11 @@ static struct neighbour neighbour;
 
 /* Through a socket of its own, where it is another principal than the neighbour: what it guesses
  * right by chance is not the neighbour's port. */
-static char other[PATH_MAX], other_directory[PATH_MAX];
+static struct narrow narrow;
 
 static void set_up_other(void)
 {
-	const char *const args[] = { "--socket", other, NULL };
-	const struct service_options o = { .args = args };
-
-	cr_assert_eq(place_make_dir(other_directory), 0);
-	snprintf(other, sizeof(other), "%.*s/other.sock", PATH_MAX - 16, other_directory);
-	cr_assert_eq(service_start(&service, &o), 0);
+	narrow_start(&narrow, &service);
 	cr_assert_eq(neighbour_start(&neighbour, &service), 0);
 }
 
@@ -35,7 +31,7 @@ static void tear_down_other(void)
 {
 	cr_assert_eq(neighbour_stop(&neighbour), 0, "%s", neighbour.wrong);
 	cr_assert_eq(service_stop(&service), 0);
-	cr_assert_eq(place_remove_dir(other_directory), 0);
+	narrow_remove(&narrow);
 }
 
 TestSuite(hostile_chance, .init = set_up_other, .fini = tear_down_other, .timeout = 60);
@@ -59,7 +55,7 @@ static void random_session(struct random *r)
 	struct buf bytes;
 	struct peer p;
 
-	cr_assert_eq(peer_open(&p, other), 0);
+	cr_assert_eq(peer_open(&p, narrow.socket), 0);
 	buf_init(&bytes, ROOM);
 	if (!random_chance(r, 4))
 		ask_pack(&bytes, 1, "hello { version: 1 }");

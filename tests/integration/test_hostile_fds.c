@@ -14,6 +14,7 @@
 #include "proto/fdpass.h"
 #include "tests/lib/ask.h"
 #include "tests/lib/measure.h"
+#include "tests/lib/narrow.h"
 #include "tests/lib/neighbour.h"
 #include "tests/lib/places.h"
 #include "tests/lib/service.h"
@@ -25,18 +26,14 @@
 
 static struct service service;
 static struct neighbour neighbour;
-static char other[PATH_MAX], other_directory[PATH_MAX];
+static struct narrow narrow;
 static int sent[FDPASS_MAX]; /* the same pipe again and again */
 
 static void set_up(void)
 {
-	const char *const args[] = { "--socket", other, NULL };
-	const struct service_options o = { .args = args };
 	int pipe_fds[2];
 
-	cr_assert_eq(place_make_dir(other_directory), 0);
-	snprintf(other, sizeof(other), "%.*s/other.sock", PATH_MAX - 16, other_directory);
-	cr_assert_eq(service_start(&service, &o), 0);
+	narrow_start(&narrow, &service);
 	cr_assert_eq(neighbour_start(&neighbour, &service), 0);
 	cr_assert_eq(pipe(pipe_fds), 0);
 	close(pipe_fds[0]);
@@ -49,16 +46,10 @@ static void tear_down(void)
 	close(sent[0]);
 	cr_assert_eq(neighbour_stop(&neighbour), 0, "%s", neighbour.wrong);
 	cr_assert_eq(service_finish(&service), 0);
-	cr_assert_eq(place_remove_dir(other_directory), 0);
+	narrow_remove(&narrow);
 }
 
 TestSuite(hostile_fds, .init = set_up, .fini = tear_down, .timeout = 60);
-
-static void greet(struct peer *p)
-{
-	cr_assert_eq(peer_open(p, service.socket), 0);
-	cr_assert_eq(peer_hello(p), 0);
-}
 
 static int send_with(struct peer *p, const char *text, const int *fds, size_t n)
 {
@@ -98,7 +89,7 @@ Test(hostile_fds, P15_descriptors_that_no_request_uses)
 		Redd__V1__Message *m;
 		struct peer p;
 
-		greet(&p);
+		ask_greet(&p, service.socket);
 		cr_assert_eq(send_with(&p, surplus[i].request, sent, surplus[i].n), 0);
 		m = ask_event(&p, REDD__V1__MESSAGE__BODY_BYE);
 		cr_expect(m && m->bye->error->code == INVALID && !ask_check_error(m->bye->error),
@@ -125,7 +116,7 @@ Test(hostile_fds, P15_fewer_than_a_spawn_names_is_an_error_and_what_came_is_clos
 	static char text[8192];
 	struct peer p;
 
-	greet(&p);
+	ask_greet(&p, service.socket);
 	spawn_text(text, 3);
 	for (size_t n = 0; n < 3; n++) {
 		Redd__V1__Message *m;
@@ -136,7 +127,7 @@ Test(hostile_fds, P15_fewer_than_a_spawn_names_is_an_error_and_what_came_is_clos
 		if (n > 0) { /* those few were used by nobody */
 			cr_assert_eq(peer_expect_end(&p, 10000), 0);
 			peer_close(&p);
-			greet(&p);
+			ask_greet(&p, service.socket);
 		}
 	}
 	peer_close(&p);
@@ -148,7 +139,7 @@ Test(hostile_fds, P11_as_many_as_may_be_passed_are_used_and_closed)
 	Redd__V1__Message *m;
 	struct peer p;
 
-	greet(&p);
+	ask_greet(&p, service.socket);
 	spawn_text(text, 53);
 	cr_assert_eq(send_with(&p, text, sent, 53), 0);
 	m = ask_answer(&p, 77);
@@ -168,7 +159,7 @@ Test(hostile_fds, P7_with_half_a_frame_an_empty_one_and_garbage)
 	for (unsigned i = 0; i < place_rounds(200); i++) {
 		struct peer p;
 
-		greet(&p);
+		ask_greet(&p, service.socket);
 		cr_assert_eq(peer_send_fds(&p, starts[i % 4].bytes, starts[i % 4].size, sent, 60),
 			     0);
 		if (i % 3 == 0)
@@ -184,7 +175,7 @@ Test(hostile_fds, P14_a_listener_that_takes_none_says_so_and_gets_none)
 	struct peer p;
 	int r;
 
-	cr_assert_eq(peer_open(&p, other), 0);
+	cr_assert_eq(peer_open(&p, narrow.socket), 0);
 	m = ask(&p, "hello { version: 1 }");
 	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_WELCOME, "%s", ask_text(m));
 	cr_assert_not(m->welcome->descriptors);
@@ -298,7 +289,7 @@ Test(hostile_fds, P7_a_descriptor_whose_close_takes_long_stalls_nobody)
 		struct peer p;
 
 		linger_make(fds[i]);
-		greet(&p);
+		ask_greet(&p, service.socket);
 		ways[i](&p, fds[i][0]);
 		close(fds[i][0]);
 		peer_close(&p);
@@ -337,7 +328,7 @@ Test(hostile_fds, P15_S29_what_does_not_fit_below_the_limit_of_open_files_is_ref
 	rlim_t before;
 
 	for (int i = 0; i < PEERS; i++)
-		greet(&peers[i]);
+		ask_greet(&peers[i], service.socket);
 	cr_assert_eq(census_take(service.pid, &census), 0);
 	before = limit_set(census.broker, (rlim_t)census.broker_fds + ROOM);
 	for (int i = 0; i < PEERS; i++)

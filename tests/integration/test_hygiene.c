@@ -283,8 +283,7 @@ Test(hygiene, P11_a_service_with_nothing_to_do_does_nothing)
 		living[i] = scene_spawn(&hang, NULL);
 	is_idle("with ports that live");
 	for (int i = 0; i < 20; i++) {
-		cr_assert_eq(redd_signal(living[i], SIGKILL, REDD_LEADER, NULL), 0);
-		scene_forget(living[i]);
+		scene_kill(living[i]);
 		scene_forget(ended[i]);
 	}
 	is_idle("empty again");

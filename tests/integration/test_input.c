@@ -32,12 +32,6 @@ static struct redd_port *feed(const char *prog, struct redd_spawn_options o)
 	return scene_spawn(&o, &scene.c);
 }
 
-static void kill_and_forget(struct redd_port *port)
-{
-	cr_assert_eq(redd_signal(port, SIGKILL, REDD_LEADER, NULL), 0);
-	scene_forget(port);
-}
-
 static int write_at(struct redd_port *port, const char *text, uint64_t offset,
 		    struct redd_written *ret)
 {
@@ -409,7 +403,7 @@ Test(input, P9_what_does_not_fit_is_refused_whole)
 	cr_expect_eq(over.code, REDD_RESOURCE_EXHAUSTED);
 	cr_expect_eq(queued(port), before, "nothing of it was taken");
 	cr_expect_eq(fits[0].n + fits[1].n + fits[2].n + fits[3].n, 0);
-	kill_and_forget(port);
+	scene_kill(port);
 }
 
 Test(input, P9_an_empty_queue_takes_any_write)
@@ -420,7 +414,7 @@ Test(input, P9_an_empty_queue_takes_any_write)
 	cr_expect_eq(redd_port_input_window(port), 10);
 	cr_assert_eq(redd_write(port, block, sizeof(block), NULL, &w), 0);
 	cr_expect_eq(w.size, sizeof(block));
-	kill_and_forget(port);
+	scene_kill(port);
 }
 
 Test(input, P9_S45_no_wait_is_refused_while_the_input_is_busy)
@@ -438,7 +432,7 @@ Test(input, P9_S45_no_wait_is_refused_while_the_input_is_busy)
 	cr_assert_eq(redd_write_start(port, "x", 1, NULL, outcome_call(&waits)), 0);
 	cr_assert_eq(redd_ping(scene.r), 0);
 	cr_expect_eq(waits.n, 0, "without no_wait it waits");
-	kill_and_forget(port);
+	scene_kill(port);
 }
 
 Test(input, P9_a_port_that_reads_again_is_free_again)
@@ -487,5 +481,5 @@ Test(input, P15_an_empty_write_is_answered_in_its_place)
 	cr_assert_eq(redd_write(port, "", 0, NULL, &w), 0);
 	cr_expect_eq(w.offset, 3);
 	cr_expect_eq(w.size, 0);
-	kill_and_forget(port);
+	scene_kill(port);
 }

@@ -58,12 +58,6 @@ static void go_on(struct redd_port *port)
 	cr_assert_eq(redd_signal(port, SIGCONT, REDD_LEADER, NULL), 0);
 }
 
-static void kill_and_forget(struct redd_port *port)
-{
-	cr_assert_eq(redd_signal(port, SIGKILL, REDD_LEADER, NULL), 0);
-	scene_forget(port);
-}
-
 /* --- close ----------------------------------------------------------------------------------- */
 
 Test(input_end, P9_S60_S61_a_close_is_queued_behind_the_data_and_leaves_the_outputs_open)
@@ -167,7 +161,7 @@ Test(input_end, P9_a_program_that_closes_its_stdin_goes_on)
 		result = redd_write(port, "x", 1, NULL, NULL);
 	cr_expect_eq(result, -EPIPE);
 	cr_expect_eq(scene.c.n_exited, 0);
-	kill_and_forget(port);
+	scene_kill(port);
 }
 
 Test(input_end, P9_what_a_program_left_unread_is_not_told_as_unwritten)

@@ -39,8 +39,7 @@ static struct tally {
 static void set_up(void)
 {
 	scene_begin();
-	cr_assert_eq(peer_open(&peer, scene.service.socket), 0);
-	cr_assert_eq(peer_hello(&peer), 0);
+	ask_greet(&peer, scene.service.socket);
 }
 
 static void tear_down(void)
@@ -195,8 +194,7 @@ Test(lanes, P8_an_unsubscribe_is_answered_before_its_closed)
 	cr_expect_eq(tally.n_closed, 0);
 	read_to_closed();
 	cr_expect_lt(tally.bytes, IN_SOCKET);
-	cr_assert_eq(redd_signal(port, SIGKILL, REDD_LEADER, NULL), 0);
-	scene_forget(port);
+	scene_kill(port);
 }
 
 /* --- ahead of a flood ------------------------------------------------------------------------ */

@@ -23,8 +23,7 @@ static uint64_t port;
 
 static void come(struct peer *p)
 {
-	cr_assert_eq(peer_open(p, service.socket), 0);
-	cr_assert_eq(peer_hello(p), 0);
+	ask_greet(p, service.socket);
 }
 
 static void set_up(void)

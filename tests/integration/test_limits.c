@@ -30,8 +30,7 @@ static void begin(const char *setting, const char *value)
 	const struct service_options o = { .args = args };
 
 	cr_assert_eq(service_start(&service, &o), 0);
-	cr_assert_eq(peer_open(&peer, service.socket), 0);
-	cr_assert_eq(peer_hello(&peer), 0);
+	ask_greet(&peer, service.socket);
 }
 
 static void tear_down(void)
@@ -106,8 +105,7 @@ Test(limits, P15_connections)
 
 	begin("--connections-per-uid", "5");
 	for (int i = 0; i < MOST - 1; i++) {
-		cr_assert_eq(peer_open(&peers[i], service.socket), 0);
-		cr_assert_eq(peer_hello(&peers[i]), 0);
+		ask_greet(&peers[i], service.socket);
 	}
 	for (int i = 0; i < 3; i++) {
 		cr_assert_eq(peer_open(&peers[MOST], service.socket), 0);
@@ -158,8 +156,7 @@ Test(limits, P15_spawns_a_second_say_when_to_try_again)
 	double until;
 
 	cr_assert_eq(service_start(&service, &o), 0);
-	cr_assert_eq(peer_open(&peer, service.socket), 0);
-	cr_assert_eq(peer_hello(&peer), 0);
+	ask_greet(&peer, service.socket);
 	for (int i = 0; i < 20; i++) {
 		m = ask(&peer, "spawn { program: \"%s\" retention_ms: 0 }", place_prog("exit"));
 		started += m->body_case == STARTED;
@@ -311,8 +308,7 @@ Test(limits, P15_S29_descriptors_that_wait_for_their_child)
 	send_spawn_with(&peer, fds, N);
 	cr_assert_eq(ask_send_as(&peer, 9000, "ping { }"), 0);
 	ask_answer(&peer, 9000);
-	cr_assert_eq(peer_open(&second, service.socket), 0);
-	cr_assert_eq(peer_hello(&second), 0);
+	ask_greet(&second, service.socket);
 	send_spawn_with(&second, fds, N);
 	m = ask_event(&second, BYE);
 	cr_assert_not_null(m);
@@ -343,8 +339,7 @@ Test(limits, P15_at_the_limit_of_open_files_nobody_is_dropped_without_a_word)
 	Redd__V1__Message *m = NULL;
 
 	cr_assert_eq(service_start(&service, &o), 0);
-	cr_assert_eq(peer_open(&peer, service.socket), 0);
-	cr_assert_eq(peer_hello(&peer), 0);
+	ask_greet(&peer, service.socket);
 	for (int i = 0; i < MANY; i++) {
 		cr_assert_eq(peer_open(&peers[i], service.socket), 0, "client %d", i);
 		ask_send_as(&peers[i], 1, "hello { version: 1 }"); /* or it has said Bye */

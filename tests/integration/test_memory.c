@@ -25,19 +25,13 @@
 static struct service service;
 static struct peer peer, halves[HALVES], others[CONNECTIONS];
 
-static void greet(struct peer *p)
-{
-	cr_assert_eq(peer_open(p, service.socket), 0);
-	cr_assert_eq(peer_hello(p), 0);
-}
-
 static void set_up(void)
 {
 	static const char *const args[] = { "--memory-max", BOUND_TEXT, NULL };
 	const struct service_options o = { .args = args, .quiet = true };
 
 	cr_assert_eq(service_start(&service, &o), 0);
-	greet(&peer);
+	ask_greet(&peer, service.socket);
 }
 
 static void tear_down(void)
@@ -108,7 +102,7 @@ static bool half_send(struct peer *p)
 	static const uint8_t half[900000] = { 0x08, 0x01 };
 	Redd__V1__Message *m;
 
-	greet(p);
+	ask_greet(p, service.socket);
 	if (peer_send_prefix(p, FRAME_MAX_DEFAULT) || peer_send(p, half, sizeof(half)))
 		return false; /* it was closed while we wrote */
 	m = NULL;

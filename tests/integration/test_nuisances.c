@@ -269,8 +269,7 @@ static void hog_send(struct peer *hog)
 	struct buf all;
 	char text[PATH_MAX + 64];
 
-	cr_assert_eq(peer_open(hog, scene.service.socket), 0);
-	cr_assert_eq(peer_hello(hog), 0);
+	ask_greet(hog, scene.service.socket);
 	buf_init(&all, 1u << 20);
 	snprintf(text, sizeof(text), "spawn { program: \"%s\" retention_ms: 0 }",
 		 place_prog("tiny"));

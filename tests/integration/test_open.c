@@ -27,7 +27,7 @@ TestSuite(open, .init = scene_begin, .fini = scene_end, .timeout = 120);
 
 static const char *here(const char *name)
 {
-	return scene_text("%s/%s", scene.service.directory, name);
+	return place_in(scene.service.directory, name);
 }
 
 static struct redd_port *open_with(struct redd_open_options o, struct collect *c)
@@ -224,8 +224,7 @@ Test(open, P15_requests_that_make_no_sense_are_refused_with_a_sentence)
 	process = scene_prog(NULL, "hang", NULL);
 	cr_expect_lt(redd_close_whole(process, false, NULL), 0);
 	cr_expect_eq(redd_last_error(scene.r)->code, REDD_FAILED_PRECONDITION);
-	cr_assert_eq(redd_signal(process, SIGKILL, REDD_LEADER, NULL), 0);
-	scene_forget(process);
+	scene_kill(process);
 	cr_assert_eq(redd_close_whole(port, false, NULL), 0);
 	scene_forget(port);
 }
@@ -273,8 +272,7 @@ Test(open, P15_an_open_on_the_wire_is_checked_as_a_whole)
 	struct peer p;
 
 	cr_assert_eq(redd_port_id(port), 2);
-	cr_assert_eq(peer_open(&p, scene.service.socket), 0);
-	cr_assert_eq(peer_hello(&p), 0);
+	ask_greet(&p, scene.service.socket);
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		const Redd__V1__Message *m = ask(&p, "%s", wrong[i]);
 

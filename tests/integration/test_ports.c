@@ -43,8 +43,7 @@ Test(ports, S68_S83_every_reader_is_told_the_same_and_after_the_end_nothing)
 	size_t n;
 
 	for (int i = 0; i < READERS; i++) {
-		cr_assert_eq(peer_open(&peers[i], scene.service.socket), 0);
-		cr_assert_eq(peer_hello(&peers[i]), 0);
+		ask_greet(&peers[i], scene.service.socket);
 	}
 	port = ask_spawn(&peers[0], "hang",
 			 "name: \"known\" descriptors { fd: 0 kind: KIND_PIPE } nice: 3 "
@@ -182,8 +181,7 @@ Test(ports, S69_lists_are_whole_while_ports_come_and_go)
 	while (churn.lists < churn.rounds)
 		on_churn(&churn);
 	for (int i = 0; i < STAYING; i++) {
-		cr_assert_eq(redd_signal(ports[i], SIGKILL, REDD_LEADER, NULL), 0);
-		scene_forget(ports[i]);
+		scene_kill(ports[i]);
 	}
 	redd_free(b.r);
 }

@@ -22,7 +22,7 @@ TestSuite(ports_start, .init = scene_begin, .fini = scene_end, .timeout = 60);
 
 static const char *here(const char *name)
 {
-	return scene_text("%s/%s", scene.service.directory, name);
+	return place_in(scene.service.directory, name);
 }
 
 static void make_file(const char *name, mode_t mode, const char *text)
@@ -285,8 +285,7 @@ Test(ports_start, S53_an_exit_is_told_to_who_asked_and_to_nobody_else)
 	Redd__V1__Message *m;
 	uint64_t port;
 
-	cr_assert_eq(peer_open(&silent, scene.service.socket), 0);
-	cr_assert_eq(peer_hello(&silent), 0);
+	ask_greet(&silent, scene.service.socket);
 	port = ask_spawn(&silent, "exit", "args: \"3\"");
 	for (int i = 0; i < 2; i++) {
 		struct redd_port *same;

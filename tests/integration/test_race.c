@@ -311,11 +311,9 @@ Test(race, S74_S76_S77_whatever_is_asked_while_a_port_ends_has_one_answer_of_the
 	struct random r = { seed };
 	struct peer owner;
 
-	cr_assert_eq(peer_open(&owner, service.socket), 0);
-	cr_assert_eq(peer_hello(&owner), 0);
+	ask_greet(&owner, service.socket);
 	for (int i = 0; i < SENDERS; i++) {
-		cr_assert_eq(peer_open(&senders[i].peer, service.socket), 0);
-		cr_assert_eq(peer_hello(&senders[i].peer), 0);
+		ask_greet(&senders[i].peer, service.socket);
 		buf_init(&senders[i].packet, KIB(256));
 	}
 	for (now_round = 0; now_round < rounds; now_round++)

@@ -104,12 +104,7 @@ static void runs(void)
 
 static const char *here(const char *name)
 {
-	static char paths[4][PATH_MAX + 64];
-	static unsigned next;
-	char *path = paths[next++ % 4];
-
-	snprintf(path, sizeof(paths[0]), "%s/%s", scene.service.directory, name);
-	return path;
+	return place_in(scene.service.directory, name);
 }
 
 /* --- the broker is killed -------------------------------------------------------------------- */
@@ -282,8 +277,7 @@ Test(restart, P13_S43_the_marks_of_an_input_survive)
 	s = scene_stream(port, 0);
 	cr_expect(s.high == 300 && s.low == 200 && s.bound == 100000, "%u %u %u", s.high, s.low,
 		  s.bound);
-	cr_assert_eq(redd_signal(port, SIGKILL, REDD_LEADER, NULL), 0);
-	scene_forget(port);
+	scene_kill(port);
 }
 
 Test(restart, P13_an_exit_that_nobody_saw_is_told_by_the_next_broker)

@@ -106,8 +106,7 @@ Test(retention, P4_a_living_port_is_not_forgotten)
 
 	cr_assert_eq(redd_forget(port), -EBUSY);
 	cr_assert_eq(redd_last_error(scene.r)->code, REDD_FAILED_PRECONDITION);
-	cr_assert_eq(redd_signal(port, SIGKILL, REDD_LEADER, NULL), 0);
-	scene_forget(port);
+	scene_kill(port);
 }
 
 /* --- when its time is up --------------------------------------------------------------------- */

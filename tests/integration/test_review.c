@@ -21,8 +21,7 @@ static struct peer peer;
 static void set_up(void)
 {
 	cr_assert_eq(service_start(&service, NULL), 0);
-	cr_assert_eq(peer_open(&peer, service.socket), 0);
-	cr_assert_eq(peer_hello(&peer), 0);
+	ask_greet(&peer, service.socket);
 }
 
 static void tear_down(void)
@@ -192,8 +191,7 @@ Test(review, P1_an_output_without_room_for_its_log_is_told_byte_by_byte)
 	uint64_t first;
 
 	cr_assert_eq(service_start(&small, &(struct service_options){ .args = little }), 0);
-	cr_assert_eq(peer_open(&other, small.socket), 0);
-	cr_assert_eq(peer_hello(&other), 0);
+	ask_greet(&other, small.socket);
 	first = ask_spawn(&other, "hang", "log_size: 65536 subscribe { }");
 	cr_assert_not_null(ask_event(&other, REDD__V1__MESSAGE__BODY_OUTPUT));
 	/* It is told that nobody reads, by SIGPIPE, instead of being left to wait. */
@@ -336,8 +334,7 @@ Test(review, an_idle_service_ends_when_its_last_port_is_forgotten)
 	struct peer other;
 
 	cr_assert_eq(service_start(&idle, &(struct service_options){ .args = soon }), 0);
-	cr_assert_eq(peer_open(&other, idle.socket), 0);
-	cr_assert_eq(peer_hello(&other), 0);
+	ask_greet(&other, idle.socket);
 	ask_spawn(&other, "exit", "retention_ms: 1500 orphan: ORPHAN_KEEP");
 	peer_close(&other);
 	cr_assert_eq(service_ended(&idle), 0);
@@ -353,8 +350,7 @@ Test(review, P3_a_shutdown_ends_what_still_flows_and_says_so)
 	unsigned n_ends = 0;
 
 	cr_assert_eq(service_start(&doomed, NULL), 0);
-	cr_assert_eq(peer_open(&other, doomed.socket), 0);
-	cr_assert_eq(peer_hello(&other), 0);
+	ask_greet(&other, doomed.socket);
 	ask_spawn(&other, "holder", "args: \"0\" args: \"-\" drain_ms: 4294967295 subscribe { }");
 	cr_assert_not_null(ask_event(&other, REDD__V1__MESSAGE__BODY_EXITED));
 	ask_send(&other, "shutdown { drain_ms: 100 }");

@@ -15,6 +15,7 @@
 
 #include "proto/limits.h"
 #include "tests/lib/ask.h"
+#include "tests/lib/narrow.h"
 #include "tests/lib/places.h"
 #include "tests/lib/service.h"
 
@@ -24,21 +25,14 @@
 
 static struct service service;
 static struct peer owner, stranger;
-static char other[PATH_MAX], other_directory[PATH_MAX];
+static struct narrow narrow;
 static uint64_t port;
 
 static void set_up(void)
 {
-	const char *const args[] = { "--socket", other, NULL };
-	const struct service_options o = { .args = args };
-
-	cr_assert_eq(place_make_dir(other_directory), 0);
-	snprintf(other, sizeof(other), "%.*s/other.sock", PATH_MAX - 16, other_directory);
-	cr_assert_eq(service_start(&service, &o), 0);
-	cr_assert_eq(peer_open(&owner, service.socket), 0);
-	cr_assert_eq(peer_hello(&owner), 0);
-	cr_assert_eq(peer_open(&stranger, other), 0);
-	cr_assert_eq(peer_hello(&stranger), 0);
+	narrow_start(&narrow, &service);
+	ask_greet(&owner, service.socket);
+	ask_greet(&stranger, narrow.socket);
 	port = ask_spawn(&owner, "hang",
 			 "name: \"mine\" token: \"secret\" terminal { } labels { key: \"k\" }");
 }
@@ -49,7 +43,7 @@ static void tear_down(void)
 	peer_close(&stranger);
 	peer_close(&owner);
 	cr_assert_eq(service_finish(&service), 0);
-	cr_assert_eq(place_remove_dir(other_directory), 0);
+	narrow_remove(&narrow);
 }
 
 TestSuite(rights, .init = set_up, .fini = tear_down, .timeout = 60);
@@ -141,8 +135,7 @@ Test(rights, P14_ids_of_a_connection_mean_nothing_on_another)
 	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_SUBSCRIBED, "%s", ask_text(m));
 	ask(&owner, "watch { }");
 	ask_send(&owner, "wait { port { name: \"mine\" } }");
-	cr_assert_eq(peer_open(&second, service.socket), 0);
-	cr_assert_eq(peer_hello(&second), 0);
+	ask_greet(&second, service.socket);
 	m = ask(&second, "unsubscribe { subscription: 1 }");
 	cr_expect(ask_is_error(m, NOT_FOUND), "%s", ask_text(m));
 	m = ask(&second, "credit { subscription: 1 bytes: 1 }");
@@ -214,9 +207,9 @@ Test(rights, P14_another_user_is_refused_by_the_file_system_and_by_the_broker)
 	cr_assert_eq(chmod(service.socket, 0666), 0);
 	r = visit_as(NOBODY, service.socket, DENIED);
 	cr_expect_eq(r, 0, "it was not told why: %d", r);
-	cr_assert_eq(chmod(other_directory, 0755), 0);
-	cr_assert_eq(chmod(other, 0666), 0);
-	r = visit_as(NOBODY, other, DENIED);
+	cr_assert_eq(chmod(narrow.directory, 0755), 0);
+	cr_assert_eq(chmod(narrow.socket, 0666), 0);
+	r = visit_as(NOBODY, narrow.socket, DENIED);
 	cr_expect_eq(r, 0, "it was not told why: %d", r);
 }
 
@@ -273,7 +266,7 @@ Test(rights, P14_sockets_and_locks_are_their_users_alone)
 	char lock[PATH_MAX + 8];
 
 	cr_expect_eq(mode_of(service.socket), 0600);
-	cr_expect_eq(mode_of(other), 0600);
+	cr_expect_eq(mode_of(narrow.socket), 0600);
 	snprintf(lock, sizeof(lock), "%s.lock", service.socket);
 	cr_expect_eq(mode_of(lock), 0600);
 }

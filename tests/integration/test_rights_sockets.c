@@ -35,12 +35,7 @@ TestSuite(rights_sockets, .init = set_up, .fini = tear_down, .timeout = 60);
 
 static const char *below(const char *name)
 {
-	static char paths[4][PATH_MAX + 256];
-	static unsigned next;
-	char *path = paths[next++ % 4];
-
-	snprintf(path, sizeof(paths[0]), "%s/%s", directory, name);
-	return path;
+	return place_in(directory, name);
 }
 
 /* Runs redd-broker, which must end by itself. Returns its status; text is what it said. */

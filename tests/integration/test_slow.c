@@ -10,55 +10,23 @@
 #include <string.h>
 
 #include "proto/limits.h"
-#include "tests/lib/pattern.h"
+#include "tests/lib/laggard.h"
 #include "tests/lib/places.h"
 #include "tests/lib/random.h"
 #include "tests/lib/scene.h"
 
-#define LOG   65536u
-#define MEBI  1048576u
-#define WAIT  30000
-#define FIRST 1000u /* bytes that the first credit lets through in one event */
+#define WAIT 30000
 
 TestSuite(slow, .init = scene_begin, .fini = scene_end, .timeout = 60);
 
-/* A mebibyte into the smallest log; the subscription stops behind FIRST bytes. */
+/* A mebibyte into the smallest log; the subscription stops behind LAGGARD_FIRST bytes. */
 static struct redd_port *spawn_mebibyte(enum redd_overflow overflow, uint32_t stall_ms)
 {
 	const char *const argv[] = { place_prog("pattern"), "1048576", NULL };
-	const struct redd_spawn_options o = { .argv = argv, .log_size = LOG };
+	const struct redd_spawn_options o = { .argv = argv, .log_size = LAGGARD_LOG };
 
-	scene.c.patterned = true;
-	scene.c.watch.overflow = overflow;
-	scene.c.watch.stall_ms = stall_ms;
-	scene.c.watch.credit_mode = REDD_CREDIT_MANUAL;
-	scene.c.watch.window = FIRST + EVENT_CREDIT;
+	laggard_watch(overflow, stall_ms);
 	return scene_spawn(&o, &scene.c);
-}
-
-static void wait_closed(struct redd_port *port)
-{
-	struct redd_waited waited;
-
-	cr_assert_eq(redd_wait(port, REDD_UNTIL_CLOSED, place_patience_ms(WAIT), &waited), 0, "%s",
-		     redd_last_error(scene.r)->message);
-	cr_assert_eq(redd_exit_status(&waited.exit), 0);
-}
-
-static void give_all_and_finish(struct redd_port *port)
-{
-	cr_assert_eq(redd_credit(redd_port_subscription(port), 1ull << 40), 0);
-	cr_assert_eq(collect_wait(&scene.c, scene.r, WAIT), 0);
-	cr_assert_str_eq(scene.c.wrong, "");
-	cr_assert_eq(scene.c.closed.result, 0);
-}
-
-static void expect_gap(const struct redd_gap *gap, uint64_t offset, uint64_t end,
-		       enum redd_gap_cause cause)
-{
-	cr_expect_eq(gap->offset, offset, "gap from %llu", (unsigned long long)gap->offset);
-	cr_expect_eq(gap->end, end, "gap to %llu", (unsigned long long)gap->end);
-	cr_expect_eq(gap->cause, cause, "gap for %d", (int)gap->cause);
 }
 
 /* --- drop, cancel, block --------------------------------------------------------------------- */
@@ -68,29 +36,21 @@ Test(slow, P1_a_dropping_reader_is_told_exactly_what_it_missed)
 	struct redd_port *port = spawn_mebibyte(REDD_DROP, 0);
 	const struct collect_stream *s;
 
-	wait_closed(port);
+	scene_wait_closed(port);
 	cr_assert_eq(scene.c.n_closed, 0);
-	give_all_and_finish(port);
+	laggard_catch_up(port);
 	s = collect_stream(&scene.c, 1);
 	cr_assert_eq(s->n_gaps, 1, "a reader that stays away gets one gap, not many");
-	expect_gap(&s->gap[0], FIRST, MEBI - LOG, REDD_GAP_SLOW);
-	cr_expect_eq(s->size, FIRST + LOG);
-	cr_expect_eq(s->end.total, MEBI);
-	cr_expect_eq(s->end.seen + s->end.gaps, MEBI);
+	laggard_expect_gap(&s->gap[0], LAGGARD_FIRST, LAGGARD_SIZE - LAGGARD_LOG, REDD_GAP_SLOW);
+	cr_expect_eq(s->size, LAGGARD_FIRST + LAGGARD_LOG);
+	cr_expect_eq(s->end.total, LAGGARD_SIZE);
+	cr_expect_eq(s->end.seen + s->end.gaps, LAGGARD_SIZE);
 	scene_forget(port);
 }
 
 Test(slow, P1_a_reader_that_asked_for_it_is_cancelled_when_it_is_overtaken)
 {
-	struct redd_port *port = spawn_mebibyte(REDD_CANCEL, 0);
-
-	cr_assert_eq(collect_wait(&scene.c, scene.r, WAIT), 0);
-	cr_assert_str_eq(scene.c.wrong, "");
-	cr_expect_eq(scene.c.closed.cause, REDD_TOO_SLOW);
-	cr_expect_eq(collect_stream(&scene.c, 1)->next, FIRST);
-	cr_expect_eq(collect_stream(&scene.c, 1)->n_gaps, 0);
-	wait_closed(port);
-	scene_forget(port);
+	laggard_is_cancelled(spawn_mebibyte(REDD_CANCEL, 0));
 }
 
 Test(slow, P7_a_blocking_reader_holds_the_child_back_and_loses_nothing)
@@ -104,31 +64,26 @@ Test(slow, P7_a_blocking_reader_holds_the_child_back_and_loses_nothing)
 	cr_assert_eq(redd_inspect(port, &info), 0);
 	cr_assert_eq(info->ports[0].n_subscriptions, 1);
 	cr_expect(info->ports[0].subscriptions[0].blocking, "Inspect says who holds it back");
-	cr_expect_eq(info->ports[0].subscriptions[0].lag, LOG);
+	cr_expect_eq(info->ports[0].subscriptions[0].lag, LAGGARD_LOG);
 	cr_expect(info->ports[0].subscriptions[0].has_credit);
 	cr_expect_eq(info->ports[0].subscriptions[0].credit, 0);
 	redd_ports_free(info);
-	cr_expect_eq(collect_stream(&scene.c, 1)->next, FIRST);
-	give_all_and_finish(port);
+	cr_expect_eq(collect_stream(&scene.c, 1)->next, LAGGARD_FIRST);
+	laggard_catch_up(port);
 	cr_expect_eq(collect_stream(&scene.c, 1)->n_gaps, 0);
-	cr_expect_eq(collect_stream(&scene.c, 1)->end.seen, MEBI);
+	cr_expect_eq(collect_stream(&scene.c, 1)->end.seen, LAGGARD_SIZE);
 	scene_forget(port);
 }
 
 Test(slow, P7_when_the_blocking_reader_leaves_the_child_goes_on)
 {
-	struct redd_port *port = spawn_mebibyte(REDD_BLOCK, 0);
-
-	scene_wait_held(port, 1);
-	redd_subscription_free(redd_port_subscription(port));
-	wait_closed(port);
-	scene_forget(port);
+	laggard_leaves(spawn_mebibyte(REDD_BLOCK, 0));
 }
 
 Test(slow, P7_when_the_blocking_readers_client_is_gone_the_child_goes_on)
 {
 	const char *const argv[] = { place_prog("pattern"), "1048576", NULL };
-	const struct redd_spawn_options o = { .argv = argv, .log_size = LOG };
+	const struct redd_spawn_options o = { .argv = argv, .log_size = LAGGARD_LOG };
 	struct redd *other = service_connect(&scene.service);
 	struct redd_port *port, *theirs;
 	struct redd_subscription *s;
@@ -141,7 +96,7 @@ Test(slow, P7_when_the_blocking_readers_client_is_gone_the_child_goes_on)
 	scene.c.watch.window = 1;
 	redd_subscribe(theirs, &scene.c.watch, &s); /* before, while or after it writes */
 	redd_free(other);
-	wait_closed(port);
+	scene_wait_closed(port);
 	scene_forget(port);
 }
 
@@ -149,15 +104,7 @@ Test(slow, P7_when_the_blocking_readers_client_is_gone_the_child_goes_on)
 
 Test(slow, P7_a_blocking_reader_without_progress_is_moved_to_drop_and_told_so)
 {
-	struct redd_port *port = spawn_mebibyte(REDD_BLOCK, 200);
-	const struct collect_stream *s;
-
-	wait_closed(port);
-	give_all_and_finish(port);
-	s = collect_stream(&scene.c, 1);
-	cr_assert_eq(s->n_gaps, 1);
-	expect_gap(&s->gap[0], FIRST, MEBI - LOG, REDD_GAP_STALLED);
-	scene_forget(port);
+	laggard_is_moved_to_drop(spawn_mebibyte(REDD_BLOCK, 200));
 }
 
 Test(slow, P7_progress_keeps_a_blocking_reader_from_being_moved)
@@ -170,9 +117,9 @@ Test(slow, P7_progress_keeps_a_blocking_reader_from_being_moved)
 
 		cr_assert_eq(redd_credit(redd_port_subscription(port), 8192 + EVENT_CREDIT), 0);
 		while (!scene.c.n_closed && collect_stream(&scene.c, 1)->next == before &&
-		       before < MEBI)
+		       before < LAGGARD_SIZE)
 			cr_assert_eq(redd_run_once(scene.r, WAIT), 0);
-		if (before == MEBI)
+		if (before == LAGGARD_SIZE)
 			cr_assert_eq(redd_run_once(scene.r, WAIT), 0);
 	}
 	cr_assert_str_eq(scene.c.wrong, "");
@@ -192,11 +139,11 @@ Test(slow, P7_of_two_blocking_readers_each_is_found_to_stall)
 	second.patterned = true;
 	second.watch = scene.c.watch;
 	second.watch.handler.user = &second;
-	second.watch.window = FIRST + 500 + EVENT_CREDIT;
+	second.watch.window = LAGGARD_FIRST + 500 + EVENT_CREDIT;
 	cr_assert_eq(redd_subscribe(port, &second.watch, &s), 0);
 	scene_wait_held(port, 1);
 	cr_assert_eq(redd_credit(redd_port_subscription(port), 1ull << 40), 0);
-	wait_closed(port);
+	scene_wait_closed(port);
 	cr_assert_eq(redd_credit(s, 1ull << 40), 0);
 	cr_assert_eq(collect_wait(&scene.c, scene.r, WAIT), 0);
 	cr_assert_eq(collect_wait(&second, scene.r, WAIT), 0);
@@ -216,7 +163,7 @@ Test(slow, P7_a_reader_that_stalls_on_one_stream_is_moved_though_it_was_told_of_
 					       .kind = REDD_PIPE,
 					       .direction = REDD_INPUT };
 	const struct redd_spawn_options o = {
-		.shell = command, .descriptors = &steer, .n_descriptors = 1, .log_size = LOG
+		.shell = command, .descriptors = &steer, .n_descriptors = 1, .log_size = LAGGARD_LOG
 	};
 	struct redd_port *port;
 
@@ -226,7 +173,7 @@ Test(slow, P7_a_reader_that_stalls_on_one_stream_is_moved_though_it_was_told_of_
 	scene.c.watch.overflow = REDD_BLOCK;
 	scene.c.watch.stall_ms = 500;
 	scene.c.watch.credit_mode = REDD_CREDIT_MANUAL;
-	scene.c.watch.window = FIRST + EVENT_CREDIT;
+	scene.c.watch.window = LAGGARD_FIRST + EVENT_CREDIT;
 	port = scene_spawn(&o, &scene.c);
 	scene_wait_held(port, 1);
 	cr_assert_eq(redd_close(port, 3, NULL), 0);
@@ -234,9 +181,9 @@ Test(slow, P7_a_reader_that_stalls_on_one_stream_is_moved_though_it_was_told_of_
 		;
 	cr_assert_eq(redd_credit(redd_port_subscription(port), 1 + EVENT_CREDIT), 0);
 	cr_assert_eq(collect_wait_bytes(&scene.c, scene.r, 2, 1, WAIT), 0);
-	wait_closed(port);
-	give_all_and_finish(port);
-	cr_expect_eq(collect_stream(&scene.c, 1)->end.total, MEBI);
+	scene_wait_closed(port);
+	laggard_catch_up(port);
+	cr_expect_eq(collect_stream(&scene.c, 1)->end.total, LAGGARD_SIZE);
 	cr_expect_eq(collect_stream(&scene.c, 1)->gap[0].cause, REDD_GAP_STALLED);
 	scene_forget(port);
 }
@@ -289,7 +236,7 @@ static void crumbs_round(uint64_t seed)
 	const char *const argv[] = { place_prog("pattern"), "90000", "7001", "1", "2", "7", NULL };
 	const struct redd_descriptor seven = { .fd = 7, .kind = REDD_PIPE };
 	struct redd_spawn_options o = {
-		.argv = argv, .descriptors = &seven, .n_descriptors = 1, .log_size = LOG
+		.argv = argv, .descriptors = &seven, .n_descriptors = 1, .log_size = LAGGARD_LOG
 	};
 	struct random random = { seed };
 	struct redd_port *port;
@@ -329,8 +276,8 @@ Test(slow, P7_one_unread_subscription_does_not_stall_another_of_the_connection)
 	cr_expect_str_eq(other.wrong, "");
 	cr_expect_eq(collect_stream(&other, 1)->end.seen, 3000000);
 	collect_deinit(&other);
-	wait_closed(port);
-	give_all_and_finish(port);
+	scene_wait_closed(port);
+	laggard_catch_up(port);
 	scene_forget(port);
 }
 
@@ -340,8 +287,8 @@ Test(slow, P7_credit_without_measure_does_not_overflow)
 
 	for (int i = 0; i < 3; i++)
 		cr_assert_eq(redd_credit(redd_port_subscription(port), UINT64_MAX), 0);
-	give_all_and_finish(port);
-	cr_expect_eq(collect_stream(&scene.c, 1)->end.seen, MEBI);
+	laggard_catch_up(port);
+	cr_expect_eq(collect_stream(&scene.c, 1)->end.seen, LAGGARD_SIZE);
 	scene_forget(port);
 }
 
@@ -368,6 +315,6 @@ Test(slow, P7_every_event_costs_its_minimum_of_credit)
 		cr_assert_eq(collect_stream(&scene.c, 1)->next, i);
 		cr_assert_eq(collect_stream(&scene.c, 1)->n_outputs, i);
 	}
-	give_all_and_finish(port);
+	laggard_catch_up(port);
 	scene_forget(port);
 }

@@ -8,32 +8,13 @@
 #include "tests/lib/collect.h"
 #include "tests/lib/peer.h"
 #include "tests/lib/places.h"
-#include "tests/lib/service.h"
+#include "tests/lib/scene.h"
 
-static struct service service;
-static struct redd *r;
-static struct collect c;
-
-static void set_up(void)
-{
-	cr_assert_eq(service_start(&service, NULL), 0);
-	r = service_connect(&service);
-	cr_assert_not_null(r);
-	collect_init(&c);
-}
-
-static void tear_down(void)
-{
-	collect_deinit(&c);
-	redd_free(r);
-	cr_assert_eq(service_finish(&service), 0);
-}
-
-TestSuite(smoke, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(smoke, .init = scene_begin, .fini = scene_end, .timeout = 60);
 
 Test(smoke, a_service_starts_answers_and_ends)
 {
-	cr_assert_eq(redd_ping(r), 0);
+	cr_assert_eq(redd_ping(scene.r), 0);
 }
 
 Test(smoke, p2_output_arrives_whole_and_the_status_is_right)
@@ -41,12 +22,13 @@ Test(smoke, p2_output_arrives_whole_and_the_status_is_right)
 	struct redd_spawn_options o = { .size = sizeof(o),
 					.shell = "echo out; echo err >&2; exit 3" };
 
-	cr_assert_eq(collect_run(&c, r, &o, 10000), 0, "%s", redd_last_error(r)->message);
-	cr_assert_str_eq(c.wrong, "");
-	cr_assert_str_eq(collect_text(&c, 1), "out\n");
-	cr_assert_str_eq(collect_text(&c, 2), "err\n");
-	cr_assert_eq(c.exit.state, REDD_EXIT_CODE);
-	cr_assert_eq(c.exit.code, 3);
+	cr_assert_eq(collect_run(&scene.c, scene.r, &o, 10000), 0, "%s",
+		     redd_last_error(scene.r)->message);
+	cr_assert_str_eq(scene.c.wrong, "");
+	cr_assert_str_eq(collect_text(&scene.c, 1), "out\n");
+	cr_assert_str_eq(collect_text(&scene.c, 2), "err\n");
+	cr_assert_eq(scene.c.exit.state, REDD_EXIT_CODE);
+	cr_assert_eq(scene.c.exit.code, 3);
 }
 
 Test(smoke, p9_input_comes_back_from_a_cat)
@@ -57,29 +39,29 @@ Test(smoke, p9_input_comes_back_from_a_cat)
 					.argv = argv,
 					.descriptors = &in,
 					.n_descriptors = 1,
-					.subscribe = &c.watch };
+					.subscribe = &scene.c.watch };
 	struct redd_written written;
 	struct redd_port *port;
 
-	cr_assert_eq(redd_spawn(r, &o, &port), 0, "%s", redd_last_error(r)->message);
+	cr_assert_eq(redd_spawn(scene.r, &o, &port), 0, "%s", redd_last_error(scene.r)->message);
 	cr_assert_eq(redd_write(port, "hello\n", 6, NULL, &written), 0);
 	cr_assert_eq(written.offset, 0);
 	cr_assert_eq(written.size, 6);
 	cr_assert_eq(redd_close(port, 0, NULL), 0);
-	cr_assert_eq(collect_wait(&c, r, 10000), 0);
-	cr_assert_str_eq(c.wrong, "");
-	cr_assert_str_eq(collect_text(&c, 1), "hello\n");
-	cr_assert_eq(redd_exit_status(&c.exit), 0);
+	cr_assert_eq(collect_wait(&scene.c, scene.r, 10000), 0);
+	cr_assert_str_eq(scene.c.wrong, "");
+	cr_assert_str_eq(collect_text(&scene.c, 1), "hello\n");
+	cr_assert_eq(redd_exit_status(&scene.c.exit), 0);
 	cr_assert_eq(redd_forget(port), 0);
 	redd_port_free(port);
 }
 
 Test(smoke, p4_a_signal_is_told_as_a_signal)
 {
-	cr_assert_eq(collect_prog(&c, r, "die", "9", NULL), 0);
-	cr_assert_str_eq(c.wrong, "");
-	cr_assert_eq(c.exit.state, REDD_EXIT_SIGNAL);
-	cr_assert_eq(c.exit.signal, SIGKILL);
+	cr_assert_eq(collect_prog(&scene.c, scene.r, "die", "9", NULL), 0);
+	cr_assert_str_eq(scene.c.wrong, "");
+	cr_assert_eq(scene.c.exit.state, REDD_EXIT_SIGNAL);
+	cr_assert_eq(scene.c.exit.signal, SIGKILL);
 }
 
 Test(smoke, p6_a_program_that_is_not_there_is_an_error_with_its_stage)
@@ -88,30 +70,30 @@ Test(smoke, p6_a_program_that_is_not_there_is_an_error_with_its_stage)
 	struct redd_spawn_options o = { .size = sizeof(o), .argv = argv };
 	struct redd_port *port = NULL;
 
-	cr_assert_eq(redd_spawn(r, &o, &port), -ENOENT);
+	cr_assert_eq(redd_spawn(scene.r, &o, &port), -ENOENT);
 	cr_assert_null(port);
-	cr_assert_eq(redd_last_error(r)->stage, REDD_STAGE_EXEC);
-	cr_assert_neq(redd_last_error(r)->message[0], '\0');
+	cr_assert_eq(redd_last_error(scene.r)->stage, REDD_STAGE_EXEC);
+	cr_assert_neq(redd_last_error(scene.r)->message[0], '\0');
 }
 
 Test(smoke, p1_a_mebibyte_arrives_in_order)
 {
-	c.patterned = true;
-	c.drop_data = true;
-	cr_assert_eq(collect_prog(&c, r, "pattern", "1048576", NULL), 0);
-	cr_assert_str_eq(c.wrong, "");
-	cr_assert_eq(collect_stream(&c, 1)->end.total, 1048576);
-	cr_assert_eq(collect_stream(&c, 1)->n_gaps, 0);
+	scene.c.patterned = true;
+	scene.c.drop_data = true;
+	cr_assert_eq(collect_prog(&scene.c, scene.r, "pattern", "1048576", NULL), 0);
+	cr_assert_str_eq(scene.c.wrong, "");
+	cr_assert_eq(collect_stream(&scene.c, 1)->end.total, 1048576);
+	cr_assert_eq(collect_stream(&scene.c, 1)->n_gaps, 0);
 }
 
 Test(smoke, p15_a_frame_that_does_not_parse_ends_that_connection_alone)
 {
 	struct peer peer;
 
-	cr_assert_eq(peer_open(&peer, service.socket), 0);
+	cr_assert_eq(peer_open(&peer, scene.service.socket), 0);
 	cr_assert_eq(peer_hello(&peer), 0);
 	cr_assert_eq(peer_send(&peer, "\x05\xff\xff\xff\xff\xff", 6), 0);
 	cr_assert_eq(peer_expect_end(&peer, 10000), 0);
 	peer_close(&peer);
-	cr_assert_eq(redd_ping(r), 0);
+	cr_assert_eq(redd_ping(scene.r), 0);
 }

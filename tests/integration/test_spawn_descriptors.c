@@ -14,39 +14,15 @@
 #include "tests/lib/collect.h"
 #include "tests/lib/places.h"
 #include "tests/lib/random.h"
-#include "tests/lib/service.h"
+#include "tests/lib/scene.h"
 
-static struct service service;
-static struct redd *r;
-static struct collect c;
-
-static void set_up(void)
-{
-	cr_assert_eq(service_start(&service, NULL), 0);
-	r = service_connect(&service);
-	cr_assert_not_null(r);
-	collect_init(&c);
-}
-
-static void tear_down(void)
-{
-	collect_deinit(&c);
-	redd_free(r);
-	cr_assert_eq(service_finish(&service), 0);
-}
-
-TestSuite(spawn_descriptors, .init = set_up, .fini = tear_down, .timeout = 120);
+TestSuite(spawn_descriptors, .init = scene_begin, .fini = scene_end, .timeout = 120);
 
 /* --- tools ----------------------------------------------------------------------------------- */
 
 static const char *here(const char *name)
 {
-	static char paths[64][PATH_MAX + 64];
-	static unsigned next;
-	char *path = paths[next++ % 64];
-
-	snprintf(path, sizeof(paths[0]), "%s/%s", service.directory, name);
-	return path;
+	return place_in(scene.service.directory, name);
 }
 
 static const char *content(const char *name)
@@ -76,15 +52,15 @@ static void run(const char *shell, const struct redd_descriptor *d, size_t n)
 					      .shell = shell,
 					      .descriptors = d,
 					      .n_descriptors = n,
-					      .client_directory = service.directory };
+					      .client_directory = scene.service.directory };
 
-	collect_deinit(&c);
-	collect_init(&c);
-	cr_assert_eq(collect_run(&c, r, &o, 20000), 0, "%s: %s", shell,
-		     redd_last_error(r)->message);
-	cr_assert_str_eq(c.wrong, "");
-	cr_expect_eq(redd_exit_status(&c.exit), 0, "%s: status %d %s", shell,
-		     redd_exit_status(&c.exit), collect_text(&c, 2));
+	collect_deinit(&scene.c);
+	collect_init(&scene.c);
+	cr_assert_eq(collect_run(&scene.c, scene.r, &o, 20000), 0, "%s: %s", shell,
+		     redd_last_error(scene.r)->message);
+	cr_assert_str_eq(scene.c.wrong, "");
+	cr_expect_eq(redd_exit_status(&scene.c.exit), 0, "%s: status %d %s", shell,
+		     redd_exit_status(&scene.c.exit), collect_text(&scene.c, 2));
 }
 
 static const char *fds_of(const struct redd_descriptor *d, size_t n)
@@ -93,10 +69,11 @@ static const char *fds_of(const struct redd_descriptor *d, size_t n)
 	const struct redd_spawn_options o = { .size = sizeof(o),
 					      .descriptors = d,
 					      .n_descriptors = n,
-					      .client_directory = service.directory };
+					      .client_directory = scene.service.directory };
 	char *got;
 
-	cr_assert_eq(childstate_run(r, &o, "fds", &got), 0, "%s", redd_last_error(r)->message);
+	cr_assert_eq(childstate_run(scene.r, &o, "fds", &got), 0, "%s",
+		     redd_last_error(scene.r)->message);
 	snprintf(text, sizeof(text), "%s", got);
 	free(got);
 	return text;
@@ -131,21 +108,21 @@ Test(spawn_descriptors, P6_S21_S39_pipes_of_any_number_are_streams)
 			 "eval 'echo last >/proc/self/fd/1023'",
 		.descriptors = d,
 		.n_descriptors = 4,
-		.subscribe = &c.watch,
+		.subscribe = &scene.c.watch,
 	};
 	const struct redd_write_options five = {
 		.size = sizeof(five), .other_stream = true, .stream = 5, .close = true
 	};
 	struct redd_port *port;
 
-	cr_assert_eq(redd_spawn(r, &o, &port), 0, "%s", redd_last_error(r)->message);
+	cr_assert_eq(redd_spawn(scene.r, &o, &port), 0, "%s", redd_last_error(scene.r)->message);
 	cr_expect_eq(redd_write(port, "no", 2, NULL, NULL), -EBADFD, "0 is an output");
 	cr_assert_eq(redd_write(port, "five", 4, &five, NULL), 0);
-	cr_assert_eq(collect_wait(&c, r, 20000), 0);
-	cr_expect_str_eq(c.wrong, "");
-	cr_expect_str_eq(collect_text(&c, 0), "zero\n");
-	cr_expect_str_eq(collect_text(&c, 7), "five");
-	cr_expect_str_eq(collect_text(&c, 1023), "last\n");
+	cr_assert_eq(collect_wait(&scene.c, scene.r, 20000), 0);
+	cr_expect_str_eq(scene.c.wrong, "");
+	cr_expect_str_eq(collect_text(&scene.c, 0), "zero\n");
+	cr_expect_str_eq(collect_text(&scene.c, 7), "five");
+	cr_expect_str_eq(collect_text(&scene.c, 1023), "last\n");
 	cr_assert_eq(redd_forget(port), 0);
 	redd_port_free(port);
 }
@@ -156,11 +133,11 @@ Test(spawn_descriptors, P6_S32_merged_descriptors_keep_their_order)
 	const struct redd_descriptor one = { .fd = 1, .kind = REDD_SAME, .same_as = 2 };
 
 	run("for i in 1 2 3; do echo o$i; echo e$i >&2; done", &two, 1);
-	cr_expect_str_eq(collect_text(&c, 1), "o1\ne1\no2\ne2\no3\ne3\n");
-	cr_expect_eq(c.n_streams, 1);
+	cr_expect_str_eq(collect_text(&scene.c, 1), "o1\ne1\no2\ne2\no3\ne3\n");
+	cr_expect_eq(scene.c.n_streams, 1);
 	run("for i in 1 2 3; do echo o$i; echo e$i >&2; done", &one, 1);
-	cr_expect_str_eq(collect_text(&c, 2), "o1\ne1\no2\ne2\no3\ne3\n");
-	cr_expect_eq(c.n_streams, 1);
+	cr_expect_str_eq(collect_text(&scene.c, 2), "o1\ne1\no2\ne2\no3\ne3\n");
+	cr_expect_eq(scene.c.n_streams, 1);
 }
 
 Test(spawn_descriptors, P6_files_are_opened_as_asked)
@@ -185,7 +162,7 @@ Test(spawn_descriptors, P6_files_are_opened_as_asked)
 	write_file("out", "what is much longer than what comes\n");
 	write_file("log", "first\n");
 	run("cat; echo err >&2; echo second >&3; echo new >&4; cat <&4", d, 5);
-	cr_expect_eq(c.n_streams, 0, "files are no streams");
+	cr_expect_eq(scene.c.n_streams, 0, "files are no streams");
 	cr_expect_str_eq(content("out"), "from the file\nerr\n", "one offset for 1 and 2");
 	cr_expect_str_eq(content("log"), "first\nsecond\n");
 	cr_expect_str_eq(content("new"), "new\n");
@@ -202,12 +179,13 @@ Test(spawn_descriptors, P6_a_file_is_made_under_the_childs_umask)
 					.shell = "exit",
 					.descriptors = &d,
 					.n_descriptors = 1,
-					.client_directory = service.directory,
+					.client_directory = scene.service.directory,
 					.set = REDD_SET_UMASK,
 					.umask = 027 };
 	struct stat st;
 
-	cr_assert_eq(collect_run(&c, r, &o, 20000), 0, "%s", redd_last_error(r)->message);
+	cr_assert_eq(collect_run(&scene.c, scene.r, &o, 20000), 0, "%s",
+		     redd_last_error(scene.r)->message);
 	cr_assert_eq(stat(here("masked"), &st), 0);
 	cr_expect_eq(st.st_mode & 07777, 0640);
 }
@@ -219,21 +197,21 @@ Test(spawn_descriptors, P6_a_socket_goes_both_ways)
 					      .shell = "cat <&6 >&6; echo done",
 					      .descriptors = &d,
 					      .n_descriptors = 1,
-					      .subscribe = &c.watch };
+					      .subscribe = &scene.c.watch };
 	const struct redd_write_options six = { .size = sizeof(six),
 						.other_stream = true,
 						.stream = 6 };
 	struct redd_port *port;
 
-	cr_assert_eq(redd_spawn(r, &o, &port), 0, "%s", redd_last_error(r)->message);
+	cr_assert_eq(redd_spawn(scene.r, &o, &port), 0, "%s", redd_last_error(scene.r)->message);
 	cr_assert_eq(redd_write(port, "there ", 6, &six, NULL), 0);
-	cr_assert_eq(collect_wait_bytes(&c, r, 6, 6, 20000), 0);
+	cr_assert_eq(collect_wait_bytes(&scene.c, scene.r, 6, 6, 20000), 0);
 	cr_assert_eq(redd_write(port, "and back", 8, &six, NULL), 0);
 	cr_assert_eq(redd_close(port, 6, NULL), 0);
-	cr_assert_eq(collect_wait(&c, r, 20000), 0);
-	cr_expect_str_eq(c.wrong, "");
-	cr_expect_str_eq(collect_text(&c, 6), "there and back");
-	cr_expect_str_eq(collect_text(&c, 1), "done\n");
+	cr_assert_eq(collect_wait(&scene.c, scene.r, 20000), 0);
+	cr_expect_str_eq(scene.c.wrong, "");
+	cr_expect_str_eq(collect_text(&scene.c, 6), "there and back");
+	cr_expect_str_eq(collect_text(&scene.c, 1), "done\n");
 	cr_assert_eq(redd_forget(port), 0);
 	redd_port_free(port);
 }
@@ -317,7 +295,7 @@ Test(spawn_descriptors, P6_what_makes_no_sense_is_refused)
 						      .n_descriptors = 2 };
 		struct redd_port *port = NULL;
 
-		cr_expect_eq(redd_spawn(r, &o, &port), -EINVAL, "%s", wrong[i].why);
+		cr_expect_eq(redd_spawn(scene.r, &o, &port), -EINVAL, "%s", wrong[i].why);
 		cr_expect_null(port);
 	}
 }
@@ -332,9 +310,10 @@ Test(spawn_descriptors, P6_sixteen_streams_and_not_one_more)
 
 	for (uint32_t i = 0; i < 15; i++)
 		d[i] = (struct redd_descriptor){ .fd = 3 + i, .kind = i % 2 ? REDD_SOCKET : 0 };
-	cr_expect_eq(redd_spawn(r, &o, &port), -EINVAL, "17 with 1 and 2");
+	cr_expect_eq(redd_spawn(scene.r, &o, &port), -EINVAL, "17 with 1 and 2");
 	o.n_descriptors = 14;
-	cr_expect_eq(collect_run(&c, r, &o, 20000), 0, "%s", redd_last_error(r)->message);
+	cr_expect_eq(collect_run(&scene.c, scene.r, &o, 20000), 0, "%s",
+		     redd_last_error(scene.r)->message);
 }
 
 /* --- random maps ----------------------------------------------------------------------------- */

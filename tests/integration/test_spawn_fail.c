@@ -45,12 +45,7 @@ static const char *const true_argv[] = { "/bin/true", NULL };
 /* A path in the service's directory. */
 static const char *here(const char *name)
 {
-	static char paths[4][PATH_MAX + 320];
-	static unsigned next;
-	char *path = paths[next++ % 4];
-
-	snprintf(path, sizeof(paths[0]), "%s/%s", service.directory, name);
-	return path;
+	return place_in(service.directory, name);
 }
 
 static void make_file(const char *name, const char *text, mode_t mode)

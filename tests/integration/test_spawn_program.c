@@ -41,12 +41,7 @@ TestSuite(spawn_program, .init = set_up, .fini = tear_down, .timeout = 60);
 
 static const char *here(const char *name)
 {
-	static char paths[8][PATH_MAX + 64];
-	static unsigned next;
-	char *path = paths[next++ % 8];
-
-	snprintf(path, sizeof(paths[0]), "%s/%s", service.directory, name);
-	return path;
+	return place_in(service.directory, name);
 }
 
 /* A script that says which one it is. */

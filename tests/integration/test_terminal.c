@@ -161,8 +161,7 @@ Test(terminal, a_port_without_terminal_has_no_size)
 
 	cr_assert_lt(redd_resize(port, &size), 0);
 	cr_assert_eq(redd_last_error(scene.r)->code, REDD_FAILED_PRECONDITION);
-	cr_assert_eq(redd_signal(port, SIGKILL, REDD_LEADER, NULL), 0);
-	scene_forget(port);
+	scene_kill(port);
 }
 
 /* --- input ----------------------------------------------------------------------------------- */

@@ -30,8 +30,7 @@ static void set_up_with(const char *const *args)
 	const struct service_options o = { .args = args };
 
 	cr_assert_eq(service_start(&service, &o), 0);
-	cr_assert_eq(peer_open(&peer, service.socket), 0);
-	cr_assert_eq(peer_hello(&peer), 0);
+	ask_greet(&peer, service.socket);
 	cr_assert_eq(neighbour_start(&neighbour, &service), 0);
 }
 
@@ -69,12 +68,6 @@ static void expect_growth(long before, long most)
 			     most >> 10);
 }
 
-static void greet(struct peer *p)
-{
-	cr_assert_eq(peer_open(p, service.socket), 0);
-	cr_assert_eq(peer_hello(p), 0);
-}
-
 static const Redd__V1__PortInfo *inspect(uint64_t port)
 {
 	Redd__V1__Message *m =
@@ -109,7 +102,7 @@ Test(unread, P7_hundreds_of_readers_that_never_read_cost_a_frame_each)
 	long before = broker_bytes();
 
 	for (unsigned i = 0; i < n; i++) {
-		greet(&readers[i]);
+		ask_greet(&readers[i], service.socket);
 		ask_send(&readers[i], "subscribe { port { id: %llu } overflow: OVERFLOW_DROP }",
 			 (unsigned long long)port);
 	}
@@ -127,7 +120,7 @@ Test(unread, P7_a_blocking_reader_holds_back_its_own_child_only)
 	uint64_t held;
 	const Redd__V1__PortInfo *info;
 
-	greet(&owner);
+	ask_greet(&owner, service.socket);
 	held = ask_spawn(&owner, "zeros",
 			 "args: \"100000000\" descriptors { fd: 2 kind: KIND_NULL } subscribe { }");
 	do
@@ -151,7 +144,7 @@ Test(unread, P7_a_reader_without_credit_holds_up_no_other_of_its_connection)
 	Redd__V1__Message *m;
 	uint64_t starved, total = 0;
 
-	greet(&p);
+	ask_greet(&p, service.socket);
 	m = ask(&p, "subscribe { port { id: %llu } streams: 1 credit: 0 overflow: OVERFLOW_DROP }",
 		(unsigned long long)port);
 	starved = m->subscribed->subscription;
@@ -186,7 +179,7 @@ Test(unread, P7_a_client_that_never_reads_its_answers_is_not_read_any_more)
 	struct buf frame;
 	struct peer p;
 
-	greet(&p);
+	ask_greet(&p, service.socket);
 	buf_init(&frame, KIB(64));
 	ask_pack(&frame, 5, "ping { data: \"0123456789abcdef0123456789abcdef\" }");
 	sent = send_until_stuck(&p, &frame, most);
@@ -209,7 +202,7 @@ Test(unread, P15_more_waiting_requests_than_a_connection_may_have_are_refused)
 	unsigned refused = 0;
 	struct peer p;
 
-	greet(&p);
+	ask_greet(&p, service.socket);
 	for (unsigned i = 0; i < CONN_PENDING_MAX + 5; i++)
 		ask_send(&p, "wait { port { id: %llu } }", (unsigned long long)port);
 	m = ask(&p, "write { port { id: %llu } data: \"x\" }", (unsigned long long)port);
@@ -255,7 +248,7 @@ Test(unread_small, P7_half_frames_are_held_within_the_quota)
 
 	memset(data, 0x0a, sizeof(data));
 	for (unsigned i = 0; i < N; i++) {
-		greet(&readers[i]);
+		ask_greet(&readers[i], service.socket);
 		half_frame(&readers[i], data, sizeof(data)); /* -EPIPE: it has said Bye */
 	}
 	neighbour_wait(&neighbour, 5);
@@ -285,7 +278,7 @@ Test(unread, P7_what_a_frame_took_is_given_back_behind_it)
 	buf_init(&frame, MIB(2));
 	ask_pack(&frame, 9, "spawn { program: \"/no/such\" umask: 4096 args*100000: \"word\" }");
 	for (unsigned i = 0; i < n; i++) {
-		greet(&readers[i]);
+		ask_greet(&readers[i], service.socket);
 		cr_assert_eq(peer_send(&readers[i], buf_head(&frame), buf_size(&frame)), 0);
 		cr_assert(
 			ask_is_error(ask_answer(&readers[i], 9), REDD__V1__CODE__INVALID_ARGUMENT));
@@ -308,7 +301,7 @@ Test(unread_small, P7_answers_that_nobody_reads_are_held_within_the_quota)
 	for (int i = 0; i < 400; i++)
 		ask_pack(&frame, 5, "stats { }");
 	for (unsigned i = 0; i < N; i++) {
-		greet(&readers[i]);
+		ask_greet(&readers[i], service.socket);
 		send_until_stuck(&readers[i], &frame, 100);
 	}
 	expect_growth(before, (long)MIB(16));

@@ -23,8 +23,7 @@ static struct peer peer;
 static void set_up(void)
 {
 	cr_assert_eq(service_start(&service, NULL), 0);
-	cr_assert_eq(peer_open(&peer, service.socket), 0);
-	cr_assert_eq(peer_hello(&peer), 0);
+	ask_greet(&peer, service.socket);
 }
 
 static void tear_down(void)
@@ -143,8 +142,7 @@ Test(watch, P15_the_life_of_a_port_comes_in_order)
 	uint64_t port, last;
 	Redd__V1__Message *m;
 
-	cr_assert_eq(peer_open(&watcher, service.socket), 0);
-	cr_assert_eq(peer_hello(&watcher), 0);
+	ask_greet(&watcher, service.socket);
 	m = ask(&watcher, "watch { }");
 	cr_assert_eq(m->body_case, WATCHING, "%s", ask_text(m));
 	last = m->watching->sequence;
@@ -175,8 +173,7 @@ Test(watch, P15_nothing_is_missed_between_list_and_watch)
 	uint64_t sequence;
 	struct peer p;
 
-	cr_assert_eq(peer_open(&p, service.socket), 0);
-	cr_assert_eq(peer_hello(&p), 0);
+	ask_greet(&p, service.socket);
 	for (int i = 0; i < BEFORE; i++)
 		ports[n++] = ended_make("");
 	m = ask(&p, "list { }");
@@ -249,8 +246,7 @@ Test(watch, P7_a_watch_that_is_too_slow_is_told_what_it_missed)
 
 	if (place_patience_ms(1) > 1)
 		cr_skip_test("so many spawns take too long in a slow run");
-	cr_assert_eq(peer_open(&slow, service.socket), 0);
-	cr_assert_eq(peer_hello(&slow), 0);
+	ask_greet(&slow, service.socket);
 	m = ask(&slow, "watch { }");
 	first = m->watching->sequence;
 	for (unsigned i = 0; i < n; i += 50) {

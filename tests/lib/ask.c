@@ -17,6 +17,12 @@
 #define TEXT_SIZE    8192
 #define SENTENCE_LOW 15 /* fewer characters tell nobody what to do */
 
+void ask_greet(struct peer *p, const char *socket)
+{
+	cr_assert_eq(peer_open(p, socket), 0);
+	cr_assert_eq(peer_hello(p), 0);
+}
+
 void ask_pack(struct buf *out, uint64_t id, const char *text)
 {
 	text_pack_request(out, id, text);

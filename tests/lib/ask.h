@@ -3,8 +3,7 @@
  *	struct peer p;
  *	Redd__V1__Message *m;
  *
- *	cr_assert_eq(peer_open(&p, service.socket), 0);
- *	cr_assert_eq(peer_hello(&p), 0);
+ *	ask_greet(&p, service.socket);
  *	m = ask(&p, "inspect { port { id: %d } }", 7);
  *	cr_assert(ask_is_error(m, REDD__V1__CODE__NOT_FOUND), "%s", ask_text(m));
  */
@@ -15,6 +14,9 @@
 #include <stdint.h>
 
 #include "tests/lib/peer.h"
+
+/* Connects, says Hello, and has been told Welcome. peer_close() ends it. */
+void ask_greet(struct peer *p, const char *socket);
 
 /* Sends one request, numbered by the peer. Returns its id; a socket that takes nothing any more
  * fails the test. */

@@ -1,5 +1,5 @@
-/* Makes the same things as broker.c does at its start, in the same order, but for signals,
- * listeners and records; and answers as a keeper would. */
+/* Makes the same things as broker.c does at its start, in the same order (tests/lib/parts.h), but
+ * for signals, listeners and records; and answers as a keeper would. */
 #include "tests/lib/core.h"
 
 #include <criterion/criterion.h>
@@ -23,95 +23,7 @@
 
 #define WAIT_ROUNDS 2000 /* of 10 ms at most */
 
-/* --- what belongs to no process -------------------------------------------------------------- */
-
-static struct core *core_of(void *context)
-{
-	return container_of((struct broker *)context, struct core, b);
-}
-
-static void take(struct core *core, const int *take_fds, size_t n)
-{
-	core->n_fds += n;
-	for (size_t i = 0; i < n; i++)
-		fd_close(take_fds[i]);
-}
-
-static void on_setup(void *context, const struct link_setup *m, const int *fds, size_t n)
-{
-	(void)m;
-	core_of(context)->n_setup++;
-	take(core_of(context), fds, n);
-}
-
-static void on_held(void *context, const struct link_held *m, const int *fds, size_t n)
-{
-	(void)m;
-	core_of(context)->n_held++;
-	take(core_of(context), fds, n);
-}
-
-static void on_ring(void *context, const struct link_ring *m, int fd)
-{
-	(void)m;
-	core_of(context)->n_rings++;
-	take(core_of(context), &fd, fd >= 0);
-}
-
-static void on_records(void *context, int *fds, size_t n_fds)
-{
-	core_of(context)->n_records++;
-	take(core_of(context), fds, n_fds);
-}
-
-static void on_ready(void *context)
-{
-	core_of(context)->n_ready++;
-}
-
-static void on_lost(void *context, int error)
-{
-	struct core *core = core_of(context);
-
-	if (!core->lost) /* it would be told again every turn */
-		uv_poll_stop(&core->b.helper.keeper_poll);
-	core->lost = error;
-}
-
-static void on_signalled(void *context, const struct link_group_signal *m)
-{
-	core_of(context)->n_signalled++;
-	req_group_signalled(context, m);
-}
-
-static const struct helper_events events = { .setup = on_setup,
-					     .held = on_held,
-					     .ring = on_ring,
-					     .records = on_records,
-					     .ready = on_ready,
-					     .lost = on_lost,
-					     .group_signalled = on_signalled };
-
 /* --- life ------------------------------------------------------------------------------------ */
-
-static void broker_parts(struct broker *b)
-{
-	static const struct policy_listener narrow = { 0 };
-	struct quota_limits limits[QUOTA_LEVELS];
-
-	for (int i = 0; i < QUOTA_LEVELS; i++)
-		limits[i] = quota_limits_default((enum quota_level)i);
-	settings_default(&b->settings);
-	policy_init(&b->policy, geteuid());
-	cr_assert_eq(policy_add_listener(&b->policy, &narrow), 1);
-	cr_assert_eq(quota_new(limits, &b->quota), 0);
-	cr_assert_eq(turn_init(&b->turn, &b->loop), 0);
-	cr_assert_eq(alarms_init(&b->alarms, &b->loop), 0);
-	cr_assert_eq(port_table_init(&b->ports), 0);
-	cr_assert_eq(ring_pool_new(&b->rings), 0);
-	cr_assert_eq(transit_open(&b->transit), 0);
-	cr_assert_eq(events_new(0, &b->events), 0);
-}
 
 static void links_open(struct core *core)
 {
@@ -121,26 +33,26 @@ static void links_open(struct core *core)
 	core->keeper = pair[0];
 	core->forker = -1;
 	cr_assert_eq(helper_link_init(&core->b.helper, &core->b.loop, &core->b.turn, pair[1],
-				      &events, &core->b),
+				      &unclaimed_events, &core->unclaimed),
 		     0);
 	core_new_forker(core);
 }
 
 struct core *core_open(void)
 {
+	struct quota_limits limits[QUOTA_LEVELS];
 	struct core *core = calloc(1, sizeof(*core));
 	struct broker *b = &core->b;
 
+	for (int i = 0; i < QUOTA_LEVELS; i++)
+		limits[i] = quota_limits_default((enum quota_level)i);
 	signal(SIGPIPE, SIG_IGN);
 	cr_assert_eq(uv_loop_init(&b->loop), 0);
 	uv_run(&b->loop, UV_RUN_NOWAIT);
 	core->fds_before = fd_count();
-	broker_empty(b);
-	broker_parts(b);
-	b->config_fd = -1;
+	cr_assert_eq(parts_init(b, limits), 0);
 	b->keeper_pid = getppid();
-	b->port_events = &req_port_events;
-	b->helper_path = "/nonexistent/redd-helper";
+	core->unclaimed.b = b;
 	inherit_observe_rings(b);
 	links_open(core);
 	b->state = BROKER_SERVING;

@@ -25,14 +25,12 @@
 #include "broker/conn.h"
 #include "broker/port.h"
 #include "helper/link.h"
+#include "tests/lib/parts.h"
 
 struct core {
 	struct broker b;
-	int keeper, forker; /* their ends of the links; -1: closed */
-	/* What the helper link told that belongs to no process. */
-	unsigned n_setup, n_held, n_rings, n_records, n_ready, n_signalled;
-	size_t n_fds; /* that came with those, and were closed */
-	int lost;     /* negative errno; 0: the link goes on */
+	int keeper, forker;	    /* their ends of the links; -1: closed */
+	struct unclaimed unclaimed; /* what the helper link told that belongs to no process */
 	int fds_before;
 };
 

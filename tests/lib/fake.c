@@ -150,7 +150,7 @@ void fake_say(struct fake *f, Redd__V1__Message *m)
 	buf_deinit(&out);
 }
 
-static Redd__V1__Message reply(uint64_t id, Redd__V1__Message__BodyCase body)
+Redd__V1__Message fake_reply(uint64_t id, Redd__V1__Message__BodyCase body)
 {
 	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
 
@@ -162,7 +162,7 @@ static Redd__V1__Message reply(uint64_t id, Redd__V1__Message__BodyCase body)
 
 static void welcome(struct fake *f, uint64_t to, uint32_t frame_max, unsigned instance)
 {
-	Redd__V1__Message m = reply(to, REDD__V1__MESSAGE__BODY_WELCOME);
+	Redd__V1__Message m = fake_reply(to, REDD__V1__MESSAGE__BODY_WELCOME);
 	Redd__V1__Welcome w = REDD__V1__WELCOME__INIT;
 	uint8_t id[16] = "fedcba987654321", of[16] = "fedcba987654321";
 
@@ -193,7 +193,7 @@ void fake_welcome_to(struct fake *f, uint64_t id, unsigned instance)
 
 void fake_done(struct fake *f, uint64_t id)
 {
-	Redd__V1__Message m = reply(id, REDD__V1__MESSAGE__BODY_DONE);
+	Redd__V1__Message m = fake_reply(id, REDD__V1__MESSAGE__BODY_DONE);
 	Redd__V1__Done d = REDD__V1__DONE__INIT;
 
 	m.done = &d;
@@ -202,7 +202,7 @@ void fake_done(struct fake *f, uint64_t id)
 
 void fake_error(struct fake *f, uint64_t id, Redd__V1__Code code, int sys_errno, const char *text)
 {
-	Redd__V1__Message m = reply(id, REDD__V1__MESSAGE__BODY_ERROR);
+	Redd__V1__Message m = fake_reply(id, REDD__V1__MESSAGE__BODY_ERROR);
 	Redd__V1__Error e = REDD__V1__ERROR__INIT;
 
 	e.has_code = true;
@@ -216,7 +216,7 @@ void fake_error(struct fake *f, uint64_t id, Redd__V1__Code code, int sys_errno,
 
 void fake_started(struct fake *f, uint64_t id, uint64_t port, uint64_t subscription)
 {
-	Redd__V1__Message m = reply(id, REDD__V1__MESSAGE__BODY_STARTED);
+	Redd__V1__Message m = fake_reply(id, REDD__V1__MESSAGE__BODY_STARTED);
 	Redd__V1__Started s = REDD__V1__STARTED__INIT;
 	Redd__V1__Subscribed sub = REDD__V1__SUBSCRIBED__INIT;
 
@@ -235,7 +235,7 @@ void fake_started(struct fake *f, uint64_t id, uint64_t port, uint64_t subscript
 void fake_subscribed(struct fake *f, uint64_t id, uint64_t port, uint64_t subscription,
 		     uint32_t stream, uint64_t start)
 {
-	Redd__V1__Message m = reply(id, REDD__V1__MESSAGE__BODY_SUBSCRIBED);
+	Redd__V1__Message m = fake_reply(id, REDD__V1__MESSAGE__BODY_SUBSCRIBED);
 	Redd__V1__Subscribed s = REDD__V1__SUBSCRIBED__INIT;
 	Redd__V1__StreamOffset o = REDD__V1__STREAM_OFFSET__INIT, *list = &o;
 
@@ -253,13 +253,34 @@ void fake_subscribed(struct fake *f, uint64_t id, uint64_t port, uint64_t subscr
 
 void fake_written(struct fake *f, uint64_t id, uint64_t offset, uint64_t size)
 {
-	Redd__V1__Message m = reply(id, REDD__V1__MESSAGE__BODY_WRITTEN);
+	Redd__V1__Message m = fake_reply(id, REDD__V1__MESSAGE__BODY_WRITTEN);
 	Redd__V1__Written w = REDD__V1__WRITTEN__INIT;
 
 	w.has_offset = w.has_size = true;
 	w.offset = offset;
 	w.size = size;
 	m.written = &w;
+	fake_say(f, &m);
+}
+
+void fake_pong(struct fake *f, uint64_t id)
+{
+	Redd__V1__Message m = fake_reply(id, REDD__V1__MESSAGE__BODY_PONG);
+	Redd__V1__Pong pong = REDD__V1__PONG__INIT;
+
+	m.pong = &pong;
+	fake_say(f, &m);
+}
+
+void fake_watching(struct fake *f, uint64_t id, uint64_t watch, uint64_t sequence)
+{
+	Redd__V1__Message m = fake_reply(id, REDD__V1__MESSAGE__BODY_WATCHING);
+	Redd__V1__Watching w = REDD__V1__WATCHING__INIT;
+
+	w.has_watch = w.has_sequence = true;
+	w.watch = watch;
+	w.sequence = sequence;
+	m.watching = &w;
 	fake_say(f, &m);
 }
 
@@ -283,7 +304,7 @@ void fake_output(struct fake *f, uint32_t stream, uint64_t offset, const void *d
 
 void fake_gap(struct fake *f, uint32_t stream, uint64_t offset, uint64_t end)
 {
-	Redd__V1__Message m = reply(0, REDD__V1__MESSAGE__BODY_GAP);
+	Redd__V1__Message m = fake_reply(0, REDD__V1__MESSAGE__BODY_GAP);
 	Redd__V1__Gap g = REDD__V1__GAP__INIT;
 
 	g.has_subscription = g.has_stream = g.has_offset = g.has_end = true;
@@ -295,22 +316,34 @@ void fake_gap(struct fake *f, uint32_t stream, uint64_t offset, uint64_t end)
 	fake_say(f, &m);
 }
 
-void fake_end(struct fake *f, uint32_t stream, uint64_t total)
+static void end(struct fake *f, uint32_t stream, uint64_t total, const uint64_t *xxh3)
 {
-	Redd__V1__Message m = reply(0, REDD__V1__MESSAGE__BODY_STREAM_END);
+	Redd__V1__Message m = fake_reply(0, REDD__V1__MESSAGE__BODY_STREAM_END);
 	Redd__V1__StreamEnd e = REDD__V1__STREAM_END__INIT;
 
 	e.has_subscription = e.has_stream = e.has_total = true;
 	e.subscription = 1;
 	e.stream = stream;
 	e.total = total;
+	e.has_xxh3 = xxh3 != NULL;
+	e.xxh3 = xxh3 ? *xxh3 : 0;
 	m.stream_end = &e;
 	fake_say(f, &m);
 }
 
+void fake_end(struct fake *f, uint32_t stream, uint64_t total)
+{
+	end(f, stream, total, NULL);
+}
+
+void fake_end_with(struct fake *f, uint32_t stream, uint64_t total, uint64_t xxh3)
+{
+	end(f, stream, total, &xxh3);
+}
+
 void fake_exited(struct fake *f, uint32_t code)
 {
-	Redd__V1__Message m = reply(0, REDD__V1__MESSAGE__BODY_EXITED);
+	Redd__V1__Message m = fake_reply(0, REDD__V1__MESSAGE__BODY_EXITED);
 	Redd__V1__Exited e = REDD__V1__EXITED__INIT;
 	Redd__V1__Exit x = REDD__V1__EXIT__INIT;
 
@@ -326,7 +359,7 @@ void fake_exited(struct fake *f, uint32_t code)
 
 void fake_closed(struct fake *f)
 {
-	Redd__V1__Message m = reply(0, REDD__V1__MESSAGE__BODY_CLOSED);
+	Redd__V1__Message m = fake_reply(0, REDD__V1__MESSAGE__BODY_CLOSED);
 	Redd__V1__Closed c = REDD__V1__CLOSED__INIT;
 
 	c.has_subscription = c.has_cause = true;
@@ -337,7 +370,7 @@ void fake_closed(struct fake *f)
 
 void fake_marks(struct fake *f, uint32_t stream, bool busy, uint64_t queued)
 {
-	Redd__V1__Message m = reply(0, REDD__V1__MESSAGE__BODY_MARKS);
+	Redd__V1__Message m = fake_reply(0, REDD__V1__MESSAGE__BODY_MARKS);
 	Redd__V1__Marks marks = REDD__V1__MARKS__INIT;
 
 	marks.has_subscription = marks.has_stream = marks.has_busy = marks.has_queued = true;

@@ -63,6 +63,9 @@ void fake_vanish(struct fake *f);
 void fake_say(struct fake *f, Redd__V1__Message *m);
 void fake_bytes(struct fake *f, const void *data, size_t size);
 
+/* The beginnings of an answer that has no function below; id 0: of an event. */
+Redd__V1__Message fake_reply(uint64_t id, Redd__V1__Message__BodyCase body);
+
 /* Answers. */
 void fake_welcome(struct fake *f, uint32_t frame_max);
 
@@ -74,11 +77,14 @@ void fake_started(struct fake *f, uint64_t id, uint64_t port, uint64_t subscript
 void fake_subscribed(struct fake *f, uint64_t id, uint64_t port, uint64_t subscription,
 		     uint32_t stream, uint64_t start);
 void fake_written(struct fake *f, uint64_t id, uint64_t offset, uint64_t size);
+void fake_pong(struct fake *f, uint64_t id);
+void fake_watching(struct fake *f, uint64_t id, uint64_t watch, uint64_t sequence);
 
 /* Events of subscription 1 of port 1. */
 void fake_output(struct fake *f, uint32_t stream, uint64_t offset, const void *data, size_t size);
 void fake_gap(struct fake *f, uint32_t stream, uint64_t offset, uint64_t end);
 void fake_end(struct fake *f, uint32_t stream, uint64_t total);
+void fake_end_with(struct fake *f, uint32_t stream, uint64_t total, uint64_t xxh3);
 void fake_exited(struct fake *f, uint32_t code);
 void fake_closed(struct fake *f);
 void fake_marks(struct fake *f, uint32_t stream, bool busy, uint64_t queued);

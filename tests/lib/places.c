@@ -14,6 +14,7 @@
 #endif
 
 #define PATHS 16
+#define NAMES 64
 
 static char *path_buffer(void)
 {
@@ -54,6 +55,16 @@ const char *place_prog(const char *name)
 const char *place_example(const char *name)
 {
 	return path_below("examples/", name);
+}
+
+const char *place_in(const char *directory, const char *name)
+{
+	static char paths[NAMES][PATH_MAX + NAME_MAX + 2];
+	static unsigned next;
+	char *path = paths[next++ % NAMES];
+
+	snprintf(path, sizeof(paths[0]), "%s/%s", directory, name);
+	return path;
 }
 
 int place_make_dir(char ret_path[PATH_MAX])

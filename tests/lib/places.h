@@ -15,6 +15,9 @@ const char *place_program(const char *name);
 const char *place_prog(const char *name);
 const char *place_example(const char *name);
 
+/* The path of a name in a directory. One of 64 buffers that are used in turn. */
+const char *place_in(const char *directory, const char *name);
+
 /* Makes a directory of its own (0700) under $TMPDIR or /tmp. 0 or -1 with a line on stderr. */
 int place_make_dir(char ret_path[PATH_MAX]);
 

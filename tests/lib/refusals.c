@@ -1,5 +1,6 @@
-/* Owns nothing. What "changes nothing" means is said by Stats and List: they are asked before and
- * after, and all that tells of ports, spawns, subscriptions and bytes must be the same. */
+/* Owns what such a suite begins with. What "changes nothing" means is said by Stats and List: they
+ * are asked before and after, and all that tells of ports, spawns, subscriptions and bytes must be
+ * the same. */
 #include "tests/lib/refusals.h"
 
 #include <criterion/criterion.h>
@@ -13,6 +14,8 @@
 
 #define AT_ONCE_MS 1000
 #define STATE_SIZE 4096
+
+struct refusals refusals;
 
 static unsigned n_subscriptions; /* of the peer that makes the ports */
 
@@ -36,7 +39,7 @@ static void hang_make(struct peer *p, const char *name, const char *more)
 	cr_assert_not_null(ask_event(p, REDD__V1__MESSAGE__BODY_CLOSED));
 }
 
-void refusals_ports(struct peer *p)
+static void ports_begin(struct peer *p)
 {
 	Redd__V1__Message *m;
 
@@ -51,7 +54,7 @@ void refusals_ports(struct peer *p)
 	hang_make(p, "tty", "terminal { }");
 }
 
-void refusals_ports_end(struct peer *p)
+static void ports_end(struct peer *p)
 {
 	static const char *const names[] = { "runs", "shut", "ended", "tty" };
 	uint64_t ids[4];
@@ -64,6 +67,22 @@ void refusals_ports_end(struct peer *p)
 	}
 	for (int i = 0; i < 4; i++)
 		ask_end(p, ids[i]);
+}
+
+void refusals_begin(void)
+{
+	cr_assert_eq(service_start(&refusals.service, NULL), 0);
+	ask_greet(&refusals.peer, refusals.service.socket);
+	ports_begin(&refusals.peer);
+	cr_assert_eq(neighbour_start(&refusals.neighbour, &refusals.service), 0);
+}
+
+void refusals_end(void)
+{
+	cr_assert_eq(neighbour_stop(&refusals.neighbour), 0, "%s", refusals.neighbour.wrong);
+	ports_end(&refusals.peer);
+	peer_close(&refusals.peer);
+	cr_assert_eq(service_finish(&refusals.service), 0);
 }
 
 /* --- what must not change -------------------------------------------------------------------- */

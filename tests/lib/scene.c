@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
@@ -12,6 +13,7 @@
 
 #define ARGS_MAX  64
 #define WAIT_MS	  20000
+#define FINISH_MS 30000
 #define TEXTS	  8
 #define TEXT_SIZE 16384
 
@@ -23,6 +25,12 @@ void scene_begin(void)
 	scene.r = service_connect(&scene.service);
 	cr_assert_not_null(scene.r);
 	collect_init(&scene.c);
+}
+
+void scene_begin_shared(void)
+{
+	scene_begin();
+	scene.c.watch.shared = true;
 }
 
 void scene_end(void)
@@ -106,6 +114,21 @@ void scene_subscribe(struct redd_port *port, struct collect *c)
 		     redd_last_error(redd_port_connection(port))->message);
 }
 
+void scene_finish(struct collect *c)
+{
+	cr_assert_eq(collect_wait(c, scene.r, FINISH_MS), 0);
+	cr_assert_str_eq(c->wrong, "");
+}
+
+void scene_wait_closed(struct redd_port *port)
+{
+	struct redd_waited waited;
+
+	cr_assert_eq(redd_wait(port, REDD_UNTIL_CLOSED, place_patience_ms(FINISH_MS), &waited), 0,
+		     "%s", redd_last_error(scene.r)->message);
+	cr_assert_eq(redd_exit_status(&waited.exit), 0);
+}
+
 void scene_forget(struct redd_port *port)
 {
 	struct redd_waited waited;
@@ -114,6 +137,13 @@ void scene_forget(struct redd_port *port)
 		     "wait: %s", redd_last_error(scene.r)->message);
 	cr_assert_eq(redd_forget(port), 0, "forget: %s", redd_last_error(scene.r)->message);
 	redd_port_free(port);
+}
+
+void scene_kill(struct redd_port *port)
+{
+	cr_assert_eq(redd_signal(port, SIGKILL, REDD_LEADER, NULL), 0, "kill: %s",
+		     redd_last_error(scene.r)->message);
+	scene_forget(port);
 }
 
 /* --- looking --------------------------------------------------------------------------------- */

@@ -32,6 +32,9 @@ extern struct scene scene;
 
 void scene_begin(void);
 
+/* The same, and the collector's subscription is to be by shared memory. */
+void scene_begin_shared(void);
+
 /* Frees the client, and expects that the service is as at its start and ends well. */
 void scene_end(void);
 
@@ -56,8 +59,17 @@ struct redd_port *scene_steered(const char *command, struct collect *c);
 /* Subscribes with the collector's options. */
 void scene_subscribe(struct redd_port *port, struct collect *c);
 
+/* Waits for the end of a collector's subscription, of which nothing may have been wrong. */
+void scene_finish(struct collect *c);
+
+/* Waits until the port has ended; its program must have exited with 0. */
+void scene_wait_closed(struct redd_port *port);
+
 /* Waits until the port has ended, drops it with its log, and frees the handle. */
 void scene_forget(struct redd_port *port);
+
+/* The same for one that does not end by itself: kills its program first. */
+void scene_kill(struct redd_port *port);
 
 /* What the broker says about one stream of a port now. */
 struct redd_stream_info scene_stream(struct redd_port *port, uint32_t stream);

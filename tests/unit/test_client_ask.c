@@ -81,7 +81,7 @@ static void check_port(const struct redd_port_info *p, uint64_t id)
 
 static void say_ports(struct fake *f, uint64_t id)
 {
-	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
+	Redd__V1__Message m = fake_reply(id, REDD__V1__MESSAGE__BODY_PORTS);
 	Redd__V1__Ports all = REDD__V1__PORTS__INIT;
 	Redd__V1__PortInfo a, b, *list[] = { &a, &b };
 
@@ -92,9 +92,6 @@ static void say_ports(struct fake *f, uint64_t id)
 	all.has_more = all.has_sequence = true;
 	all.more = true;
 	all.sequence = 99;
-	m.has_reply_to = true;
-	m.reply_to = id;
-	m.body_case = REDD__V1__MESSAGE__BODY_PORTS;
 	m.ports = &all;
 	fake_say(f, &m);
 }
@@ -158,7 +155,7 @@ Test(client_ask, a_started_list_is_lent_to_its_callback)
 
 Test(client_ask, inspecting_by_name_learns_the_id)
 {
-	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
+	Redd__V1__Message m = fake_reply(2, REDD__V1__MESSAGE__BODY_PORT_INFO);
 	Redd__V1__PortInfo p;
 	struct redd_ports *ports;
 	struct redd_port *port;
@@ -166,9 +163,6 @@ Test(client_ask, inspecting_by_name_learns_the_id)
 
 	fake_open(&f);
 	port_info(&p, 12);
-	m.has_reply_to = true;
-	m.reply_to = 2;
-	m.body_case = REDD__V1__MESSAGE__BODY_PORT_INFO;
 	m.port_info = &p;
 	fake_say(&f, &m);
 	cr_assert_eq(redd_port_by_name(f.r, "n", &port), 0);
@@ -182,7 +176,7 @@ Test(client_ask, inspecting_by_name_learns_the_id)
 
 Test(client_ask, a_wait_tells_exit_holders_and_totals)
 {
-	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
+	Redd__V1__Message m = fake_reply(2, REDD__V1__MESSAGE__BODY_WAITED);
 	Redd__V1__Waited w = REDD__V1__WAITED__INIT;
 	Redd__V1__PortInfo p;
 	struct redd_port *port;
@@ -202,9 +196,6 @@ Test(client_ask, a_wait_tells_exit_holders_and_totals)
 	w.holders = many;
 	w.n_streams = 1;
 	w.streams = p.streams;
-	m.has_reply_to = true;
-	m.reply_to = 2;
-	m.body_case = REDD__V1__MESSAGE__BODY_WAITED;
 	m.waited = &w;
 	fake_say(&f, &m);
 	cr_assert_eq(redd_port_by_id(f.r, 3, &port), 0);
@@ -220,7 +211,7 @@ Test(client_ask, a_wait_tells_exit_holders_and_totals)
 
 Test(client_ask, a_wait_for_more_streams_than_there_can_be_is_a_lie)
 {
-	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
+	Redd__V1__Message m = fake_reply(2, REDD__V1__MESSAGE__BODY_WAITED);
 	Redd__V1__Waited w = REDD__V1__WAITED__INIT;
 	Redd__V1__PortInfo p;
 	Redd__V1__StreamInfo *many[REDD_STREAMS_MAX + 1];
@@ -234,9 +225,6 @@ Test(client_ask, a_wait_for_more_streams_than_there_can_be_is_a_lie)
 		many[i] = p.streams[0];
 	w.n_streams = REDD_STREAMS_MAX + 1;
 	w.streams = many;
-	m.has_reply_to = true;
-	m.reply_to = 2;
-	m.body_case = REDD__V1__MESSAGE__BODY_WAITED;
 	m.waited = &w;
 	fake_say(&f, &m);
 	cr_assert_eq(redd_port_by_id(f.r, 3, &port), 0);
@@ -247,7 +235,7 @@ Test(client_ask, a_wait_for_more_streams_than_there_can_be_is_a_lie)
 
 static void say_matched(struct fake *f, uint64_t id, uint64_t offset, uint64_t end)
 {
-	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
+	Redd__V1__Message m = fake_reply(id, REDD__V1__MESSAGE__BODY_MATCHED);
 	Redd__V1__Matched matched = REDD__V1__MATCHED__INIT;
 	Redd__V1__Range set = REDD__V1__RANGE__INIT, unset = REDD__V1__RANGE__INIT;
 	Redd__V1__Range *groups[] = { &set, &unset };
@@ -264,9 +252,6 @@ static void say_matched(struct fake *f, uint64_t id, uint64_t offset, uint64_t e
 	matched.groups = groups;
 	matched.has_data = true;
 	matched.data = (ProtobufCBinaryData){ 3, (uint8_t *)"a\0b" };
-	m.has_reply_to = true;
-	m.reply_to = id;
-	m.body_case = REDD__V1__MESSAGE__BODY_MATCHED;
 	m.matched = &matched;
 	fake_say(f, &m);
 }
@@ -319,7 +304,7 @@ Test(client_ask, an_expect_says_what_it_waits_for_and_tells_what_came)
 
 Test(client_ask, statistics_are_one_block)
 {
-	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
+	Redd__V1__Message m = fake_reply(2, REDD__V1__MESSAGE__BODY_STATISTICS);
 	Redd__V1__Statistics s = REDD__V1__STATISTICS__INIT;
 	Redd__V1__Metric a = REDD__V1__METRIC__INIT, b = REDD__V1__METRIC__INIT,
 			 *list[] = { &a, &b };
@@ -335,9 +320,6 @@ Test(client_ask, statistics_are_one_block)
 	b.type = REDD__V1__METRIC__TYPE__COUNTER;
 	s.n_metrics = 2;
 	s.metrics = list;
-	m.has_reply_to = true;
-	m.reply_to = 2;
-	m.body_case = REDD__V1__MESSAGE__BODY_STATISTICS;
 	m.statistics = &s;
 	fake_say(&f, &m);
 	cr_assert_eq(redd_stats(f.r, &metrics), 0);
@@ -363,21 +345,6 @@ static void on_life(struct redd_watch *w, const struct redd_life *l, void *user)
 		 (unsigned long long)l->sequence, l->name ? "=" : "", l->name ? l->name : "");
 }
 
-static void say_watching(struct fake *f, uint64_t id, uint64_t watch)
-{
-	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
-	Redd__V1__Watching w = REDD__V1__WATCHING__INIT;
-
-	w.has_watch = w.has_sequence = true;
-	w.watch = watch;
-	w.sequence = 50;
-	m.has_reply_to = true;
-	m.reply_to = id;
-	m.body_case = REDD__V1__MESSAGE__BODY_WATCHING;
-	m.watching = &w;
-	fake_say(f, &m);
-}
-
 static void say_life(struct fake *f, uint64_t watch, Redd__V1__Life__What what, uint64_t sequence)
 {
 	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
@@ -401,7 +368,7 @@ Test(client_ask, a_watch_hears_its_events_until_it_is_freed)
 	struct fake f;
 
 	fake_open(&f);
-	say_watching(&f, 2, 9);
+	fake_watching(&f, 2, 9, 50);
 	cr_assert_eq(redd_watch(f.r, &o, &w), 0);
 	request = fake_heard(&f);
 	cr_assert(request->watch->has_after && request->watch->after == 0);
@@ -428,7 +395,7 @@ Test(client_ask, a_watch_hears_of_the_loss_last)
 	struct fake f;
 
 	fake_open(&f);
-	say_watching(&f, 2, 9);
+	fake_watching(&f, 2, 9, 50);
 	cr_assert_eq(redd_watch(f.r, &o, &w), 0);
 	say_life(&f, 9, REDD__V1__LIFE__WHAT__STARTED, 51);
 	fake_die(&f);
@@ -447,7 +414,7 @@ Test(client_ask, a_watch_freed_before_its_answer_is_taken_back_with_it)
 	fake_open(&f);
 	cr_assert_eq(redd_watch_start(f.r, &o, &w, NULL), 0);
 	redd_watch_free(w);
-	say_watching(&f, 2, 9);
+	fake_watching(&f, 2, 9, 50);
 	say_life(&f, 9, REDD__V1__LIFE__WHAT__STARTED, 51);
 	cr_assert_eq(fake_settle(&f), 0);
 	fake_heard(&f);

@@ -60,14 +60,11 @@ Test(client_sharing, an_answer_without_its_door_is_a_lie)
 {
 	struct redd_delegate_options o = { .spawn = true, .rights.see = true };
 	Redd__V1__Delegated delegated = REDD__V1__DELEGATED__INIT;
-	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
+	Redd__V1__Message m = fake_reply(2, REDD__V1__MESSAGE__BODY_DELEGATED);
 	struct redd_delegated door;
 	struct fake f;
 
 	fake_open(&f);
-	m.has_reply_to = true;
-	m.reply_to = 2;
-	m.body_case = REDD__V1__MESSAGE__BODY_DELEGATED;
 	m.delegated = &delegated;
 	fake_say(&f, &m);
 	cr_expect_eq(redd_delegate(f.r, &o, &door), -EPROTO);

@@ -211,7 +211,7 @@ Test(client_spawn, what_makes_no_sense_is_refused_here_with_a_sentence)
 Test(client_spawn, P6_a_failed_spawn_tells_stage_and_errno_and_leaves_no_port)
 {
 	struct redd_spawn_options o = { .argv = argv };
-	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
+	Redd__V1__Message m = fake_reply(2, REDD__V1__MESSAGE__BODY_ERROR);
 	Redd__V1__Error e = REDD__V1__ERROR__INIT;
 	struct redd_port *port = NULL;
 	struct fake f;
@@ -221,9 +221,6 @@ Test(client_spawn, P6_a_failed_spawn_tells_stage_and_errno_and_leaves_no_port)
 	e.code = REDD__V1__CODE__NOT_FOUND;
 	e.sys_errno = ENOENT;
 	e.stage = REDD__V1__STAGE__STAGE_EXEC;
-	m.has_reply_to = true;
-	m.reply_to = 2;
-	m.body_case = REDD__V1__MESSAGE__BODY_ERROR;
 	m.error = &e;
 	fake_say(&f, &m);
 	cr_assert_eq(redd_spawn(f.r, &o, &port), -ENOENT);

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,6 +16,7 @@
 #include "helper/link.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/fd.h"
+#include "tests/lib/act.h"
 #include "tests/lib/census.h"
 #include "tests/lib/places.h"
 #include "tests/lib/play.h"
@@ -185,16 +184,14 @@ DEATHS(a_birth_that_hangs_outlives_its_forker, 30)
 	struct play_message m = { 0 };
 	struct play_spawn s;
 	char fifo[PATH_MAX + 8];
-	struct birth b;
 	int fd;
 
-	snprintf(fifo, sizeof(fifo), "%s/fifo", p->directory);
-	cr_assert_eq(mkfifo(fifo, 0600), 0);
+	act_make_fifo(p, fifo, sizeof(fifo));
 	play_spawn_init(p, &s, 9, argv);
 	spawn_bytes_file(&s.bytes, 0, O_RDONLY, fifo);
 	s.keep_birth = true;
 	cr_assert_eq(play_spawn(p, &s), 0);
-	cr_assert_eq(recv(s.birth_fd, &b, sizeof(b), MSG_PEEK | MSG_WAITALL), (ssize_t)sizeof(b));
+	act_wait_for_birth(&s);
 	close(s.birth_fd);
 	cr_assert_eq(kill(p->forker, SIGKILL), 0);
 	cr_assert_eq(play_receive(p, &m, 5000), 0);
@@ -355,13 +352,12 @@ DEATHS(what_a_broker_sent_before_its_death_still_counts, 30)
 	struct play_spawn s;
 	struct heard h;
 	struct play_message m = { 0 };
-	struct birth b;
 
 	play_spawn_init(p, &s, 1, argv);
 	s.keep_birth = true;
 	cr_assert_eq(kill(p->keeper, SIGSTOP), 0);
 	cr_assert_eq(play_spawn(p, &s), 0);
-	cr_assert_eq(recv(s.birth_fd, &b, sizeof(b), MSG_PEEK | MSG_WAITALL), (ssize_t)sizeof(b));
+	act_wait_for_birth(&s);
 	close(s.birth_fd);
 	cr_assert_eq(kill(p->stand_in, SIGKILL), 0);
 	cr_assert_eq(kill(p->keeper, SIGCONT), 0);

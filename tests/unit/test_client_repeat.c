@@ -1,0 +1,219 @@
+/* What becomes of requests when the connection is lost and comes back: repeated, done already, or
+ * in doubt. */
+#include "client/client.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <string.h>
+
+#include "tests/lib/comeback.h"
+#include "tests/lib/fake.h"
+#include "tests/lib/told.h"
+
+TestSuite(client_repeat, .timeout = 30);
+
+static struct fake f;
+
+Test(client_repeat, P13_before_welcome_everything_goes_out_anew)
+{
+	struct redd_call ping = comeback_call(0);
+	struct redd_connect_options o = { 0 };
+
+	comeback_serve(&f, &o);
+	redd_disconnect(f.r);
+	fake_die(&f);
+	told = (struct told){ 0 };
+	cr_assert_eq(redd_connect_start(
+			     f.r,
+			     &(struct redd_connect_options){
+				     .socket = strcat(strcpy((char[4100]){ 0 }, f.directory), "/s"),
+			     },
+			     NULL),
+		     0);
+	cr_assert_eq(redd_ping_start(f.r, &ping), 0);
+	fake_settle(&f);
+	fake_back(&f); /* took the connection, and died without a word */
+	fake_welcome_to(&f, fake_back(&f)->id, 0);
+	fake_settle(&f);
+	fake_pong(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_PING)->id);
+	fake_settle(&f);
+	cr_assert_eq(comeback.results[0], 0);
+	fake_close(&f);
+}
+
+Test(client_repeat, P13_a_spawn_is_repeated_under_its_token_with_all_behind_it)
+{
+	static const char *const argv[] = { "x", NULL };
+	const struct redd_spawn_options o = { .argv = argv };
+	struct redd_call spawned = comeback_call(0), written = comeback_call(1);
+	Redd__V1__Request *m;
+	struct redd_port *port;
+	uint8_t token[16];
+	uint64_t id;
+
+	comeback_serve(&f, NULL);
+	cr_assert_eq(redd_spawn_start(f.r, &o, &port, &spawned), 0);
+	cr_assert_eq(redd_write_start(port, "in", 2, NULL, &written), 0);
+	fake_settle(&f);
+	m = comeback_next(&f, REDD__V1__REQUEST__BODY_SPAWN);
+	id = m->id;
+	cr_assert_eq(m->spawn->token.len, 16);
+	memcpy(token, m->spawn->token.data, 16);
+	comeback_welcome(&f);
+	m = comeback_next(&f, REDD__V1__REQUEST__BODY_SPAWN);
+	cr_assert_eq(m->id, id);
+	cr_assert_eq(memcmp(m->spawn->token.data, token, 16), 0);
+	fake_started(&f, id, 9, 0);
+	m = comeback_next(&f, REDD__V1__REQUEST__BODY_WRITE);
+	cr_assert_eq(m->write->port->spawn, id);
+	cr_assert(m->write->has_offset && m->write->offset == 0);
+	fake_settle(&f);
+	cr_assert_eq(comeback.results[0], 0);
+	comeback_welcome(&f);
+	m = comeback_next(&f, REDD__V1__REQUEST__BODY_WRITE);
+	cr_assert_eq(m->write->port->id, 9, "the request that spawned it is the old connection's");
+	fake_written(&f, m->id, 0, 2);
+	fake_settle(&f);
+	cr_assert_eq(comeback.results[1], 0);
+	fake_close(&f);
+}
+
+Test(client_repeat, P13_writes_are_repeated_at_their_offsets)
+{
+	struct redd_call calls[3] = { comeback_call(0), comeback_call(1), comeback_call(2) };
+	struct redd_write_options hurried = { .no_wait = true };
+	struct redd_port *port;
+	Redd__V1__Request *m;
+
+	comeback_serve(&f, NULL);
+	port = comeback_spawn(&f, false);
+	redd_write_start(port, "abcd", 4, NULL, &calls[0]);
+	redd_write_start(port, "efg", 3, &hurried, &calls[1]);
+	redd_write_start(port, "hi", 2, NULL, &calls[2]);
+	fake_settle(&f);
+	fake_written(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_WRITE)->id, 0, 4);
+	fake_settle(&f);
+	cr_assert_eq(comeback.n_results, 1);
+	comeback_welcome(&f);
+	comeback_resume(&f, 0);
+	m = comeback_next(&f, REDD__V1__REQUEST__BODY_WRITE);
+	cr_assert(m->write->has_offset && m->write->offset == 4 && !m->write->no_wait);
+	fake_written(&f, m->id, 4, 3);
+	m = comeback_next(&f, REDD__V1__REQUEST__BODY_WRITE);
+	cr_assert(m->write->has_offset && m->write->offset == 7);
+	fake_written(&f, m->id, 7, 2);
+	fake_settle(&f);
+	cr_assert(comeback.n_results == 3 && !comeback.results[1] && !comeback.results[2]);
+	fake_close(&f);
+}
+
+/* A write whose place nobody knows, and a signal: told as in doubt, and never sent twice. */
+Test(client_repeat, P13_what_cannot_be_repeated_is_in_doubt)
+{
+	struct redd_call calls[4] = { comeback_call(0), comeback_call(1), comeback_call(2),
+				      comeback_call(3) };
+	struct redd_port *port, *ours;
+
+	comeback_serve(&f, NULL);
+	ours = comeback_spawn(&f, false);
+	cr_assert_eq(redd_port_by_id(f.r, 2, &port), 0);
+	redd_write_start(port, "abcd", 4, NULL, &calls[0]);
+	redd_signal_start(port, 15, REDD_LEADER, &calls[1]);
+	/* Somebody else has written in between. */
+	redd_write_start(ours, "ab", 2, NULL, NULL);
+	fake_settle(&f);
+	comeback_next(&f, REDD__V1__REQUEST__BODY_WRITE);
+	comeback_next(&f, REDD__V1__REQUEST__BODY_SIGNAL);
+	fake_written(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_WRITE)->id, 5, 2);
+	redd_write_start(ours, "cd", 2, NULL, &calls[2]);
+	fake_settle(&f);
+	fake_die(&f);
+	fake_settle(&f);
+	cr_assert_eq(comeback.n_results, 3);
+	for (int i = 0; i < 3; i++)
+		cr_assert_eq(comeback.results[i], -ENOTCONN);
+	cr_assert_eq(redd_signal_start(port, 2, REDD_LEADER, &calls[3]), 0, "away: it waits");
+	comeback_welcome(&f);
+	comeback_resume(&f, 0);
+	cr_assert_eq(comeback_next(&f, REDD__V1__REQUEST__BODY_SIGNAL)->signal->signal, 2);
+	cr_assert_null(fake_heard(&f));
+	fake_close(&f);
+}
+
+Test(client_repeat, P13_a_repeat_that_finds_it_done_has_done_it)
+{
+	struct redd_call calls[3] = { comeback_call(0), comeback_call(1), comeback_call(2) };
+	struct redd_port *port;
+
+	comeback_serve(&f, NULL);
+	cr_assert_eq(redd_port_by_id(f.r, 2, &port), 0);
+	redd_close_start(port, 0, &calls[0]);
+	redd_forget_start(port, &calls[1]);
+	redd_wait_start(port, REDD_UNTIL_EXITED, 60000, &calls[2]);
+	fake_settle(&f);
+	comeback_welcome(&f);
+	fake_error(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_CLOSE)->id,
+		   REDD__V1__CODE__FAILED_PRECONDITION, EPIPE, "was closed before");
+	fake_error(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_FORGET)->id,
+		   REDD__V1__CODE__NOT_FOUND, 0, "no such port");
+	cr_assert_leq(comeback_next(&f, REDD__V1__REQUEST__BODY_WAIT)->wait->timeout_ms, 60000);
+	fake_settle(&f);
+	cr_assert(comeback.n_results == 2 && !comeback.results[0] && !comeback.results[1]);
+	/* A first one that is refused the same way was not done. */
+	redd_forget_start(port, &calls[1]);
+	fake_settle(&f);
+	fake_error(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_FORGET)->id,
+		   REDD__V1__CODE__NOT_FOUND, 0, "no such port");
+	fake_settle(&f);
+	cr_assert_eq(comeback.results[1], -ENOENT);
+	fake_close(&f);
+}
+
+Test(client_repeat, an_unsubscribe_has_come_about_with_the_connection)
+{
+	struct redd_call done = comeback_call(0);
+	struct redd_port *port;
+
+	comeback_serve(&f, NULL);
+	port = comeback_spawn(&f, false);
+	cr_assert_eq(redd_unsubscribe_start(redd_port_subscription(port), &done), 0);
+	fake_settle(&f);
+	fake_die(&f);
+	fake_settle(&f);
+	cr_assert_str_eq(told.text, "c1 away ");
+	cr_assert_eq(comeback.results[0], 0);
+	comeback_welcome(&f);
+	cr_assert_null(fake_heard(&f), "and is not asked for again");
+	fake_close(&f);
+}
+
+static void on_life(struct redd_watch *w, const struct redd_life *l, void *user)
+{
+	(void)w;
+	(void)user;
+	told_note("l%d@%llu ", l->what, (unsigned long long)l->sequence);
+}
+
+Test(client_repeat, P13_a_watch_goes_on_behind_its_last_event)
+{
+	struct redd_watch_options o = { .on_life = on_life };
+	Redd__V1__Request *request;
+	struct redd_watch *watch;
+
+	comeback_serve(&f, NULL);
+	cr_assert_eq(redd_watch_start(f.r, &o, &watch, NULL), 0);
+	fake_settle(&f);
+	fake_watching(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_WATCH)->id, 3, 40);
+	fake_settle(&f);
+	comeback_welcome(&f);
+	request = comeback_next(&f, REDD__V1__REQUEST__BODY_WATCH);
+	cr_assert(request->watch->has_after && request->watch->after == 40);
+	/* That is not known any more: it is said, and the watch begins from now. */
+	fake_error(&f, request->id, REDD__V1__CODE__OUT_OF_RANGE, 0, "too old");
+	fake_settle(&f);
+	request = comeback_next(&f, REDD__V1__REQUEST__BODY_WATCH);
+	cr_assert_not(request->watch->has_after);
+	fake_watching(&f, request->id, 3, 40);
+	told_expect(&f, "away back l5@40 ");
+	fake_close(&f);
+}
