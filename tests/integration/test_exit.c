@@ -304,7 +304,7 @@ Test(exit, P4_its_own_status_counts_when_it_leaves_in_the_grace)
 {
 	struct redd_spawn_options o = {
 		.shell = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 1; done",
-		.timeout_ms = (uint32_t)place_patience_ms(300)
+		.timeout_ms = (uint32_t)place_span_ms(300)
 	};
 
 	run(&o);
@@ -318,8 +318,8 @@ Test(exit, P4_its_own_status_counts_when_it_leaves_in_the_grace)
 Test(exit, P4_the_signal_that_tells_that_time_is_up_comes_once)
 {
 	struct redd_spawn_options o = { .shell = "trap 'echo told' TERM; while :; do :; done",
-					.timeout_ms = (uint32_t)place_patience_ms(150),
-					.timeout_grace_ms = (uint32_t)place_patience_ms(400),
+					.timeout_ms = (uint32_t)place_span_ms(150),
+					.timeout_grace_ms = (uint32_t)place_span_ms(400),
 					.set = REDD_SET_TIMEOUT_GRACE };
 
 	run(&o);
@@ -340,8 +340,7 @@ Test(exit, P4_the_whole_tree_is_out_of_time_with_its_leader)
 {
 	/* The leader ignores the signal; its children, in sessions of their own, do not live on. */
 	const char *const argv[] = { place_prog("stray"), "3", "keep", "stay", NULL };
-	struct redd_spawn_options o = { .argv = argv,
-					.timeout_ms = (uint32_t)place_patience_ms(300) };
+	struct redd_spawn_options o = { .argv = argv, .timeout_ms = (uint32_t)place_span_ms(300) };
 
 	run(&o);
 	cr_expect_eq(scene.c.exit.signal, SIGTERM);

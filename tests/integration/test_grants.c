@@ -285,7 +285,7 @@ Test(grants, P14_a_grant_ends_by_itself_when_its_time_is_up)
 		ask(&owner,
 		    "grant { port { id: %llu } to: GRANT_EVERYONE rights { read: true } "
 		    "duration_ms: %d }",
-		    ID(port), place_patience_ms(1500));
+		    ID(port), place_span_ms(1500));
 
 	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_GRANTED, "%s", ask_text(m));
 	m = ask(&friend, "subscribe { port { id: %llu } }", ID(port));

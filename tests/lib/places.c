@@ -143,3 +143,10 @@ int place_patience_ms(int ms)
 {
 	return ms * (int)slowness();
 }
+
+int place_span_ms(int ms)
+{
+	unsigned factor = slowness();
+
+	return ms * (int)(factor < SPAN_FACTOR_MAX ? factor : SPAN_FACTOR_MAX);
+}

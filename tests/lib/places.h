@@ -39,4 +39,9 @@ unsigned place_rounds(unsigned n);
 /* A generous limit for something that should take `ms`: larger where everything is slow. */
 int place_patience_ms(int ms);
 
+/* A time that a test has to wait out, long enough for what must be done in it: longer where
+ * everything is slow, but no more than SPAN_FACTOR_MAX times. */
+#define SPAN_FACTOR_MAX 5
+int place_span_ms(int ms);
+
 #endif

@@ -40,7 +40,7 @@ command_of()
 	esac
 	# Units run under valgrind themselves; of the others, the redd programs do (tests/lib/service.c).
 	if [[ $flavour == valgrind && $suite == */unit/* ]]; then
-		command=(valgrind -q --vgdb=no --read-inline-info=no --trace-children=yes "--trace-children-skip=$SKIP"
+		command=(env "LD_LIBRARY_PATH=$build/light" valgrind -q --vgdb=no --read-inline-info=no --trace-children=yes "--trace-children-skip=$SKIP"
 			--leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite
 			--sim-hints=lax-ioctls --num-callers=30 "--log-file=$logs/found/$name.%p" "${command[@]}")
 	fi

@@ -13,7 +13,7 @@
 #include "tests/lib/places.h"
 #include "tests/lib/reader.h"
 
-#define STALL_MS ((uint32_t)place_patience_ms(100)) /* longer than it takes to fill a log */
+#define STALL_MS ((uint32_t)place_span_ms(100)) /* longer than it takes to fill a log */
 
 TestSuite(conn_stall, .timeout = 60, .init = flow_begin, .fini = flow_end);
 
