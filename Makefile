@@ -16,11 +16,12 @@ PYTHON ?= /usr/bin/python3
 FUZZ_SECONDS ?= 30
 VERSION = $(shell sed -n 's/^\#define REDD_VERSION.*"\(.*\)"/\1/p' client/redd.h)
 
-# Debian packages: to build and for the demo; and what the tests need besides.
+# Debian packages: to build and for the demo; and what measurements and tests need besides.
 PACKAGES := gcc libc6-dev libprotobuf-c-dev protobuf-c-compiler libuv1-dev libxxhash-dev \
 	libinih-dev scdoc python3 python3-protobuf protobuf-compiler
-PACKAGES_CHECK := $(PACKAGES) libcriterion-dev clang clang-format valgrind strace perl procps \
-	pkg-config rsync git vim-tiny libpcre2-dev
+PACKAGES_BENCH := $(PACKAGES) libpcre2-dev
+PACKAGES_CHECK := $(PACKAGES_BENCH) libcriterion-dev clang clang-format valgrind strace perl procps \
+	pkg-config rsync git vim-tiny
 
 .SUFFIXES:
 .DELETE_ON_ERROR:
@@ -124,7 +125,7 @@ LIBS_broker := -luv -linih $(LIBS_proto)
 
 # --- targets -------------------------------------------------------------------------------------
 
-.PHONY: all help deps deps-build demo check check-run layers format format-check bench fuzz \
+.PHONY: all help deps deps-build deps-bench demo check layers format format-check bench bench-run fuzz \
 	tests unit integration progs examples man install uninstall coverage clean FORCE
 
 all: $(PROGRAMS) $(LIBRARIES) $(BUILD)/redd.pc
@@ -142,6 +143,9 @@ help:
 
 deps-build:
 	@tests/lib/deps.sh $(PACKAGES)
+
+deps-bench:
+	@tests/lib/deps.sh $(PACKAGES_BENCH)
 
 deps:
 	@tests/lib/deps.sh $(PACKAGES_CHECK)
@@ -175,7 +179,10 @@ progs: $(PROGS)
 
 examples: $(EXAMPLES)
 
-bench: all progs $(BENCH)
+bench: deps-bench
+	@$(MAKE) bench-run
+
+bench-run: all progs $(BENCH)
 	@tests/lib/bench.sh $(BUILD) $(BENCH)
 
 fuzz: $(FUZZERS)

@@ -846,7 +846,7 @@ struct redd_spawn_options {
 	bool no_new_privileges;
 	unsigned set; /* enum redd_spawn_set */
 	mode_t umask;
-	int nice;
+	int nice; /* with autogroups (sched(7)) it counts within the session alone: new_group */
 	uint32_t uid, gid; /* another identity: only where the broker's policy allows it */
 	const uint32_t *groups;
 	size_t n_groups;

@@ -1,7 +1,12 @@
 /* What bad neighbours cost a polite client: its time from spawn to exit, alone and beside each of
  * them, in turns in one run. "raw" is the same process without redd beside the same neighbour: what
  * the machine being busy costs by itself. Then what they cost the broker: its longest turn, and its
- * memory. BENCH_POLITE (200) spawns a round, BENCH_ROUNDS (3) rounds; BENCH_ONLY names one.
+ * memory. Last come three of them at once ("all-three"). BENCH_POLITE (200) spawns a round,
+ * BENCH_ROUNDS (3) rounds; BENCH_ONLY names one.
+ *
+ * BENCH_NICE (0) is the niceness of the neighbours and their children, not of the broker. At 19
+ * they leave the processors to others: what is left of the ratios is what redd does, and not that
+ * there are more who want to run than processors.
  *
  * The line: p99 beside (redd=), p99 alone (raw=), and their ratio, which is to be 2 at most; the
  * same once more for the process without redd. */
@@ -66,12 +71,36 @@ static void print(const char *what, const char *name, unsigned rounds, const dou
 	measure_print(text, "ms (raw: alone)", rounds, beside, alone);
 }
 
-/* One kind of neighbour, against a service of its own. */
-static int measure_kind(struct bench *b, enum nuisance_kind kind)
+struct neighbours {
+	const char *name;
+	unsigned n;
+	enum nuisance_kind kinds[3];
+	struct nuisance all[3];
+};
+
+static int neighbours_start(struct neighbours *n, const struct service *s)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < n->n && !r; i++)
+		r = nuisance_start(&n->all[i], n->kinds[i], s);
+	return r;
+}
+
+static int neighbours_stop(struct neighbours *n)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < n->n; i++)
+		r |= nuisance_stop(&n->all[i]);
+	return r;
+}
+
+/* Against a service of its own. */
+static int measure_beside(struct bench *b, struct neighbours *n)
 {
 	struct figures alone, beside, raw_alone, raw_beside;
 	struct service service;
-	struct nuisance n = { 0 };
 	struct census census;
 	int r = service_start(&service, NULL);
 
@@ -81,24 +110,24 @@ static int measure_kind(struct bench *b, enum nuisance_kind kind)
 	for (unsigned i = 0; b->r && !r && i < b->rounds; i++) {
 		r = round_of(b, &alone, &raw_alone, i);
 		if (!r)
-			r = nuisance_start(&n, kind, &service);
+			r = neighbours_start(n, &service);
 		if (!r)
 			r = round_of(b, &beside, &raw_beside, i);
-		r |= nuisance_stop(&n);
+		r |= neighbours_stop(n);
 		redd_ping(b->r);
 	}
 	if (!b->r || r || census_take(service.pid, &census)) {
-		fprintf(stderr, "%s failed\n", nuisance_name(kind));
+		fprintf(stderr, "%s failed\n", n->name);
 		service_kill(&service);
 		return -1;
 	}
-	print("p50", nuisance_name(kind), b->rounds, beside.half, alone.half);
-	print("p99", nuisance_name(kind), b->rounds, beside.most, alone.most);
-	print("raw-p50", nuisance_name(kind), b->rounds, raw_beside.half, raw_alone.half);
-	print("raw-p99", nuisance_name(kind), b->rounds, raw_beside.most, raw_alone.most);
+	print("p50", n->name, b->rounds, beside.half, alone.half);
+	print("p99", n->name, b->rounds, beside.most, alone.most);
+	print("raw-p50", n->name, b->rounds, raw_beside.half, raw_alone.half);
+	print("raw-p99", n->name, b->rounds, raw_beside.most, raw_alone.most);
 	printf("beside-%s: longest turn %.2f ms, %llu of %llu above 10 ms, broker memory %.1f "
 	       "MiB\n",
-	       nuisance_name(kind), (double)stat_of(b->r, "redd_loop_turn_max_us") / 1000,
+	       n->name, (double)stat_of(b->r, "redd_loop_turn_max_us") / 1000,
 	       stat_of(b->r, "redd_loop_turns_long_total"), stat_of(b->r, "redd_loop_turns_total"),
 	       (double)stat_of(b->r, "redd_memory_max_bytes") / 1048576);
 	redd_free(b->r);
@@ -108,6 +137,10 @@ static int measure_kind(struct bench *b, enum nuisance_kind kind)
 int main(void)
 {
 	static struct bench b;
+	struct neighbours three = { "all-three",
+				    3,
+				    { NUISANCE_NEVER_READERS, NUISANCE_FLOOD, NUISANCE_WRITER },
+				    { { 0 } } };
 	const char *only = getenv("BENCH_ONLY");
 	int r = 0;
 
@@ -115,8 +148,16 @@ int main(void)
 	b.rounds = (unsigned)measure_size("BENCH_ROUNDS", 3);
 	if (b.n > SPAWNS_MAX || b.rounds > ROUNDS_MAX)
 		return 1;
-	for (int kind = 0; kind < NUISANCE_KINDS; kind++)
-		if (!only || !strcmp(only, nuisance_name((enum nuisance_kind)kind)))
-			r |= measure_kind(&b, (enum nuisance_kind)kind);
+	for (int kind = 0; kind < NUISANCE_KINDS; kind++) {
+		struct neighbours one = { nuisance_name((enum nuisance_kind)kind),
+					  1,
+					  { (enum nuisance_kind)kind },
+					  { { 0 } } };
+
+		if (!only || !strcmp(only, one.name))
+			r |= measure_beside(&b, &one);
+	}
+	if (!only || !strcmp(only, three.name))
+		r |= measure_beside(&b, &three);
 	return r;
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,8 +23,13 @@
 #define WRITE_MAX 65536u
 #define SPAWNERS  1000u
 
+/* "sh -c GIVE_WAY NICE PROGRAM ...": a session is a group to the scheduler where it has autogroups
+ * (sched(7)), and nice(2) only counts within. */
+#define GIVE_WAY "echo $0 >/proc/self/autogroup; exec nice -n $0 \"$@\""
+
 struct nasty {
 	const struct service *service;
+	int nice;
 	int ready; /* written to once */
 	struct redd *r;
 };
@@ -52,6 +58,36 @@ static void nasty_dispatch(struct nasty *n)
 	_exit(1);
 }
 
+/* A flood that gives way to others when it is asked to. */
+static int nasty_spawn(struct nasty *n, const char *prog, const char *argument,
+		       const struct redd_spawn_options *how, struct redd_port **ret)
+{
+	const char *const plain[] = { place_prog(prog), argument, NULL };
+	struct redd_spawn_options o = *how;
+	char nice[16];
+	const char *const nicely[] = { "sh", "-c", GIVE_WAY, nice, plain[0], argument, NULL };
+
+	snprintf(nice, sizeof(nice), "%d", n->nice);
+	o.size = sizeof(o);
+	o.argv = n->nice ? nicely : plain;
+	return redd_spawn(nasty_connect(n), &o, ret);
+}
+
+static void give_way(const struct nasty *n)
+{
+	FILE *group;
+
+	if (!n->nice)
+		return;
+	setsid();
+	setpriority(PRIO_PROCESS, 0, n->nice);
+	group = fopen("/proc/self/autogroup", "w");
+	if (!group)
+		return; /* a kernel without */
+	fprintf(group, "%d", n->nice);
+	fclose(group);
+}
+
 /* One request; what the answer says is not looked at. */
 static void say(struct peer *p, const char *text)
 {
@@ -68,11 +104,10 @@ static void say(struct peer *p, const char *text)
 
 static struct redd_port *zeros_spawn(struct nasty *n, struct redd_subscribe_options *watch)
 {
-	const char *const argv[] = { place_prog("zeros"), FLOOD, NULL };
-	const struct redd_spawn_options o = { .size = sizeof(o), .argv = argv, .subscribe = watch };
+	const struct redd_spawn_options o = { .subscribe = watch };
 	struct redd_port *port;
 
-	if (redd_spawn(nasty_connect(n), &o, &port))
+	if (nasty_spawn(n, "zeros", FLOOD, &o, &port))
 		_exit(1);
 	return port;
 }
@@ -123,15 +158,12 @@ static void on_written(struct redd *r, int result, const struct redd_reply *repl
 static void writer(struct nasty *n)
 {
 	static const char data[WRITE_MAX];
-	const char *const argv[] = { place_prog("sink"), NULL };
 	const struct redd_descriptor in = { .fd = 0, .kind = REDD_PIPE };
-	const struct redd_spawn_options o = {
-		.size = sizeof(o), .argv = argv, .descriptors = &in, .n_descriptors = 1
-	};
+	const struct redd_spawn_options o = { .descriptors = &in, .n_descriptors = 1 };
 	struct writer w = { 0 };
 	struct redd_call call = { .done = on_written, .user = &w };
 
-	if (redd_spawn(nasty_connect(n), &o, &w.port))
+	if (nasty_spawn(n, "sink", NULL, &o, &w.port))
 		_exit(1);
 	nasty_begin(n);
 	do {
@@ -273,6 +305,8 @@ int nuisance_start(struct nuisance *n, enum nuisance_kind kind, const struct ser
 		struct nasty nasty = { .service = s, .ready = fds[1] };
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		nasty.nice = (int)measure_size("BENCH_NICE", 0);
+		give_way(&nasty);
 		close(fds[0]);
 		nuisances[kind].run(&nasty);
 		_exit(1);

@@ -1,5 +1,6 @@
 /* Neighbours that nobody wants: each is a process of its own that does one nasty thing to a service
- * until it is stopped; and the polite client that suffers from it.
+ * until it is stopped; and the polite client that suffers from it. BENCH_NICE (0) is its niceness
+ * and that of what it spawns.
  *
  *	struct nuisance n;
  *
