@@ -162,6 +162,16 @@ static void restore_input(struct stream *s, const struct record *rec,
 	s->in.is_closed = rs->flags & RECORD_INPUT_OVER;
 }
 
+/* An end that was over before was to be let go by the keeper too; whether the order for that ever
+ * left the earlier broker is told by its being held still. */
+static void release_again(struct stream *s, bool is_read)
+{
+	enum link_hold kind = is_read ? HOLD_OUTPUT : HOLD_INPUT;
+
+	if (s->fd < 0 && (!is_read || stream_is_let_go(s)))
+		process_release(&s->port->process, LINK_HOLD(kind, s->number));
+}
+
 static int restore_stream(struct port *p, struct held *h, const struct record *rec,
 			  const struct record_stream *rs, uint32_t place)
 {
@@ -170,6 +180,7 @@ static int restore_stream(struct port *p, struct held *h, const struct record *r
 	struct record_live *live;
 	struct stream *s;
 	int fd = held_take(h, is_read ? HOLD_OUTPUT : HOLD_INPUT, rs->number), r;
+	bool is_held = fd >= 0;
 
 	r = port_add_stream(p, rs->number, (enum stream_kind)rs->kind, fd, &s);
 	if (r)
@@ -188,6 +199,8 @@ static int restore_stream(struct port *p, struct held *h, const struct record *r
 			return err_pass(r);
 	}
 	stream_close_unused(s);
+	if (is_held)
+		release_again(s, is_read);
 	return 0;
 }
 

@@ -1,0 +1,136 @@
+/* P13 where something was being ended when the broker died: the kill comes at a chosen step, and
+ * the successor has to finish what was begun. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/lib/census.h"
+#include "tests/lib/inject.h"
+#include "tests/lib/outcome.h"
+#include "tests/lib/places.h"
+#include "tests/lib/scene.h"
+
+/* --- the scene ------------------------------------------------------------------------------- */
+
+static void begin_with(const char *setting, const char *value)
+{
+	const char *const args[] = { setting, value, NULL };
+	const struct service_options o = { .quiet = true, .args = args };
+
+	cr_assert_eq(service_start(&scene.service, &o), 0);
+	scene.r = service_connect(&scene.service);
+	cr_assert_not_null(scene.r);
+	collect_init(&scene.c);
+}
+
+/* Its log would be one line a death. */
+static void begin(void)
+{
+	begin_with(NULL, NULL);
+}
+
+TestSuite(resume_close, .init = begin, .fini = scene_end, .timeout = 120);
+TestSuite(resume_close_full, .fini = scene_end, .timeout = 120);
+
+/* --- tools ----------------------------------------------------------------------------------- */
+
+static pid_t broker_pid(void)
+{
+	pid_t pid;
+
+	while (!(pid = census_child(scene.service.pid, "redd-broker")))
+		; /* it is just being started */
+	return pid;
+}
+
+struct death {
+	struct inject inject;
+	pid_t broker;
+};
+
+/* The broker is killed as it enters that system call for the first time from now on. */
+static void death_at(struct death *d, const char *call)
+{
+	d->broker = broker_pid();
+	cr_assert_eq(inject_start(&d->inject, d->broker, scene_text("%s:signal=KILL:when=1", call)),
+		     0);
+}
+
+/* It was, and its successor is there. */
+static void death_await(struct death *d)
+{
+	while (broker_pid() == d->broker)
+		cr_assert_geq(redd_run_once(scene.r, 10), 0);
+	cr_assert_eq(inject_stop(&d->inject), 0);
+	cr_assert_eq(redd_ping(scene.r), 0);
+}
+
+static void needs_strace(void)
+{
+	if (place_valgrind())
+		cr_skip_test("a program under valgrind cannot be traced");
+}
+
+static struct redd_port *cat(struct collect *c)
+{
+	const struct redd_descriptor in = { .fd = 0 };
+	const char *argv[] = { place_prog("cat"), NULL };
+	const struct redd_spawn_options o = { .size = sizeof(o),
+					      .argv = argv,
+					      .descriptors = &in,
+					      .n_descriptors = 1,
+					      .log_size = 65536 };
+
+	return scene_spawn(&o, c);
+}
+
+/* --- one end of a pipe ----------------------------------------------------------------------- */
+
+/* Our end goes first: then the keeper has the only one, and has not been told. */
+Test(resume_close, P13_a_child_sees_the_end_of_an_input_whoever_died_over_the_close)
+{
+	struct redd_port *port;
+	struct death death;
+
+	needs_strace();
+	port = cat(&scene.c);
+	death_at(&death, "close");
+	cr_assert_eq(redd_close(port, 0, NULL), 0, "%s", redd_last_error(scene.r)->message);
+	death_await(&death);
+	cr_assert_eq(collect_wait(&scene.c, scene.r, 20000), 0, "it never saw the end");
+	cr_expect_str_eq(scene.c.wrong, "");
+	cr_expect_eq(redd_exit_status(&scene.c.exit), 0);
+	scene_forget(port);
+}
+
+/* There is no room for a second log, so the second one's output ends with an error. */
+Test(resume_close_full, P13_a_child_learns_that_nobody_reads_whoever_died_over_that)
+{
+	struct redd_port *first, *second;
+	struct redd_waited waited;
+	struct death death;
+
+	begin_with("--log-bytes-per-uid", "65536");
+	needs_strace();
+	first = cat(NULL);
+	second = cat(&scene.c);
+	cr_assert_eq(redd_write(first, "x", 1, NULL, NULL), 0);
+	while (scene_stream(first, 1).total == 0)
+		cr_assert_geq(redd_run_once(scene.r, 10), 0);
+	death_at(&death, "close");
+	cr_assert_eq(redd_write(second, "x", 1, NULL, NULL), 0);
+	death_await(&death);
+	cr_assert_eq(redd_write(second, "x", 1, NULL, NULL), 0);
+	cr_assert_eq(redd_wait(second, REDD_UNTIL_EXITED, place_patience_ms(20000), &waited), 0,
+		     "it writes into a pipe that nobody reads");
+	cr_expect_eq(waited.exit.state, REDD_EXIT_SIGNAL);
+	cr_expect_eq(waited.exit.signal, SIGPIPE);
+	scene_forget(second);
+	cr_assert_eq(redd_close(first, 0, NULL), 0);
+	scene_forget(first);
+}
