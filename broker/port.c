@@ -385,6 +385,7 @@ void port_resume(struct port *p, enum port_state state, struct session *session)
 	p->exited_ms = uv_now(&p->broker->loop);
 	for (unsigned i = 0; i < p->n_streams && state != PORT_STARTING; i++)
 		stream_start(p->streams[i]);
+	pumped_resume(p);
 	if (state == PORT_DRAINING)
 		port_set_drain(p);
 	else if (state == PORT_STARTING)

@@ -109,6 +109,7 @@ void port_on_orphan(struct alarm *a)
 
 	if (!p->is_orphaned) {
 		port_await_no_more(p);
+		pumped_shut_again(p);
 	} else if (p->is_in_grace) {
 		p->is_in_grace = false;
 		port_orphan(p);
@@ -135,6 +136,8 @@ void port_orphan(struct port *p)
 	port_await_no_more(p);
 	if (p->state != PORT_RUNNING && p->state != PORT_DRAINING && !waits)
 		return;
+	if (p->options.orphan != PORT_ORPHAN_KILL) /* which does it in its own time */
+		pumped_shut_again(p);
 	switch (p->options.orphan) {
 	case PORT_ORPHAN_KEEP:
 		return;

@@ -204,7 +204,7 @@ static int error_by_exit(const struct port *p, bool of_reading)
 	bool read_failed = e->code & PUMP_READ_FAILED;
 
 	if (e->state != EXIT_STATE_CODE)
-		return p->pumped.is_shut ? ECANCELED : EINTR;
+		return p->pumped.is_shut || p->pumped.was_shut ? ECANCELED : EINTR;
 	return read_failed == of_reading ? (int)(e->code & PUMP_ERROR_MAX) : 0;
 }
 
@@ -218,18 +218,35 @@ void pumped_exited(struct port *p)
 		p->exit.code = (uint32_t)p->pumped.write_error;
 }
 
-void pumped_shut(struct port *p)
+static void stop_reading(struct port *p)
 {
 	struct stream *s = reports_of(p);
 
+	if (s && s->fd >= 0 && shutdown(s->fd, SHUT_WR) < 0)
+		log_warning("port %llu: its pump cannot be told to stop: %s",
+			    (unsigned long long)p->id, err_name(errno));
+}
+
+void pumped_shut(struct port *p)
+{
 	if (p->pumped.is_shut)
 		return;
 	p->pumped.is_shut = true;
 	port_save(p);
-	if (s && s->fd >= 0 && shutdown(s->fd, SHUT_WR) < 0)
-		log_warning("port %llu: its pump cannot be told to stop: %s",
-			    (unsigned long long)p->id, err_name(errno));
+	stop_reading(p);
 	port_close_inputs(p);
+}
+
+void pumped_resume(struct port *p)
+{
+	if (p->pumped.was_shut)
+		stop_reading(p);
+}
+
+void pumped_shut_again(struct port *p)
+{
+	if (p->pumped.was_shut)
+		pumped_shut(p);
 }
 
 void pumped_discard(struct port *p)

@@ -196,7 +196,7 @@ static void fill_options(struct record *ret, const struct port_options *o)
 
 static void fill_pump(struct record *ret, const struct pumped *q)
 {
-	ret->pump_flags = (q->is_shut ? RECORD_PUMP_SHUT : 0) |
+	ret->pump_flags = (q->is_shut || q->was_shut ? RECORD_PUMP_SHUT : 0) |
 			  (q->has_read ? RECORD_PUMP_READ : 0) |
 			  (q->has_written ? RECORD_PUMP_WRITTEN : 0);
 	ret->read_error = q->read_error;

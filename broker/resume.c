@@ -248,7 +248,7 @@ static void restore_pump(struct port *p, const struct record *rec)
 {
 	p->kind = (enum port_kind)rec->kind;
 	p->pumped = (struct pumped){ .is_open = true,
-				     .is_shut = rec->pump_flags & RECORD_PUMP_SHUT,
+				     .was_shut = rec->pump_flags & RECORD_PUMP_SHUT,
 				     .has_read = rec->pump_flags & RECORD_PUMP_READ,
 				     .has_written = rec->pump_flags & RECORD_PUMP_WRITTEN,
 				     .read_error = rec->read_error,

@@ -134,3 +134,128 @@ Test(resume_close_full, P13_a_child_learns_that_nobody_reads_whoever_died_over_t
 	cr_assert_eq(redd_close(first, 0, NULL), 0);
 	scene_forget(first);
 }
+
+/* --- a whole port ---------------------------------------------------------------------------- */
+
+#define MUCH 600000u /* more than both pipes on its way hold */
+
+/* A port that writes into a fifo of which the test is the slow reader. */
+struct fifo {
+	const char *path;
+	struct redd_port *port;
+	int fd;
+	size_t got;
+	bool ended;
+};
+
+static void fifo_open(struct fifo *f, bool reads)
+{
+	struct redd_open_options o = { .write = !reads, .read = reads };
+
+	o.path = f->path = scene_text("%s/fifo", scene.service.directory);
+	o.port.orphan = REDD_ORPHAN_KEEP;
+	cr_assert_eq(mkfifo(f->path, 0600), 0, "%s", strerror(errno));
+	f->fd = open(f->path, (reads ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_CLOEXEC);
+	cr_assert_geq(f->fd, 0);
+	f->got = 0;
+	f->ended = false;
+	if (reads)
+		o.port.subscribe = &scene.c.watch;
+	cr_assert_eq(redd_open(scene.r, &o, &f->port), 0, "%s", redd_last_error(scene.r)->message);
+}
+
+static void fifo_read(struct fifo *f)
+{
+	char bytes[65536];
+	ssize_t n;
+
+	while ((n = read(f->fd, bytes, sizeof(bytes))) > 0)
+		f->got += (size_t)n;
+	f->ended |= n == 0;
+}
+
+/* While its other side is read; false: it was not over in time. */
+static bool fifo_read_until(struct fifo *f, const struct outcome *o)
+{
+	int64_t until = scene_now_ms() + place_patience_ms(20000);
+
+	while (o ? !o->n : !f->ended) {
+		if (scene_now_ms() > until)
+			return false;
+		cr_assert_geq(redd_run_once(scene.r, 10), 0);
+		fifo_read(f);
+	}
+	return true;
+}
+
+Test(resume_close, P13_a_whole_close_that_waits_for_a_slow_reader_outlives_the_broker)
+{
+	static char bytes[MUCH];
+	struct outcome wrote = { 0 }, closed = { 0 };
+	struct death death;
+	struct fifo f;
+
+	needs_strace();
+	fifo_open(&f, false);
+	cr_assert_eq(redd_write_start(f.port, bytes, sizeof(bytes), NULL, outcome_call(&wrote)), 0);
+	death_at(&death, "shutdown");
+	cr_assert_eq(redd_close_whole_start(f.port, false, outcome_call(&closed)), 0);
+	death_await(&death);
+	cr_assert(fifo_read_until(&f, &closed), "the close was never answered");
+	fifo_read(&f);
+	cr_expect(f.ended);
+	cr_expect_eq(f.got, sizeof(bytes));
+	cr_expect(wrote.n == 1 && wrote.result == 0, "%d", wrote.result);
+	cr_expect(closed.n == 1 && closed.result == 0, "%d", closed.result);
+	close(f.fd);
+	scene_forget(f.port);
+}
+
+/* Who asked for it never comes back. */
+Test(resume_close, P13_a_whole_close_is_finished_without_the_one_who_asked_for_it)
+{
+	struct outcome closed = { 0 };
+	struct redd *other = service_connect(&scene.service);
+	struct redd_port *same;
+	struct death death;
+	struct fifo f;
+
+	needs_strace();
+	fifo_open(&f, false);
+	cr_assert_eq(redd_write(f.port, "accepted", 8, NULL, NULL), 0);
+	cr_assert_eq(redd_port_by_id(other, redd_port_id(f.port), &same), 0);
+	death_at(&death, "shutdown");
+	cr_assert_eq(redd_close_whole_start(same, false, outcome_call(&closed)), 0);
+	while (broker_pid() == death.broker)
+		redd_run_once(other, 10);
+	redd_free(other);
+	death_await(&death);
+	cr_assert(fifo_read_until(&f, NULL), "the fifo is still open");
+	cr_expect_eq(f.got, 8);
+	close(f.fd);
+	scene_forget(f.port);
+}
+
+Test(resume_close, P13_a_whole_close_stops_the_reading_whoever_died_over_it)
+{
+	struct outcome closed = { 0 };
+	struct redd *other = service_connect(&scene.service);
+	struct redd_port *same;
+	struct death death;
+	struct fifo f;
+
+	needs_strace();
+	fifo_open(&f, true);
+	cr_assert_eq(redd_port_by_id(other, redd_port_id(f.port), &same), 0);
+	death_at(&death, "shutdown");
+	cr_assert_eq(redd_close_whole_start(same, false, outcome_call(&closed)), 0);
+	while (broker_pid() == death.broker)
+		redd_run_once(other, 10);
+	redd_free(other);
+	death_await(&death);
+	cr_assert_eq(collect_wait(&scene.c, scene.r, 20000), 0, "it is read for ever");
+	cr_expect_str_eq(scene.c.wrong, "");
+	cr_expect_eq(collect_stream(&scene.c, 1)->end.cause, REDD_END_CLOSED);
+	close(f.fd);
+	scene_forget(f.port);
+}
