@@ -198,7 +198,8 @@ static void fill_pump(struct record *ret, const struct pumped *q)
 {
 	ret->pump_flags = (q->is_shut || q->was_shut ? RECORD_PUMP_SHUT : 0) |
 			  (q->has_read ? RECORD_PUMP_READ : 0) |
-			  (q->has_written ? RECORD_PUMP_WRITTEN : 0);
+			  (q->has_written ? RECORD_PUMP_WRITTEN : 0) |
+			  (q->is_open ? RECORD_PUMP_OPEN : 0);
 	ret->read_error = q->read_error;
 	ret->write_error = q->write_error;
 }

@@ -39,6 +39,7 @@ enum record_pump_flag {
 	RECORD_PUMP_SHUT = 1 << 0,
 	RECORD_PUMP_READ = 1 << 1,
 	RECORD_PUMP_WRITTEN = 1 << 2,
+	RECORD_PUMP_OPEN = 1 << 3,
 };
 
 struct record_stream {

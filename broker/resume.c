@@ -247,7 +247,7 @@ static void restore_process(struct port *p, const struct record *rec, struct hel
 static void restore_pump(struct port *p, const struct record *rec)
 {
 	p->kind = (enum port_kind)rec->kind;
-	p->pumped = (struct pumped){ .is_open = true,
+	p->pumped = (struct pumped){ .is_open = rec->pump_flags & RECORD_PUMP_OPEN,
 				     .was_shut = rec->pump_flags & RECORD_PUMP_SHUT,
 				     .has_read = rec->pump_flags & RECORD_PUMP_READ,
 				     .has_written = rec->pump_flags & RECORD_PUMP_WRITTEN,

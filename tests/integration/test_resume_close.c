@@ -259,3 +259,55 @@ Test(resume_close, P13_a_whole_close_stops_the_reading_whoever_died_over_it)
 	close(f.fd);
 	scene_forget(f.port);
 }
+
+/* --- an Open --------------------------------------------------------------------------------- */
+
+/* Each step of taking the pump's report. The later ones may not come at all. */
+Test(resume_close, P13_an_open_is_answered_whoever_died_over_its_report)
+{
+	needs_strace();
+	for (unsigned step = 1; step <= 4; step++) {
+		const struct redd_open_options o = { .path = scene_text("%s/fifo",
+									scene.service.directory),
+						     .read = true,
+						     .write = true };
+		struct outcome opened = { 0 };
+		struct redd_port *port;
+		struct inject inject;
+		pid_t broker = broker_pid();
+
+		if (step == 1)
+			cr_assert_eq(mkfifo(o.path, 0600), 0, "%s", strerror(errno));
+		cr_assert_eq(inject_start(&inject, broker,
+					  scene_text("recvfrom:signal=KILL:when=%u", step)),
+			     0);
+		cr_assert_eq(redd_open_start(scene.r, &o, &port, outcome_call(&opened)), 0);
+		cr_assert_eq(outcome_wait(&opened, scene.r, 20000), 0, "step %u", step);
+		cr_expect_eq(opened.result, 0, "step %u", step);
+		if (step <= 2)
+			cr_expect_neq(broker_pid(), broker, "it did not die at step %u", step);
+		inject_stop(&inject);
+		cr_assert_eq(redd_close_whole(port, false, NULL), 0);
+		scene_forget(port);
+	}
+}
+
+/* The same with what cannot be opened: why not is told by the report alone. */
+Test(resume_close, P13_an_open_fails_as_it_should_whoever_died_over_its_report)
+{
+	needs_strace();
+	for (unsigned step = 1; step <= 2; step++) {
+		const struct redd_open_options o = { .path = "/", .read = true };
+		struct outcome opened = { 0 };
+		struct redd_port *port;
+		struct inject inject;
+
+		cr_assert_eq(inject_start(&inject, broker_pid(),
+					  scene_text("recvfrom:signal=KILL:when=%u", step)),
+			     0);
+		cr_assert_eq(redd_open_start(scene.r, &o, &port, outcome_call(&opened)), 0);
+		cr_assert_eq(outcome_wait(&opened, scene.r, 20000), 0, "step %u", step);
+		cr_expect_eq(opened.result, -EISDIR, "step %u: %d", step, opened.result);
+		inject_stop(&inject);
+	}
+}
