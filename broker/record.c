@@ -21,7 +21,7 @@
 #include "proto/base/fd.h"
 
 #define RECORD_MAGIC  0x7265636f72647331ull
-#define RECORD_LAYOUT 2u
+#define RECORD_LAYOUT 3u
 #define COPY_SIZE     2048u
 
 struct record_copy {
@@ -216,7 +216,8 @@ static void fill(struct record *ret, const struct port *p)
 	ret->uid = p->owner.uid;
 	ret->gid = p->owner.gid;
 	ret->delegation = p->owner.delegation;
-	ret->timed_out = p->timed_out;
+	ret->timed_out = p->timed_out + (uint32_t)p->is_warned;
+	ret->timeout_until_ms = p->timeout_until_ms;
 	ret->has_exited = p->has_exited;
 	if (p->session)
 		memcpy(ret->session, p->session->id, sizeof(ret->session));

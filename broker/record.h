@@ -63,7 +63,8 @@ struct record {
 	int32_t pid;
 	uint32_t listener, uid, gid;
 	uint32_t child_uid, child_gid, has_other_identity;
-	uint32_t timeout_ms, timeout_signal, timeout_grace_ms, timed_out;
+	uint32_t timeout_ms, timeout_signal, timeout_grace_ms;
+	uint32_t timed_out; /* 1, and 2 when the tree has the signal for that */
 	uint32_t drain_ms, drain_limit_ms, retention_ms;
 	uint32_t orphan, orphan_ms;
 	uint32_t framing, framing_maximum; /* enum framing_cut | header << 8 */
@@ -73,6 +74,7 @@ struct record {
 	int32_t read_error, write_error;
 	uint32_t input_high, input_low, input_bound; /* of every input; 0: there is none */
 	uint64_t delegation;			     /* of the owner */
+	uint64_t timeout_until_ms;		     /* CLOCK_MONOTONIC */
 	uint8_t session[SESSION_ID_SIZE];
 	uint8_t token[TOKEN_MAX];
 	char name[NAME_MAX_SIZE + 4];

@@ -280,7 +280,9 @@ static int restore_port(struct broker *b, const struct record *rec, struct held 
 	p->digest = rec->digest;
 	p->exit = rec->exit;
 	p->has_exited = rec->has_exited;
-	p->timed_out = rec->timed_out;
+	p->timed_out = rec->timed_out > 0;
+	p->is_warned = rec->timed_out > 1;
+	p->timeout_until_ms = rec->timeout_until_ms;
 	restore_pump(p, rec);
 	restore_process(p, rec, h);
 	r = rights_restore(p, rec->grants, rec->n_grants);
