@@ -226,17 +226,28 @@ void port_forget(struct port *p)
 	broker_check_idle(b);
 }
 
+static void port_begin_record(struct port *p)
+{
+	struct records *records = p->broker->records;
+	int r;
+
+	p->record = records_take(records);
+	r = records_keep_labels(records, p->record, p->id, p->options.labels);
+	if (r < 0)
+		log_warning("port %llu: its labels would not outlive this broker: %s",
+			    (unsigned long long)p->id, err_string(r));
+	for (unsigned i = 0; i < p->n_streams; i++)
+		stream_note_blockers(p->streams[i]);
+}
+
 void port_save(struct port *p)
 {
 	struct records *records = p->broker->records;
 
 	if (p->state == PORT_GONE || !records)
 		return;
-	if (p->record == PORT_NO_RECORD) {
-		p->record = records_take(records);
-		for (unsigned i = 0; i < p->n_streams; i++)
-			stream_note_blockers(p->streams[i]);
-	}
+	if (p->record == PORT_NO_RECORD)
+		port_begin_record(p);
 	records_save(records, p->record, p);
 }
 

@@ -204,6 +204,17 @@ static int restore_stream(struct port *p, struct held *h, const struct record *r
 	return 0;
 }
 
+static struct labels *restore_labels(struct broker *b, const struct record *rec, uint32_t place)
+{
+	struct labels *labels = NULL;
+	int r = records_labels(b->records, place, rec->port, &labels);
+
+	if (r)
+		log_error("port %llu: its labels cannot be read and are lost",
+			  (unsigned long long)rec->port);
+	return labels;
+}
+
 static void restore_options(struct port_options *o, const struct record *rec)
 {
 	*o = (struct port_options){ .token_size = rec->token_size,
@@ -270,6 +281,7 @@ static int restore_port(struct broker *b, const struct record *rec, struct held 
 	if (r < 0)
 		return err_pass(r);
 	restore_options(&options, rec);
+	options.labels = restore_labels(b, rec, place);
 	b->ports.last_id = rec->port - 1; /* the next id is this one: its place is free */
 	r = options.program && options.directory ? port_new(&p, b, &owner, account, &options, NULL)
 						 : err_begin(-ENOMEM);
