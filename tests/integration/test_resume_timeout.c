@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "tests/lib/census.h"
+#include "tests/lib/inject.h"
 #include "tests/lib/places.h"
 #include "tests/lib/scene.h"
 
@@ -94,6 +95,27 @@ Test(resume_timeout, P4_P13_the_grace_is_not_cut_short)
 	cr_expect(scene.c.exit.timed_out);
 	cr_expect_null(strstr(strstr(collect_text(&scene.c, 1), "warned") + 1, "warned"),
 		       "it was warned twice");
+	scene_forget(port);
+}
+
+/* The first socket pair is the spawn's, the second one that of whoever is to warn the tree. */
+Test(resume_timeout, P4_P13_who_was_not_warned_yet_is_warned_by_the_next_broker)
+{
+	const char *command =
+		scene_text("trap 'echo warned; exit 3' TERM; %s & wait", place_prog("hang"));
+	pid_t broker = broker_pid();
+	struct redd_port *port;
+	struct inject inject;
+
+	if (place_valgrind())
+		cr_skip_test("a program under valgrind cannot be traced");
+	cr_assert_eq(inject_start(&inject, broker, "socketpair:signal=KILL:when=2"), 0);
+	port = limited(command, 600000);
+	cr_assert_eq(collect_wait(&scene.c, scene.r, 20000), 0, "it never was");
+	cr_expect_neq(broker_pid(), broker);
+	cr_expect_eq(redd_exit_status(&scene.c.exit), 3);
+	cr_expect(scene.c.exit.timed_out);
+	cr_assert_eq(inject_stop(&inject), 0);
 	scene_forget(port);
 }
 
