@@ -9,72 +9,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tests/lib/census.h"
-#include "tests/lib/inject.h"
+#include "tests/lib/death.h"
 #include "tests/lib/outcome.h"
 #include "tests/lib/places.h"
 #include "tests/lib/scene.h"
 
-/* --- the scene ------------------------------------------------------------------------------- */
-
-static void begin_with(const char *setting, const char *value)
-{
-	const char *const args[] = { setting, value, NULL };
-	const struct service_options o = { .quiet = true, .args = args };
-
-	cr_assert_eq(service_start(&scene.service, &o), 0);
-	scene.r = service_connect(&scene.service);
-	cr_assert_not_null(scene.r);
-	collect_init(&scene.c);
-}
-
-/* Its log would be one line a death. */
-static void begin(void)
-{
-	begin_with(NULL, NULL);
-}
-
-TestSuite(resume_close, .init = begin, .fini = scene_end, .timeout = 120);
+TestSuite(resume_close, .init = death_begin, .fini = scene_end, .timeout = 120);
 TestSuite(resume_close_full, .fini = scene_end, .timeout = 120);
-
-/* --- tools ----------------------------------------------------------------------------------- */
-
-static pid_t broker_pid(void)
-{
-	pid_t pid;
-
-	while (!(pid = census_child(scene.service.pid, "redd-broker")))
-		; /* it is just being started */
-	return pid;
-}
-
-struct death {
-	struct inject inject;
-	pid_t broker;
-};
-
-/* The broker is killed as it enters that system call for the first time from now on. */
-static void death_at(struct death *d, const char *call)
-{
-	d->broker = broker_pid();
-	cr_assert_eq(inject_start(&d->inject, d->broker, scene_text("%s:signal=KILL:when=1", call)),
-		     0);
-}
-
-/* It was, and its successor is there. */
-static void death_await(struct death *d)
-{
-	while (broker_pid() == d->broker)
-		cr_assert_geq(redd_run_once(scene.r, 10), 0);
-	cr_assert_eq(inject_stop(&d->inject), 0);
-	cr_assert_eq(redd_ping(scene.r), 0);
-}
-
-static void needs_strace(void)
-{
-	if (place_valgrind())
-		cr_skip_test("a program under valgrind cannot be traced");
-}
 
 static struct redd_port *cat(struct collect *c)
 {
@@ -97,9 +38,9 @@ Test(resume_close, P13_a_child_sees_the_end_of_an_input_whoever_died_over_the_cl
 	struct redd_port *port;
 	struct death death;
 
-	needs_strace();
+	death_needs_tracing();
 	port = cat(&scene.c);
-	death_at(&death, "close");
+	death_at(&death, "close", 1);
 	cr_assert_eq(redd_close(port, 0, NULL), 0, "%s", redd_last_error(scene.r)->message);
 	death_await(&death);
 	cr_assert_eq(collect_wait(&scene.c, scene.r, 20000), 0, "it never saw the end");
@@ -115,14 +56,14 @@ Test(resume_close_full, P13_a_child_learns_that_nobody_reads_whoever_died_over_t
 	struct redd_waited waited;
 	struct death death;
 
-	begin_with("--log-bytes-per-uid", "65536");
-	needs_strace();
+	death_begin_with((const char *const[]){ "--log-bytes-per-uid", "65536", NULL });
+	death_needs_tracing();
 	first = cat(NULL);
 	second = cat(&scene.c);
 	cr_assert_eq(redd_write(first, "x", 1, NULL, NULL), 0);
 	while (scene_stream(first, 1).total == 0)
 		cr_assert_geq(redd_run_once(scene.r, 10), 0);
-	death_at(&death, "close");
+	death_at(&death, "close", 1);
 	cr_assert_eq(redd_write(second, "x", 1, NULL, NULL), 0);
 	death_await(&death);
 	cr_assert_eq(redd_write(second, "x", 1, NULL, NULL), 0);
@@ -195,10 +136,10 @@ Test(resume_close, P13_a_whole_close_that_waits_for_a_slow_reader_outlives_the_b
 	struct death death;
 	struct fifo f;
 
-	needs_strace();
+	death_needs_tracing();
 	fifo_open(&f, false);
 	cr_assert_eq(redd_write_start(f.port, bytes, sizeof(bytes), NULL, outcome_call(&wrote)), 0);
-	death_at(&death, "shutdown");
+	death_at(&death, "shutdown", 1);
 	cr_assert_eq(redd_close_whole_start(f.port, false, outcome_call(&closed)), 0);
 	death_await(&death);
 	cr_assert(fifo_read_until(&f, &closed), "the close was never answered");
@@ -215,18 +156,19 @@ Test(resume_close, P13_a_whole_close_that_waits_for_a_slow_reader_outlives_the_b
 Test(resume_close, P13_a_whole_close_is_finished_without_the_one_who_asked_for_it)
 {
 	struct outcome closed = { 0 };
-	struct redd *other = service_connect(&scene.service);
 	struct redd_port *same;
+	struct redd *other;
 	struct death death;
 	struct fifo f;
 
-	needs_strace();
+	death_needs_tracing();
+	other = service_connect(&scene.service);
 	fifo_open(&f, false);
 	cr_assert_eq(redd_write(f.port, "accepted", 8, NULL, NULL), 0);
 	cr_assert_eq(redd_port_by_id(other, redd_port_id(f.port), &same), 0);
-	death_at(&death, "shutdown");
+	death_at(&death, "shutdown", 1);
 	cr_assert_eq(redd_close_whole_start(same, false, outcome_call(&closed)), 0);
-	while (broker_pid() == death.broker)
+	while (death_broker() == death.broker)
 		redd_run_once(other, 10);
 	redd_free(other);
 	death_await(&death);
@@ -239,17 +181,18 @@ Test(resume_close, P13_a_whole_close_is_finished_without_the_one_who_asked_for_i
 Test(resume_close, P13_a_whole_close_stops_the_reading_whoever_died_over_it)
 {
 	struct outcome closed = { 0 };
-	struct redd *other = service_connect(&scene.service);
 	struct redd_port *same;
+	struct redd *other;
 	struct death death;
 	struct fifo f;
 
-	needs_strace();
+	death_needs_tracing();
+	other = service_connect(&scene.service);
 	fifo_open(&f, true);
 	cr_assert_eq(redd_port_by_id(other, redd_port_id(f.port), &same), 0);
-	death_at(&death, "shutdown");
+	death_at(&death, "shutdown", 1);
 	cr_assert_eq(redd_close_whole_start(same, false, outcome_call(&closed)), 0);
-	while (broker_pid() == death.broker)
+	while (death_broker() == death.broker)
 		redd_run_once(other, 10);
 	redd_free(other);
 	death_await(&death);
@@ -265,7 +208,7 @@ Test(resume_close, P13_a_whole_close_stops_the_reading_whoever_died_over_it)
 /* Each step of taking the pump's report. The later ones may not come at all. */
 Test(resume_close, P13_an_open_is_answered_whoever_died_over_its_report)
 {
-	needs_strace();
+	death_needs_tracing();
 	for (unsigned step = 1; step <= 4; step++) {
 		const struct redd_open_options o = { .path = scene_text("%s/fifo",
 									scene.service.directory),
@@ -273,20 +216,15 @@ Test(resume_close, P13_an_open_is_answered_whoever_died_over_its_report)
 						     .write = true };
 		struct outcome opened = { 0 };
 		struct redd_port *port;
-		struct inject inject;
-		pid_t broker = broker_pid();
+		struct death death;
 
 		if (step == 1)
 			cr_assert_eq(mkfifo(o.path, 0600), 0, "%s", strerror(errno));
-		cr_assert_eq(inject_start(&inject, broker,
-					  scene_text("recvfrom:signal=KILL:when=%u", step)),
-			     0);
+		death_at(&death, "recvfrom", step);
 		cr_assert_eq(redd_open_start(scene.r, &o, &port, outcome_call(&opened)), 0);
 		cr_assert_eq(outcome_wait(&opened, scene.r, 20000), 0, "step %u", step);
 		cr_expect_eq(opened.result, 0, "step %u", step);
-		if (step <= 2)
-			cr_expect_neq(broker_pid(), broker, "it did not die at step %u", step);
-		inject_stop(&inject);
+		cr_expect(death_over(&death) || step > 2, "it did not die at step %u", step);
 		cr_assert_eq(redd_close_whole(port, false, NULL), 0);
 		scene_forget(port);
 	}
@@ -295,19 +233,17 @@ Test(resume_close, P13_an_open_is_answered_whoever_died_over_its_report)
 /* The same with what cannot be opened: why not is told by the report alone. */
 Test(resume_close, P13_an_open_fails_as_it_should_whoever_died_over_its_report)
 {
-	needs_strace();
+	death_needs_tracing();
 	for (unsigned step = 1; step <= 2; step++) {
 		const struct redd_open_options o = { .path = "/", .read = true };
 		struct outcome opened = { 0 };
 		struct redd_port *port;
-		struct inject inject;
+		struct death death;
 
-		cr_assert_eq(inject_start(&inject, broker_pid(),
-					  scene_text("recvfrom:signal=KILL:when=%u", step)),
-			     0);
+		death_at(&death, "recvfrom", step);
 		cr_assert_eq(redd_open_start(scene.r, &o, &port, outcome_call(&opened)), 0);
 		cr_assert_eq(outcome_wait(&opened, scene.r, 20000), 0, "step %u", step);
 		cr_expect_eq(opened.result, -EISDIR, "step %u: %d", step, opened.result);
-		inject_stop(&inject);
+		death_over(&death);
 	}
 }

@@ -4,32 +4,12 @@
 #include <signal.h>
 #include <string.h>
 
-#include "tests/lib/census.h"
+#include "tests/lib/death.h"
 #include "tests/lib/outcome.h"
 #include "tests/lib/places.h"
 #include "tests/lib/scene.h"
 
-/* Its log would be one line a death. */
-static void begin(void)
-{
-	const struct service_options o = { .quiet = true };
-
-	cr_assert_eq(service_start(&scene.service, &o), 0);
-	scene.r = service_connect(&scene.service);
-	cr_assert_not_null(scene.r);
-	collect_init(&scene.c);
-}
-
-TestSuite(resume_labels, .init = begin, .fini = scene_end, .timeout = 120);
-
-static void broker_kill(void)
-{
-	pid_t pid;
-
-	while (!(pid = census_child(scene.service.pid, "redd-broker")))
-		; /* it is just being started */
-	cr_assert_eq(kill(pid, SIGKILL), 0);
-}
+TestSuite(resume_labels, .init = death_begin, .fini = scene_end, .timeout = 120);
 
 static struct redd_port *labelled(const struct redd_label *labels, size_t n)
 {
@@ -56,7 +36,7 @@ Test(resume_labels, P13_waits_and_signals_by_labels_reach_ports_of_an_earlier_br
 		0);
 	cr_assert_eq(redd_ping(scene.r), 0);
 	for (int i = 0; i < 2; i++) { /* they outlive another one as well */
-		broker_kill();
+		death_now();
 		cr_assert_eq(redd_ping(scene.r), 0);
 		cr_expect_eq(waited.n, 0, "none of them has ended: %d", waited.result);
 	}
@@ -78,7 +58,7 @@ Test(resume_labels, P13_lists_show_the_labels_of_an_earlier_brokers_ports)
 	struct redd_port *port = labelled(labels, 2);
 	struct redd_ports *ports;
 
-	broker_kill();
+	death_now();
 	cr_assert_eq(redd_inspect(port, &ports), 0, "%s", redd_last_error(scene.r)->message);
 	cr_assert_eq(ports->ports[0].n_labels, 2);
 	cr_expect_str_eq(ports->ports[0].labels[0].key, "empty");

@@ -10,40 +10,15 @@
 #include <unistd.h>
 
 #include "tests/lib/census.h"
-#include "tests/lib/inject.h"
+#include "tests/lib/death.h"
 #include "tests/lib/places.h"
 #include "tests/lib/scene.h"
 
 #define TIMEOUT_MS 200
 
-/* Its log would be one line a death. */
-static void begin(void)
-{
-	const struct service_options o = { .quiet = true };
-
-	cr_assert_eq(service_start(&scene.service, &o), 0);
-	scene.r = service_connect(&scene.service);
-	cr_assert_not_null(scene.r);
-	collect_init(&scene.c);
-}
-
-TestSuite(resume_timeout, .init = begin, .fini = scene_end, .timeout = 120);
+TestSuite(resume_timeout, .init = death_begin, .fini = scene_end, .timeout = 120);
 
 /* --- tools ----------------------------------------------------------------------------------- */
-
-static pid_t broker_pid(void)
-{
-	pid_t pid;
-
-	while (!(pid = census_child(scene.service.pid, "redd-broker")))
-		; /* it is just being started */
-	return pid;
-}
-
-static void broker_kill(void)
-{
-	cr_assert_eq(kill(broker_pid(), SIGKILL), 0);
-}
 
 /* With a time limit, and this grace behind it. */
 static struct redd_port *limited(const char *command, uint32_t grace_ms)
@@ -86,7 +61,7 @@ Test(resume_timeout, P4_P13_the_grace_is_not_cut_short)
 
 	await_text("warned");
 	await_opener_gone();
-	broker_kill();
+	death_now();
 	cr_assert_eq(redd_ping(scene.r), 0);
 	scene_stays_open(port, 500);
 	cr_assert_eq(redd_signal(port, SIGKILL, REDD_TREE, NULL), 0);
@@ -103,19 +78,16 @@ Test(resume_timeout, P4_P13_who_was_not_warned_yet_is_warned_by_the_next_broker)
 {
 	const char *command =
 		scene_text("trap 'echo warned; exit 3' TERM; %s & wait", place_prog("hang"));
-	pid_t broker = broker_pid();
 	struct redd_port *port;
-	struct inject inject;
+	struct death death;
 
-	if (place_valgrind())
-		cr_skip_test("a program under valgrind cannot be traced");
-	cr_assert_eq(inject_start(&inject, broker, "socketpair:signal=KILL:when=2"), 0);
+	death_needs_tracing();
+	death_at(&death, "socketpair", 2);
 	port = limited(command, 600000);
 	cr_assert_eq(collect_wait(&scene.c, scene.r, 20000), 0, "it never was");
-	cr_expect_neq(broker_pid(), broker);
+	cr_expect(death_over(&death), "nobody died");
 	cr_expect_eq(redd_exit_status(&scene.c.exit), 3);
 	cr_expect(scene.c.exit.timed_out);
-	cr_assert_eq(inject_stop(&inject), 0);
 	scene_forget(port);
 }
 
@@ -130,7 +102,7 @@ Test(resume_timeout, P4_P13_what_is_left_of_the_tree_is_killed_after_its_grace)
 		cr_assert_lt(scene_now_ms(), until);
 		cr_assert_geq(redd_run_once(scene.r, 10), 0);
 	}
-	broker_kill();
+	death_now();
 	cr_assert_eq(collect_wait(&scene.c, scene.r, 20000), 0, "it lives for ever");
 	cr_expect_str_eq(scene.c.wrong, "");
 	cr_expect_eq(redd_exit_status(&scene.c.exit), 3);
@@ -153,7 +125,7 @@ Test(resume_timeout, P4_P13_who_ended_of_it_while_no_broker_ran_was_timed_out)
 	port = limited(command, 600000);
 	await_text("warned");
 	cr_assert_eq(kill(scene.service.pid, SIGSTOP), 0);
-	broker_kill();
+	death_now();
 	fd = open(fifo, O_WRONLY | O_CLOEXEC);
 	cr_assert_geq(fd, 0);
 	close(fd);
