@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "broker/broker.h"
 #include "broker/errand.h"
@@ -227,17 +226,28 @@ void port_forget(struct port *p)
 	broker_check_idle(b);
 }
 
+static void port_begin_record(struct port *p)
+{
+	struct records *records = p->broker->records;
+	int r;
+
+	p->record = records_take(records);
+	r = records_keep_labels(records, p->record, p->id, p->options.labels);
+	if (r < 0)
+		log_warning("port %llu: its labels would not outlive this broker: %s",
+			    (unsigned long long)p->id, err_string(r));
+	for (unsigned i = 0; i < p->n_streams; i++)
+		stream_note_blockers(p->streams[i]);
+}
+
 void port_save(struct port *p)
 {
 	struct records *records = p->broker->records;
 
 	if (p->state == PORT_GONE || !records)
 		return;
-	if (p->record == PORT_NO_RECORD) {
-		p->record = records_take(records);
-		for (unsigned i = 0; i < p->n_streams; i++)
-			stream_note_blockers(p->streams[i]);
-	}
+	if (p->record == PORT_NO_RECORD)
+		port_begin_record(p);
 	records_save(records, p->record, p);
 }
 
@@ -260,8 +270,7 @@ void port_run(struct port *p)
 	quota_charge_return(&p->passed_charge);
 	for (unsigned i = 0; i < p->n_streams; i++)
 		stream_start(p->streams[i]);
-	if (p->options.timeout_ms)
-		alarm_set(&p->broker->alarms, &p->timeout, p->options.timeout_ms);
+	port_begin_timeout(p);
 	port_save(p);
 	p->events->started(p);
 	/* What happened before it was there. */
@@ -304,8 +313,7 @@ static void on_exited(struct process *process, const struct link_exited *e)
 	p->has_exited = true;
 	p->exited_ms = uv_now(&p->broker->loop);
 	p->broker->counters.exited++;
-	if (!p->timed_out) /* else the rest of the tree has its grace still */
-		alarm_stop(&p->broker->alarms, &p->timeout);
+	port_end_timeout(p);
 	port_set_state(p, PORT_DRAINING);
 	if (port_is_pumped(p))
 		pumped_exited(p);
@@ -353,17 +361,6 @@ void port_was_asked(struct port *p)
 
 /* --- a successor's --------------------------------------------------------------------------- */
 
-/* What is left of a time that began at the start. */
-static uint64_t port_time_left(const struct port *p, uint32_t total_ms)
-{
-	struct timespec now;
-	int64_t since_ms;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	since_ms = (now.tv_sec * 1000000000ll + now.tv_nsec - p->exit.start_ns) / 1000000;
-	return since_ms < 0 ? total_ms : (uint64_t)MAX((int64_t)total_ms - since_ms, 0);
-}
-
 void port_resume(struct port *p, enum port_state state, struct session *session)
 {
 	struct alarms *alarms = &p->broker->alarms;
@@ -373,6 +370,7 @@ void port_resume(struct port *p, enum port_state state, struct session *session)
 	if (session)
 		list_append(&session->ports, &p->session_link);
 	p->is_awaited = session != NULL;
+	port_resume_timeout(p);
 	if (state == PORT_ENDED) {
 		list_append(&p->broker->ended_ports, &p->ended_link);
 		port_set_retention(p);
@@ -385,12 +383,11 @@ void port_resume(struct port *p, enum port_state state, struct session *session)
 	p->exited_ms = uv_now(&p->broker->loop);
 	for (unsigned i = 0; i < p->n_streams && state != PORT_STARTING; i++)
 		stream_start(p->streams[i]);
+	pumped_resume(p);
 	if (state == PORT_DRAINING)
 		port_set_drain(p);
 	else if (state == PORT_STARTING)
 		return; /* its verdict follows */
-	else if (p->options.timeout_ms)
-		alarm_set(alarms, &p->timeout, port_time_left(p, p->options.timeout_ms));
 	port_save(p);
 	port_check(p);
 }

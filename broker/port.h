@@ -114,6 +114,8 @@ struct port {
 	struct exit_record exit;
 	uint64_t digest; /* of the request, when it has a token */
 	bool has_exited, timed_out;
+	bool is_warned;		   /* timed_out, and the tree has the signal for that */
+	uint64_t timeout_until_ms; /* CLOCK_MONOTONIC: when `timeout` rings; 0: it will not */
 	int32_t holders[HOLDERS_MAX];
 	uint32_t n_holders;
 	bool has_asked_holders;
@@ -223,7 +225,13 @@ bool port_cancel(struct port *p);
 /* Ends every stream now (the service is shut down). */
 void port_abandon(struct port *p);
 
+/* The time limit begins; it is called off unless it is up and the rest of the tree has its grace
+ * still; it goes on where an earlier broker was. */
+void port_begin_timeout(struct port *p);
+void port_end_timeout(struct port *p);
+void port_resume_timeout(struct port *p);
 void port_on_timeout(struct alarm *a);
+
 void port_on_orphan(struct alarm *a);
 
 /* --- port_drain.c ---------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <time.h>
 
 #include "broker/broker.h"
 #include "broker/errand.h"
@@ -41,6 +42,10 @@ static void on_signalled(void *context, const struct opener_reply *reply)
 	p->signaller = NULL;
 	if (!reply)
 		signal_without_looking(p, p->tree_signal);
+	if (p->timed_out && !p->is_warned) {
+		p->is_warned = true;
+		port_save(p);
+	}
 }
 
 void port_signal_tree(struct port *p, int signal)
@@ -63,6 +68,10 @@ static void on_killed(void *context, const struct opener_reply *reply)
 	(void)reply;
 	p->killer = NULL;
 	signal_without_looking(p, SIGKILL);
+	if (p->timed_out && !alarm_is_set(&p->timeout)) {
+		p->timeout_until_ms = 0;
+		port_save(p);
+	}
 }
 
 /* The opener goes first: who is left without its parents is harder to find. */
@@ -79,19 +88,65 @@ void port_kill_tree(struct port *p)
 
 /* --- time limit ------------------------------------------------------------------------------ */
 
+/* The alarms' clock, which goes on while no broker runs. */
+static uint64_t monotonic_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void set_timeout(struct port *p)
+{
+	uint64_t now = monotonic_ms(), until = p->timeout_until_ms;
+
+	alarm_set(&p->broker->alarms, &p->timeout, until > now ? until - now : 0);
+}
+
+void port_begin_timeout(struct port *p)
+{
+	if (!p->options.timeout_ms)
+		return;
+	p->timeout_until_ms = monotonic_ms() + p->options.timeout_ms;
+	set_timeout(p);
+}
+
+void port_end_timeout(struct port *p)
+{
+	if (p->timed_out)
+		return;
+	p->timeout_until_ms = 0;
+	alarm_stop(&p->broker->alarms, &p->timeout);
+}
+
+/* Who was not warned for certain is warned, perhaps twice. Not from within here: while ports are
+ * taken up nobody can be sent out. */
+void port_resume_timeout(struct port *p)
+{
+	if (p->timed_out && !p->is_warned && p->timeout_until_ms)
+		alarm_set(&p->broker->alarms, &p->timeout, 0);
+	else if (p->timeout_until_ms)
+		set_timeout(p);
+}
+
 /* Rings when the time is up, and again when the grace is, for what is left of the tree by then,
- * whether the leader still is or not. */
+ * whether the leader still is or not. All is recorded before it is done: what a signal leads to may
+ * happen before the next broker is there. */
 void port_on_timeout(struct alarm *a)
 {
 	struct port *p = container_of(a, struct port, timeout);
 
-	if (p->timed_out) {
+	if (p->timed_out && (p->is_warned || p->signaller)) {
 		port_kill_tree(p);
 		return;
 	}
+	if (!p->timed_out)
+		p->timeout_until_ms = monotonic_ms() + p->options.timeout_grace_ms;
 	p->timed_out = true;
+	port_save(p);
 	port_signal_tree(p, p->options.timeout_signal);
-	alarm_set(&p->broker->alarms, &p->timeout, p->options.timeout_grace_ms);
+	set_timeout(p);
 }
 
 /* --- without an owner ------------------------------------------------------------------------ */
@@ -109,6 +164,7 @@ void port_on_orphan(struct alarm *a)
 
 	if (!p->is_orphaned) {
 		port_await_no_more(p);
+		pumped_shut_again(p);
 	} else if (p->is_in_grace) {
 		p->is_in_grace = false;
 		port_orphan(p);
@@ -135,6 +191,8 @@ void port_orphan(struct port *p)
 	port_await_no_more(p);
 	if (p->state != PORT_RUNNING && p->state != PORT_DRAINING && !waits)
 		return;
+	if (p->options.orphan != PORT_ORPHAN_KILL) /* which does it in its own time */
+		pumped_shut_again(p);
 	switch (p->options.orphan) {
 	case PORT_ORPHAN_KEEP:
 		return;

@@ -1,5 +1,6 @@
 /* Owns nothing: the port has the process, the streams and the alarm. Every report is kept in the
- * port's record for a successor.
+ * port's record for a successor before it leaves the socket, so that one of the two has it at any
+ * instant; what it means for others is done last, and harmless when it is done again.
  */
 #include "broker/pumped.h"
 
@@ -47,13 +48,17 @@ void pumped_output_ended(struct stream *s)
 	stream_watch(s);
 }
 
-static void reading_is_over(struct port *p, int error)
+static void note_read(struct port *p, int error)
 {
 	if (p->pumped.has_read)
 		return;
 	p->pumped.has_read = true;
 	p->pumped.read_error = error;
 	port_save(p);
+}
+
+static void reading_is_over(struct port *p)
+{
 	for (unsigned i = 0; i < p->n_streams; i++)
 		if (p->streams[i]->out.awaits_cause)
 			output_settle(p->streams[i]);
@@ -65,19 +70,25 @@ static bool has_rest(const struct stream *s, uint64_t bytes)
 	return bytes < input_accepted(&s->in.queue);
 }
 
-static void writing_is_over(struct port *p, int error, uint64_t bytes)
+static void note_written(struct port *p, int error, uint64_t bytes)
 {
 	struct stream *s = port_stream(p, 0);
-	bool is_there = s && s->in.is_there;
 
 	if (p->pumped.has_written)
 		return;
-	if (is_there && !error && has_rest(s, bytes))
+	if (s && s->in.is_there && !error && has_rest(s, bytes))
 		error = EPIPE;
 	p->pumped.has_written = true;
 	p->pumped.write_error = error;
 	port_save(p);
-	if (!is_there)
+}
+
+static void writing_is_over(struct port *p)
+{
+	struct stream *s = port_stream(p, 0);
+	int error = p->pumped.write_error;
+
+	if (!s || !s->in.is_there)
 		return;
 	stream_fail_input(s, error ? -error : -EPIPE); /* unless it was closed */
 	stream_input_released(s);
@@ -98,24 +109,43 @@ static struct stream *reports_of(const struct port *p)
 	return port_stream(p, STREAM_REPORTS);
 }
 
+static ssize_t reports_recv(const struct stream *s, struct pump_report *ret, int flags)
+{
+	return s && s->fd >= 0 ? recv(s->fd, ret, sizeof(*ret), MSG_DONTWAIT | flags) : -1;
+}
+
+static void note_report(struct port *p, const struct pump_report *r)
+{
+	if (r->what == PUMP_OPENED) {
+		p->pumped.is_open = true;
+		port_save(p);
+	} else if (r->what == PUMP_READ) {
+		note_read(p, r->error);
+	} else if (r->what == PUMP_WRITTEN) {
+		note_written(p, r->error, r->bytes);
+	}
+}
+
 /* 0: there was none; 1: it was taken; -1: nothing comes any more. */
 static int take_report(struct port *p, struct stream *s, int *ret_open_error)
 {
 	struct pump_report r;
-	ssize_t n = s && s->fd >= 0 ? recv(s->fd, &r, sizeof(r), MSG_DONTWAIT) : -1;
+	ssize_t n = reports_recv(s, &r, MSG_PEEK);
 
 	if (n < 0)
 		return 0;
 	if (n != (ssize_t)sizeof(r))
 		return -1;
-	if (r.what == PUMP_OPENED && r.error)
-		*ret_open_error = r.error;
-	else if (r.what == PUMP_OPENED)
-		p->pumped.is_open = true;
-	else if (r.what == PUMP_READ)
-		reading_is_over(p, r.error);
+	if (r.what == PUMP_OPENED && r.error) {
+		*ret_open_error = r.error; /* the last one: it goes with the port */
+		return 0;
+	}
+	note_report(p, &r);
+	reports_recv(s, &r, 0);
+	if (r.what == PUMP_READ)
+		reading_is_over(p);
 	else if (r.what == PUMP_WRITTEN)
-		writing_is_over(p, r.error, r.bytes);
+		writing_is_over(p);
 	return 1;
 }
 
@@ -159,10 +189,12 @@ static bool look_whether_open(struct port *p)
 
 void pumped_started(struct port *p)
 {
-	if (p->pumped.is_unwanted)
+	if (p->pumped.is_unwanted) {
 		pumped_give_up(p, ECANCELED);
-	else
-		stream_start(reports_of(p));
+		return;
+	}
+	stream_start(reports_of(p));
+	look_whether_open(p); /* an earlier broker may have been told */
 }
 
 void pumped_ready(struct stream *reports)
@@ -204,32 +236,53 @@ static int error_by_exit(const struct port *p, bool of_reading)
 	bool read_failed = e->code & PUMP_READ_FAILED;
 
 	if (e->state != EXIT_STATE_CODE)
-		return p->pumped.is_shut ? ECANCELED : EINTR;
+		return p->pumped.is_shut || p->pumped.was_shut ? ECANCELED : EINTR;
 	return read_failed == of_reading ? (int)(e->code & PUMP_ERROR_MAX) : 0;
 }
 
 void pumped_exited(struct port *p)
 {
 	pumped_look(p);
-	reading_is_over(p, error_by_exit(p, true));
-	writing_is_over(p, error_by_exit(p, false), UINT64_MAX);
+	note_read(p, error_by_exit(p, true));
+	note_written(p, error_by_exit(p, false), UINT64_MAX);
+	reading_is_over(p);
+	writing_is_over(p);
 	p->exit.code &= PUMP_ERROR_MAX;
 	if (p->exit.state == EXIT_STATE_CODE && p->pumped.write_error)
 		p->exit.code = (uint32_t)p->pumped.write_error;
 }
 
-void pumped_shut(struct port *p)
+static void stop_reading(struct port *p)
 {
 	struct stream *s = reports_of(p);
 
+	if (s && s->fd >= 0 && shutdown(s->fd, SHUT_WR) < 0)
+		log_warning("port %llu: its pump cannot be told to stop: %s",
+			    (unsigned long long)p->id, err_name(errno));
+}
+
+void pumped_shut(struct port *p)
+{
 	if (p->pumped.is_shut)
 		return;
 	p->pumped.is_shut = true;
 	port_save(p);
-	if (s && s->fd >= 0 && shutdown(s->fd, SHUT_WR) < 0)
-		log_warning("port %llu: its pump cannot be told to stop: %s",
-			    (unsigned long long)p->id, err_name(errno));
+	stop_reading(p);
 	port_close_inputs(p);
+}
+
+void pumped_resume(struct port *p)
+{
+	if (p->pumped.was_shut)
+		stop_reading(p);
+	if (p->pumped.has_written)
+		writing_is_over(p);
+}
+
+void pumped_shut_again(struct port *p)
+{
+	if (p->pumped.was_shut)
+		pumped_shut(p);
 }
 
 void pumped_discard(struct port *p)

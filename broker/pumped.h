@@ -8,8 +8,7 @@
  *	- the end of the output's pipe is the end of the file, or a read error, as the report says;
  *	- the input is closed when all of it was written, not when the pump's pipe is;
  *	- the port can be closed as a whole, as no signal is to reach it.
- * Where a report is missing (the pump was killed, or the broker while it took it) the pump's exit
- * tells instead.
+ * Where a report is missing (the pump was killed) the pump's exit tells instead.
  */
 #ifndef REDD_BROKER_PUMPED_H
 #define REDD_BROKER_PUMPED_H
@@ -21,9 +20,10 @@ struct port;
 struct stream;
 
 struct pumped {
-	bool is_open;		     /* the pump has what it copies */
-	bool is_unwanted;	     /* given up, but its pump is not there to be ended yet */
-	bool is_shut;		     /* it is being closed as a whole */
+	bool is_open;	  /* the pump has what it copies */
+	bool is_unwanted; /* given up, but its pump is not there to be ended yet */
+	bool is_shut;	  /* it is being closed as a whole ... */
+	bool was_shut;	  /* ... or was by an earlier broker, which may not be done with it */
 	bool has_read, has_written;  /* is over, as far as is known ... */
 	int read_error, write_error; /* ... with this errno, positive; 0: well */
 };
@@ -56,6 +56,12 @@ bool pumped_input_is_over(const struct stream *s, int *ret_error);
 /* Closes the port as a whole, while it is running or draining: inputs behind what was accepted, and
  * nothing more is read. Its exit follows. */
 void pumped_shut(struct port *p);
+
+/* Goes on where an earlier broker was. What that one had begun to close as a whole: nothing more is
+ * read from now on. The inputs wait until a client asks for the close again, behind the writes that
+ * it repeats, or until pumped_shut_again(): the time for that is up. */
+void pumped_resume(struct port *p);
+void pumped_shut_again(struct port *p);
 
 /* The same at once: what is not written is lost. */
 void pumped_discard(struct port *p);

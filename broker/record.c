@@ -1,6 +1,7 @@
-/* Head with the note of the transit, two copies a place (4 KiB); the memfd is sparse, so a place
- * that was never used costs nothing. The sequence says which copy is newer, the checksum whether it
- * is whole; writing goes to the other one, body first, then the head.
+/* Head with the note of the transit, two copies a place (4 KiB), live numbers, labels; the memfd is
+ * sparse, so a place that was never used costs nothing. All but the labels is mapped. The sequence
+ * says which copy is newer, the checksum whether it is whole; writing goes to the other one, body
+ * first, then the head.
  */
 #include "broker/record.h"
 
@@ -15,13 +16,14 @@
 #include <xxhash.h>
 
 #include "broker/port.h"
+#include "broker/record_labels.h"
 #include "broker/session.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
 
 #define RECORD_MAGIC  0x7265636f72647331ull
-#define RECORD_LAYOUT 2u
+#define RECORD_LAYOUT 3u
 #define COPY_SIZE     2048u
 
 struct record_copy {
@@ -42,10 +44,13 @@ struct record_head {
 	uint64_t events; /* number of the newest life event */
 };
 
-#define HEAD_SIZE  4096u
-#define NOTE_AT	   1024u /* in the head */
-#define LIVE_START (HEAD_SIZE + (size_t)PORTS_MAX * 2 * COPY_SIZE)
-#define TABLE_SIZE (LIVE_START + (size_t)PORTS_MAX * PORT_STREAMS_MAX * sizeof(struct record_live))
+#define HEAD_SIZE   4096u
+#define NOTE_AT	    1024u /* in the head */
+#define LIVE_START  (HEAD_SIZE + (size_t)PORTS_MAX * 2 * COPY_SIZE)
+#define MAPPED_SIZE (LIVE_START + (size_t)PORTS_MAX * PORT_STREAMS_MAX * sizeof(struct record_live))
+
+#define LABELS_START ((MAPPED_SIZE + HEAD_SIZE - 1) / HEAD_SIZE * HEAD_SIZE)
+#define TABLE_SIZE   (LABELS_START + (size_t)PORTS_MAX * RECORD_LABELS_SIZE)
 
 struct records {
 	int fd;
@@ -82,7 +87,7 @@ static int records_map(struct records **ret, int take_fd)
 
 	if (!r)
 		return err_begin(-ENOMEM);
-	r->memory = mmap(NULL, TABLE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	r->memory = mmap(NULL, MAPPED_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (r->memory == MAP_FAILED) {
 		free(r);
 		return err_errno();
@@ -133,7 +138,7 @@ void records_free(struct records *r)
 {
 	if (!r)
 		return;
-	munmap(r->memory, TABLE_SIZE);
+	munmap(r->memory, MAPPED_SIZE);
 	fd_close(r->fd);
 	free(r);
 }
@@ -196,9 +201,10 @@ static void fill_options(struct record *ret, const struct port_options *o)
 
 static void fill_pump(struct record *ret, const struct pumped *q)
 {
-	ret->pump_flags = (q->is_shut ? RECORD_PUMP_SHUT : 0) |
+	ret->pump_flags = (q->is_shut || q->was_shut ? RECORD_PUMP_SHUT : 0) |
 			  (q->has_read ? RECORD_PUMP_READ : 0) |
-			  (q->has_written ? RECORD_PUMP_WRITTEN : 0);
+			  (q->has_written ? RECORD_PUMP_WRITTEN : 0) |
+			  (q->is_open ? RECORD_PUMP_OPEN : 0);
 	ret->read_error = q->read_error;
 	ret->write_error = q->write_error;
 }
@@ -215,7 +221,8 @@ static void fill(struct record *ret, const struct port *p)
 	ret->uid = p->owner.uid;
 	ret->gid = p->owner.gid;
 	ret->delegation = p->owner.delegation;
-	ret->timed_out = p->timed_out;
+	ret->timed_out = p->timed_out + (uint32_t)p->is_warned;
+	ret->timeout_until_ms = p->timeout_until_ms;
 	ret->has_exited = p->has_exited;
 	if (p->session)
 		memcpy(ret->session, p->session->id, sizeof(ret->session));
@@ -241,10 +248,27 @@ uint32_t records_take(struct records *r)
 	return place;
 }
 
+static off_t labels_place(uint32_t place)
+{
+	return (off_t)(LABELS_START + (size_t)place * RECORD_LABELS_SIZE);
+}
+
+int records_keep_labels(struct records *r, uint32_t place, uint64_t port,
+			const struct labels *labels)
+{
+	return labels ? err_pass(record_labels_write(r->fd, labels_place(place), port, labels)) : 0;
+}
+
+int records_labels(const struct records *r, uint32_t place, uint64_t port, struct labels **ret)
+{
+	return record_labels_read(r->fd, labels_place(place), port, ret);
+}
+
 void records_give(struct records *r, uint32_t place)
 {
 	copy_at(r, place, 0)->sequence = 0;
 	copy_at(r, place, 1)->sequence = 0;
+	record_labels_drop(r->fd, labels_place(place));
 	r->free[r->n_free++] = place;
 }
 

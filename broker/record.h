@@ -2,8 +2,8 @@
  * too: one memfd of fixed records. Numbers, and bytes of fixed size;
  * nothing in it is parsed as text. A record is written twice over in turn (struct record_copy),
  * each copy with its sequence and checksum, so that a death in the middle of writing leaves the one
- * before. Beside them stand what is on its way into a log, and numbers that change all the time
- * (struct record_live).
+ * before. Beside them stand what is on its way into a log, numbers that change all the time
+ * (struct record_live), and labels (record_labels.h).
  */
 #ifndef REDD_BROKER_RECORD_H
 #define REDD_BROKER_RECORD_H
@@ -17,6 +17,7 @@
 #include "broker/grants.h"
 #include "proto/limits.h"
 
+struct labels;
 struct port;
 struct records;
 struct transit_note;
@@ -39,6 +40,7 @@ enum record_pump_flag {
 	RECORD_PUMP_SHUT = 1 << 0,
 	RECORD_PUMP_READ = 1 << 1,
 	RECORD_PUMP_WRITTEN = 1 << 2,
+	RECORD_PUMP_OPEN = 1 << 3,
 };
 
 struct record_stream {
@@ -62,7 +64,8 @@ struct record {
 	int32_t pid;
 	uint32_t listener, uid, gid;
 	uint32_t child_uid, child_gid, has_other_identity;
-	uint32_t timeout_ms, timeout_signal, timeout_grace_ms, timed_out;
+	uint32_t timeout_ms, timeout_signal, timeout_grace_ms;
+	uint32_t timed_out; /* 1, and 2 when the tree has the signal for that */
 	uint32_t drain_ms, drain_limit_ms, retention_ms;
 	uint32_t orphan, orphan_ms;
 	uint32_t framing, framing_maximum; /* enum framing_cut | header << 8 */
@@ -72,6 +75,7 @@ struct record {
 	int32_t read_error, write_error;
 	uint32_t input_high, input_low, input_bound; /* of every input; 0: there is none */
 	uint64_t delegation;			     /* of the owner */
+	uint64_t timeout_until_ms;		     /* CLOCK_MONOTONIC */
 	uint8_t session[SESSION_ID_SIZE];
 	uint8_t token[TOKEN_MAX];
 	char name[NAME_MAX_SIZE + 4];
@@ -135,6 +139,14 @@ void records_give(struct records *r, uint32_t place);
 
 /* Writes what there is to know of the port now; what has no field in it is not needed. */
 void records_save(struct records *r, uint32_t place, const struct port *p);
+
+/* Keeps the labels of the port that has just got this place; NULL: it has none. 0 or a negative
+ * errno: a successor will not know them. */
+int records_keep_labels(struct records *r, uint32_t place, uint64_t port,
+			const struct labels *labels);
+
+/* For a successor: those of that port, a reference. 0, or as record_labels_read(). */
+int records_labels(const struct records *r, uint32_t place, uint64_t port, struct labels **ret);
 
 /* Where transit.h notes what it does. */
 struct transit_note *records_transit(const struct records *r);

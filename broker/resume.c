@@ -162,6 +162,16 @@ static void restore_input(struct stream *s, const struct record *rec,
 	s->in.is_closed = rs->flags & RECORD_INPUT_OVER;
 }
 
+/* An end that was over before was to be let go by the keeper too; whether the order for that ever
+ * left the earlier broker is told by its being held still. */
+static void release_again(struct stream *s, bool is_read)
+{
+	enum link_hold kind = is_read ? HOLD_OUTPUT : HOLD_INPUT;
+
+	if (s->fd < 0 && (!is_read || stream_is_let_go(s)))
+		process_release(&s->port->process, LINK_HOLD(kind, s->number));
+}
+
 static int restore_stream(struct port *p, struct held *h, const struct record *rec,
 			  const struct record_stream *rs, uint32_t place)
 {
@@ -170,6 +180,7 @@ static int restore_stream(struct port *p, struct held *h, const struct record *r
 	struct record_live *live;
 	struct stream *s;
 	int fd = held_take(h, is_read ? HOLD_OUTPUT : HOLD_INPUT, rs->number), r;
+	bool is_held = fd >= 0;
 
 	r = port_add_stream(p, rs->number, (enum stream_kind)rs->kind, fd, &s);
 	if (r)
@@ -188,7 +199,20 @@ static int restore_stream(struct port *p, struct held *h, const struct record *r
 			return err_pass(r);
 	}
 	stream_close_unused(s);
+	if (is_held)
+		release_again(s, is_read);
 	return 0;
+}
+
+static struct labels *restore_labels(struct broker *b, const struct record *rec, uint32_t place)
+{
+	struct labels *labels = NULL;
+	int r = records_labels(b->records, place, rec->port, &labels);
+
+	if (r)
+		log_error("port %llu: its labels cannot be read and are lost",
+			  (unsigned long long)rec->port);
+	return labels;
 }
 
 static void restore_options(struct port_options *o, const struct record *rec)
@@ -234,8 +258,8 @@ static void restore_process(struct port *p, const struct record *rec, struct hel
 static void restore_pump(struct port *p, const struct record *rec)
 {
 	p->kind = (enum port_kind)rec->kind;
-	p->pumped = (struct pumped){ .is_open = true,
-				     .is_shut = rec->pump_flags & RECORD_PUMP_SHUT,
+	p->pumped = (struct pumped){ .is_open = rec->pump_flags & RECORD_PUMP_OPEN,
+				     .was_shut = rec->pump_flags & RECORD_PUMP_SHUT,
 				     .has_read = rec->pump_flags & RECORD_PUMP_READ,
 				     .has_written = rec->pump_flags & RECORD_PUMP_WRITTEN,
 				     .read_error = rec->read_error,
@@ -257,6 +281,7 @@ static int restore_port(struct broker *b, const struct record *rec, struct held 
 	if (r < 0)
 		return err_pass(r);
 	restore_options(&options, rec);
+	options.labels = restore_labels(b, rec, place);
 	b->ports.last_id = rec->port - 1; /* the next id is this one: its place is free */
 	r = options.program && options.directory ? port_new(&p, b, &owner, account, &options, NULL)
 						 : err_begin(-ENOMEM);
@@ -267,7 +292,9 @@ static int restore_port(struct broker *b, const struct record *rec, struct held 
 	p->digest = rec->digest;
 	p->exit = rec->exit;
 	p->has_exited = rec->has_exited;
-	p->timed_out = rec->timed_out;
+	p->timed_out = rec->timed_out > 0;
+	p->is_warned = rec->timed_out > 1;
+	p->timeout_until_ms = rec->timeout_until_ms;
 	restore_pump(p, rec);
 	restore_process(p, rec, h);
 	r = rights_restore(p, rec->grants, rec->n_grants);

@@ -158,6 +158,10 @@ int stream_share_log(struct stream *s);
 /* Ends the output now. With the causes IDLE and LIMIT what is left in the pipe is counted. */
 void stream_end_output(struct stream *s, enum stream_cause cause, int sys_errno);
 
+/* It ended so that the keeper's duplicate goes too: a process that lives learns that nobody reads
+ * any more, instead of writing into a pipe until that is full. */
+bool stream_is_let_go(const struct stream *s);
+
 /* The numbers that a cursor looks at. */
 void stream_view(const struct stream *s, struct cursor_view *ret);
 uint64_t stream_total(const struct stream *s);

@@ -331,11 +331,14 @@ static void stream_count_abandoned(struct stream *s, enum stream_cause cause)
 		s->out.is_abandoned = true;
 }
 
-/* The keeper's duplicate goes too: a process that lives learns that nobody reads any more, instead
- * of writing into a pipe until that is full. */
+bool stream_is_let_go(const struct stream *s)
+{
+	return s->out.is_ended && s->out.cause == STREAM_READ_ERROR;
+}
+
 static void stream_let_go(struct stream *s)
 {
-	if (s->fd < 0 && s->is_started)
+	if (s->fd < 0 && s->is_started && stream_is_let_go(s))
 		process_release(&s->port->process, LINK_HOLD(HOLD_OUTPUT, s->number));
 }
 
@@ -358,8 +361,7 @@ void stream_end_output(struct stream *s, enum stream_cause cause, int sys_errno)
 	s->out.sys_errno = sys_errno;
 	port_save(s->port);
 	stream_close_unused(s);
-	if (cause == STREAM_READ_ERROR)
-		stream_let_go(s);
+	stream_let_go(s);
 	if (was_held)
 		subscriptions_look(s);
 	s->port->events->stream.moved(s);

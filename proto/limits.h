@@ -204,7 +204,7 @@
  * below what brings a machine into trouble; a service may have much less (memory-max). */
 #define QUOTA_MEMORY_MAX	  (4ull << 30)
 #define QUOTA_MEMORY_LOWEST	  MIB(16)
-#define QUOTA_WEIGHT_PORT	  KIB(24) /* options, streams, what is shown of arguments */
+#define QUOTA_WEIGHT_PORT	  KIB(32) /* options, streams, records, what is shown of arguments */
 #define QUOTA_WEIGHT_SUBSCRIPTION 2048u	  /* with a reader for each stream */
 #define QUOTA_WEIGHT_CONNECTION \
 	KIB(192)		       /* CONN_READ_FREE, CONN_ANSWERS_FREE, an Output half sent */
