@@ -125,6 +125,13 @@ int call_wait(struct redd *r, int begun, struct waiter *w);
 /* The same for a call that has a limit of its own: call_timeout_ms does not count. */
 int call_wait_long(struct redd *r, int begun, struct waiter *w);
 
+/* Takes it out of the tables, tells the program, then the kind, and frees it. What the reply owns
+ * goes to who asked. */
+void call_end(struct redd *r, struct call *c, int result, struct redd_reply *reply);
+
+/* The same without a word. */
+void call_free(struct redd *r, struct call *c);
+
 /* Ends every call, with the failure that r->down holds, or without telling anybody. */
 void calls_lose(struct redd *r, bool tell);
 
@@ -152,7 +159,7 @@ void call_mark_sent(struct redd *r, struct call *c, uint64_t position);
 /* Ends one that cannot be repeated for a reason of this side. Runs callbacks. */
 void call_give_up(struct redd *r, struct call *c, int result);
 
-/* The connection is lost and may come back: each call waits to be repeated, or ends. Runs
+/* The connection is lost and may come back: each call waits to be repeated, or ends (loss.c). Runs
  * callbacks. */
 void calls_away(struct redd *r);
 
