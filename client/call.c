@@ -102,6 +102,8 @@ int call_open(struct redd *r, const struct call_kind *kind, struct how how,
 		.watch = watch_ref(target->watch),
 		.started_ms = clock_ms(),
 	};
+	if (target->input)
+		c->input = *target->input;
 	list_init(&c->order);
 	list_init(&c->bucket);
 	*ret = c;
@@ -144,6 +146,9 @@ void call_commit(struct redd *r, struct call *take_c, struct how how)
 {
 	if (take_c->is_sent)
 		r->calls.n_sent++;
+	take_c->number = ++r->calls.last_number;
+	if (take_c->input.writes)
+		ledger_named(&take_c->port->inputs, take_c->input.stream);
 	list_append(&r->calls.order, &take_c->order);
 	list_append(bucket_of(r, take_c->id), &take_c->bucket);
 	r->calls.n++;
@@ -346,6 +351,14 @@ int call_keep(struct redd *r, struct call *c, const void *prefix, size_t prefix_
 	c->frame_size = prefix_size + size;
 	r->calls.kept += c->frame_size;
 	return 0;
+}
+
+void call_is_cancelled(struct redd *r, uint64_t id)
+{
+	struct call *c = call_find(r, id);
+
+	if (c)
+		c->input.is_cancelled = true;
 }
 
 void call_mark_sent(struct redd *r, struct call *c, uint64_t position)

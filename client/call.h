@@ -62,13 +62,20 @@ struct call_kind {
 	void (*failed)(struct redd *r, struct call *c, int result);
 };
 
-/* CALL_AT: where its bytes go. */
+/* What a request does to an input. */
 struct call_input {
 	uint32_t stream; /* as struct ledger has it */
-	size_t size;
-	bool has_offset;
+	bool writes;	 /* what follows counts */
+	size_t size;	 /* of the data */
+	uint32_t header; /* as in redd_write_options */
+	bool no_wait;	 /* it is refused while the input is busy */
+	bool is_cancelled;
+	bool has_offset; /* stated by the program, or reckoned when it is repeated */
 	uint64_t offset;
 };
+
+/* What a write with these options does, of so many bytes. */
+struct call_input input_of_write(const struct redd_write_options *o, size_t size);
 
 struct call {
 	struct list order;
@@ -90,6 +97,7 @@ struct call {
 	bool is_settled;    /* CALL_IS_DONE, and it is */
 	bool is_repeated;   /* an earlier one may have taken it */
 	uint64_t position;  /* of its first byte in what is sent; is_sent */
+	uint64_t number;    /* calls are sent in this order */
 	int64_t started_ms; /* CLOCK_MONOTONIC */
 	struct call_input input;
 };
@@ -98,7 +106,8 @@ struct call_target {
 	struct redd_port *port;
 	struct redd_subscription *subscription;
 	struct redd_watch *watch;
-	const int *fds; /* to go with the request */
+	const struct call_input *input; /* NULL: it does nothing to one */
+	const int *fds;			/* to go with the request */
 	size_t n_fds;
 };
 
@@ -152,6 +161,13 @@ bool calls_are_full(const struct redd *r, bool is_bulk);
 /* Keeps a frame of two parts for a repetition, if the connection may come back. 0 or -ENOMEM. */
 int call_keep(struct redd *r, struct call *c, const void *prefix, size_t prefix_size,
 	      const void *data, size_t size);
+
+/* It is being given up: nobody knows whether it will be done. Harmless when it does not wait. */
+void call_is_cancelled(struct redd *r, uint64_t id);
+
+/* How many writes to that input of c's port were sent before c and wait for their answers, and the
+ * most bytes that they have. */
+size_t calls_ahead(const struct redd *r, const struct call *c, uint32_t stream, uint64_t *ret_size);
 
 /* Its frame was queued, from that position on. */
 void call_mark_sent(struct redd *r, struct call *c, uint64_t position);

@@ -44,6 +44,7 @@ struct calls {
 	size_t n_sent; /* of these, handed to the connection that there is */
 	size_t kept;   /* bytes of requests that are kept for a repetition */
 	uint64_t last_id;
+	uint64_t last_number;
 };
 
 /* How a lost connection comes back (reconnect.c), and what is asked anew then (repeat.c). */

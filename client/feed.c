@@ -15,15 +15,34 @@
 
 #define CHUNK KIB(128) /* of redd_write_all(): below every window, and cheap to hold twice */
 
+/* What the broker put in front shows in the size. */
+static void port_learns_header(struct redd_port *port, const struct call *c, uint64_t size)
+{
+	if (port->knows_header || c->input.header || c->input.has_offset)
+		return;
+	port->knows_header = true;
+	port->header = (uint32_t)(size - c->input.size);
+}
+
 static int write_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
 		      struct redd_reply *reply)
 {
 	(void)r;
 	if (m->written->size)
-		ledger_written(&c->port->inputs, c->input.stream, m->written->offset,
+		ledger_written(&c->port->inputs, c->input.stream, c->number, m->written->offset,
 			       m->written->size);
+	port_learns_header(c->port, c, m->written->size);
 	reply->written = written_of(m->written);
 	return 0;
+}
+
+/* It was refused after some of it may have gone. */
+static void write_failed(struct redd *r, struct call *c, int result)
+{
+	(void)r;
+	(void)result;
+	if (c->is_repeated)
+		ledger_doubt(&c->port->inputs, c->input.stream, c->number);
 }
 
 static const struct call_kind write_kind = {
@@ -31,6 +50,7 @@ static const struct call_kind write_kind = {
 	.answer = REDD__V1__MESSAGE__BODY_WRITTEN,
 	.repeat = CALL_AT,
 	.take = write_take,
+	.failed = write_failed,
 };
 
 static void write_build(struct codec_write *w, const struct redd_port *port,
@@ -56,6 +76,19 @@ static void write_build(struct codec_write *w, const struct redd_port *port,
 	w->has_header = o->header != 0;
 	w->header = o->header == REDD_HEADER_NONE ? 0 : o->header;
 	w->force = o->force;
+}
+
+struct call_input input_of_write(const struct redd_write_options *o, size_t size)
+{
+	return (struct call_input){
+		.stream = o->other_stream ? o->stream : REDD_STREAM_DEFAULT,
+		.writes = true,
+		.size = size,
+		.header = o->header,
+		.no_wait = o->no_wait && !o->force,
+		.has_offset = o->at_offset,
+		.offset = o->offset,
+	};
 }
 
 /* One try to queue it: an OUTGOING_E_* or a negative errno. What went out and could not be kept
@@ -91,19 +124,17 @@ static int write_begin(struct redd_port *port, const void *data, size_t size,
 	struct codec_write w = { .data = data, .size = size };
 	struct redd *r = port->r;
 	struct redd_write_options o;
+	struct call_input input;
 	struct call *c;
-	int e = call_open(r, &write_kind, how, &target, &c);
+	int e;
 
+	OPTIONS_COPY(o, options);
+	input = input_of_write(&o, size);
+	target.input = &input;
+	e = call_open(r, &write_kind, how, &target, &c);
 	if (e < 0)
 		return err_pass(e);
-	OPTIONS_COPY(o, options);
 	w.id = c->id;
-	c->input = (struct call_input){
-		.stream = o.other_stream ? o.stream : REDD_STREAM_DEFAULT,
-		.size = size,
-		.has_offset = o.at_offset,
-		.offset = o.offset,
-	};
 	do {
 		/* Anew each time: while it waits the port may get its id, and a name in the
 		 * frame must still be the broker's to know. */

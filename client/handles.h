@@ -23,7 +23,10 @@ struct redd_port {
 	struct list subscriptions;	      /* struct redd_subscription.of_port, held ones */
 	struct redd_subscription *with_spawn; /* one of them */
 	struct ledgers inputs;		      /* what is known of their positions */
-	bool has_ended;			      /* as far as it was told: nothing of it is at stake */
+	uint32_t bound;			      /* what its window will be; 0: not known */
+	bool knows_header;		      /* as far as it was told: */
+	uint32_t header; /* that a write gets which says nothing of one; 0: none */
+	bool has_ended;	 /* as far as it was told: nothing of it is at stake */
 };
 
 struct redd_port *port_ref(struct redd_port *p);

@@ -9,26 +9,78 @@
 #include "client/call.h"
 #include "client/handles.h"
 
+#define HEADER_MOST 4u /* bytes of a packet's */
+
 /* The broker may have got some of it. */
 static bool call_has_left(const struct redd *r, const struct call *c)
 {
 	return c->is_repeated || (c->is_sent && c->position < r->out.position);
 }
 
-/* Where a write went that has left. False: that cannot be told. Also one whose offset was stated
- * counts for those behind it. */
-static bool call_reckon(struct call *c)
+/* --- where writes went ----------------------------------------------------------------------- */
+
+static bool is_header(uint32_t n)
+{
+	return n == 1 || n == 2 || n == HEADER_MOST;
+}
+
+/* Bytes that a write puts into its input. False: not known. */
+static bool input_size(const struct redd_port *port, const struct call_input *in, uint64_t *ret)
+{
+	uint32_t header = in->header ? in->header : port->header;
+
+	if (!in->header && !port->knows_header)
+		return false;
+	if (header == REDD_HEADER_NONE)
+		header = 0;
+	*ret = in->size + header;
+	/* Always refused: no such header, or data too long for it. */
+	if (header && (!is_header(header) || (uint64_t)in->size >> 8 * header))
+		*ret = 0;
+	return true;
+}
+
+size_t calls_ahead(const struct redd *r, const struct call *c, uint32_t stream, uint64_t *ret_size)
+{
+	const struct call *other;
+	size_t n = 0;
+
+	*ret_size = 0;
+	list_for_each (other, &r->calls.order, order) {
+		if (other == c)
+			break;
+		if (other->port != c->port || !other->input.writes || other->input.stream != stream)
+			continue;
+		*ret_size += other->input.size + HEADER_MOST;
+		n++;
+	}
+	return n;
+}
+
+/* Where a write went that has left. False: that cannot be told. One whose offset the program has
+ * stated may go there again in any case. */
+static bool call_place(struct call *c)
 {
 	struct call_input *in = &c->input;
+	struct redd_port *port = c->port;
+	struct ledger_write w = { .stream = in->stream,
+				  .window = port->window ? port->window : port->bound,
+				  .no_wait = in->no_wait,
+				  .has_offset = in->has_offset,
+				  .offset = in->offset };
 	uint64_t offset;
-	bool known =
-		ledger_reckon(&c->port->inputs, in->stream, in->size, c->port->window, &offset);
 
-	if (!in->has_offset && known)
-		in->offset = offset;
-	in->has_offset |= known;
-	return in->has_offset;
+	if (in->is_cancelled || !input_size(port, in, &w.size) ||
+	    !ledger_reckon(&port->inputs, &w, &offset)) {
+		ledger_doubt(&port->inputs, in->stream, c->number);
+		return in->has_offset;
+	}
+	in->has_offset = true;
+	in->offset = offset;
+	return true;
 }
+
+/* --- what becomes of them -------------------------------------------------------------------- */
 
 /* What becomes of it. */
 static enum call_repeat call_judge(const struct redd *r, struct call *c)
@@ -37,13 +89,13 @@ static enum call_repeat call_judge(const struct redd *r, struct call *c)
 
 	if (what == CALL_DROP || what == CALL_IS_DONE)
 		return what;
-	if (!c->frame)
-		return CALL_IN_DOUBT;
-	if (!call_has_left(r, c))
+	if (c->frame && !call_has_left(r, c))
 		return CALL_REPEAT;
-	if (what == CALL_AT && !call_reckon(c))
-		return CALL_IN_DOUBT;
-	return what;
+	if (c->frame && (what == CALL_REPEAT || (what == CALL_AT && call_place(c))))
+		return what;
+	if (c->input.writes)
+		ledger_doubt(&c->port->inputs, c->input.stream, c->number);
+	return CALL_IN_DOUBT;
 }
 
 static void call_end_away(struct redd *r, struct call *c, enum call_repeat what)

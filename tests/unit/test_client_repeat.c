@@ -1,0 +1,416 @@
+/* What was sent and not answered when the broker died: repeated so that nothing is done twice and
+ * nothing is left out, or in doubt and told so. */
+#include "client/client.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <string.h>
+
+#include "tests/lib/fake.h"
+
+TestSuite(client_repeat, .timeout = 30);
+
+static struct fake f;
+
+/* --- tools ----------------------------------------------------------------------------------- */
+
+static void serve(void)
+{
+	struct redd_connect_options o = { 0 };
+
+	fake_serve(&f, &o);
+}
+
+/* The broker dies over all that was asked, and its successor has said Welcome. */
+static void die_and_welcome(void)
+{
+	fake_settle(&f);
+	while (fake_heard(&f))
+		;
+	fake_welcome_to(&f, fake_back(&f)->id, 0);
+	cr_assert_eq(fake_settle(&f), 0, "%s", redd_last_error(f.r)->message);
+}
+
+/* The next request, which must be of that kind. */
+static Redd__V1__Request *heard_next(Redd__V1__Request__BodyCase kind)
+{
+	Redd__V1__Request *m = fake_heard(&f);
+
+	cr_assert_not_null(m, "nothing was asked");
+	cr_assert_eq(m->body_case, kind, "asked for %d, not %d", m->body_case, kind);
+	return m;
+}
+
+#define HEARD(kind) heard_next(REDD__V1__REQUEST__BODY_##kind)
+
+static void heard_nothing(void)
+{
+	Redd__V1__Request *m = fake_heard(&f);
+
+	cr_assert_null(m, "%d was asked for", m ? (int)m->body_case : 0);
+}
+
+/* A running port, number 1, of which the client knows no more than its options say. */
+static struct redd_port *spawn_with(struct redd_spawn_options o)
+{
+	static const char *const argv[] = { "x", NULL };
+	struct redd_port *port;
+
+	o.argv = argv;
+	cr_assert_eq(redd_spawn_start(f.r, &o, &port, NULL), 0, "%s",
+		     redd_last_error(f.r)->message);
+	cr_assert_eq(fake_settle(&f), 0);
+	fake_started(&f, HEARD(SPAWN)->id, 1, 0);
+	cr_assert_eq(fake_settle(&f), 0);
+	return port;
+}
+
+static struct redd_port *spawn(void)
+{
+	return spawn_with((struct redd_spawn_options){ 0 });
+}
+
+static struct redd_port *packet_port(uint32_t header)
+{
+	return spawn_with((struct redd_spawn_options){
+		.framing = { .cut = REDD_PACKETS, .header = header },
+	});
+}
+
+static struct redd_port *port_by_id(uint64_t id)
+{
+	struct redd_port *port;
+
+	cr_assert_eq(redd_port_by_id(f.r, id, &port), 0);
+	return port;
+}
+
+/* What became of started calls, by number; 1: nothing yet. */
+static int results[16];
+static struct redd_reply replies[16];
+
+static void on_done(struct redd *r, int result, const struct redd_reply *reply, void *user)
+{
+	(void)r;
+	cr_assert_eq(results[(size_t)user], 1, "told twice");
+	results[(size_t)user] = result;
+	if (reply)
+		replies[(size_t)user] = *reply;
+}
+
+static struct redd_call *call_of(size_t i)
+{
+	static struct redd_call calls[16];
+
+	results[i] = 1;
+	calls[i] = (struct redd_call){ .done = on_done, .user = (void *)i };
+	return &calls[i];
+}
+
+static void write_of(struct redd_port *port, const char *text,
+		     const struct redd_write_options *options, size_t i)
+{
+	cr_assert_eq(redd_write_start(port, text, strlen(text), options, call_of(i)), 0, "%s",
+		     redd_last_error(f.r)->message);
+}
+
+/* The next request is a Write, at that offset. */
+static void repeated_at(uint64_t offset)
+{
+	const Redd__V1__Write *w = HEARD(WRITE)->write;
+
+	cr_assert(w->has_offset, "'%.*s' has no offset", (int)w->data.len, (char *)w->data.data);
+	cr_assert_eq(w->offset, offset, "'%.*s' goes to %llu", (int)w->data.len,
+		     (char *)w->data.data, (unsigned long long)w->offset);
+}
+
+/* --- packets --------------------------------------------------------------------------------- */
+
+Test(client_repeat, P9_packets_are_repeated_where_their_headers_are)
+{
+	static const uint32_t headers[] = { 1, 2, 4 };
+
+	for (size_t i = 0; i < 3; i++) {
+		const uint32_t h = headers[i];
+		struct redd_port *port;
+
+		serve();
+		port = packet_port(h);
+		write_of(port, "abc", NULL, 0);
+		write_of(port, "", NULL, 1);
+		write_of(port, "de", NULL, 2);
+		die_and_welcome();
+		repeated_at(0);
+		repeated_at(3 + h);
+		repeated_at(3 + 2 * h);
+		fake_close(&f);
+	}
+}
+
+Test(client_repeat, P9_a_header_that_a_write_states_is_the_one_that_counts)
+{
+	const struct redd_write_options none = { .header = REDD_HEADER_NONE },
+					two = { .header = 2 };
+	struct redd_port *port;
+
+	serve();
+	port = packet_port(4);
+	write_of(port, "abc", &none, 0);
+	write_of(port, "de", &two, 1);
+	write_of(port, "f", NULL, 2);
+	write_of(port, "g", NULL, 3);
+	die_and_welcome();
+	repeated_at(0);
+	repeated_at(3);
+	repeated_at(7);
+	repeated_at(12);
+	fake_close(&f);
+}
+
+Test(client_repeat, P9_a_packet_that_no_header_can_say_was_refused)
+{
+	static char data[256];
+	const struct redd_write_options three = { .header = 3 };
+	struct redd_port *port;
+
+	serve();
+	port = packet_port(1);
+	cr_assert_eq(redd_write_start(port, data, sizeof(data), NULL, call_of(0)), 0);
+	write_of(port, "abc", &three, 1);
+	write_of(port, "abc", NULL, 2);
+	die_and_welcome();
+	repeated_at(0);
+	repeated_at(0);
+	repeated_at(0);
+	fake_close(&f);
+}
+
+/* Whoever did not spawn the port learns its framing by an answer, or is in doubt. */
+Test(client_repeat, P9_who_does_not_know_the_framing_does_not_reckon)
+{
+	const struct redd_write_options four = { .header = 4 };
+	struct redd_port *port;
+
+	serve();
+	port = port_by_id(7);
+	write_of(port, "abc", &four, 0);
+	fake_settle(&f);
+	fake_written(&f, HEARD(WRITE)->id, 10, 7);
+	fake_settle(&f);
+	cr_assert_eq(results[0], 0);
+	write_of(port, "abc", NULL, 1);
+	write_of(port, "de", NULL, 2);
+	die_and_welcome();
+	heard_nothing();
+	cr_assert_eq(results[1], -ENOTCONN);
+	cr_assert_eq(results[2], -ENOTCONN);
+
+	write_of(port, "abc", NULL, 3);
+	fake_settle(&f);
+	fake_written(&f, HEARD(WRITE)->id, 20, 7);
+	fake_settle(&f);
+	redd_port_free(port);
+	port = port_by_id(7);
+	write_of(port, "abc", NULL, 3);
+	fake_settle(&f);
+	fake_written(&f, HEARD(WRITE)->id, 27, 7);
+	fake_settle(&f);
+	write_of(port, "abc", NULL, 4);
+	fake_settle(&f);
+	die_and_welcome();
+	repeated_at(34);
+	fake_close(&f);
+}
+
+/* --- where the inputs are -------------------------------------------------------------------- */
+
+struct seen {
+	bool terminal;
+	uint32_t header;
+	uint64_t first, typed; /* accepted by input 0, by the terminal */
+};
+
+static void say_inspected(uint64_t id, const struct seen *seen)
+{
+	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
+	Redd__V1__PortInfo p = REDD__V1__PORT_INFO__INIT;
+	Redd__V1__Framing framing = REDD__V1__FRAMING__INIT;
+	Redd__V1__StreamInfo streams[2] = { REDD__V1__STREAM_INFO__INIT,
+					    REDD__V1__STREAM_INFO__INIT };
+	Redd__V1__StreamInfo *list[2] = { &streams[0], &streams[1] };
+
+	for (int i = 0; i < 2; i++) {
+		streams[i].has_stream = streams[i].has_direction = true;
+		streams[i].direction = REDD__V1__DIRECTION__DIRECTION_INPUT;
+		streams[i].has_total = streams[i].has_queued = true;
+	}
+	streams[0].total = seen->first;
+	streams[1].stream = REDD_TERMINAL;
+	streams[1].total = seen->typed;
+	framing.has_cut = framing.has_header = true;
+	framing.cut = REDD__V1__FRAMING__CUT__PACKETS;
+	framing.header = seen->header;
+	p.has_port = p.has_terminal = true;
+	p.port = 1;
+	p.terminal = seen->terminal;
+	p.framing = seen->header ? &framing : NULL;
+	p.n_streams = seen->terminal ? 2 : 1;
+	p.streams = list;
+	m.has_reply_to = true;
+	m.reply_to = id;
+	m.body_case = REDD__V1__MESSAGE__BODY_PORT_INFO;
+	m.port_info = &p;
+	fake_say(&f, &m);
+}
+
+static void inspect(struct redd_port *port, const struct seen *seen)
+{
+	cr_assert_eq(redd_inspect_start(port, NULL), 0);
+	fake_settle(&f);
+	say_inspected(HEARD(INSPECT)->id, seen);
+	cr_assert_eq(fake_settle(&f), 0);
+}
+
+Test(client_repeat, P9_inspect_tells_where_a_strangers_input_is_and_what_headers_it_has)
+{
+	struct redd_port *port;
+
+	serve();
+	port = port_by_id(1);
+	inspect(port, &(struct seen){ .first = 50, .header = 2 });
+	write_of(port, "abc", NULL, 0);
+	die_and_welcome();
+	repeated_at(50);
+	fake_close(&f);
+}
+
+Test(client_repeat, P9_the_default_input_is_the_first_also_beside_a_terminal)
+{
+	struct redd_port *port;
+
+	serve();
+	port = port_by_id(1);
+	inspect(port, &(struct seen){ .terminal = true, .first = 50, .typed = 60 });
+	write_of(port, "abc", NULL, 0);
+	die_and_welcome();
+	repeated_at(50);
+	fake_close(&f);
+}
+
+/* It is counted there, and its place is not told. */
+Test(client_repeat, P9_inspect_behind_a_write_under_way_does_not_tell_its_place)
+{
+	struct redd_port *port;
+
+	serve();
+	port = port_by_id(1);
+	write_of(port, "abc", NULL, 0);
+	fake_settle(&f);
+	HEARD(WRITE);
+	inspect(port, &(struct seen){ .first = 53 });
+	die_and_welcome();
+	heard_nothing();
+	cr_assert_eq(results[0], -ENOTCONN);
+	fake_close(&f);
+}
+
+Test(client_repeat, P9_what_others_wrote_shows_in_inspect)
+{
+	struct redd_port *port;
+
+	serve();
+	port = spawn();
+	write_of(port, "abc", NULL, 0);
+	fake_settle(&f);
+	HEARD(WRITE);
+	inspect(port, &(struct seen){ .first = 3 + 5 });
+	die_and_welcome();
+	heard_nothing();
+	cr_assert_eq(results[0], -ENOTCONN);
+	fake_close(&f);
+}
+
+Test(client_repeat, P9_one_input_by_two_names_is_in_doubt)
+{
+	const struct redd_write_options by_number = { .other_stream = true, .stream = 0 };
+	struct redd_port *port;
+
+	serve();
+	port = spawn();
+	write_of(port, "abc", NULL, 0);
+	write_of(port, "de", &by_number, 1);
+	die_and_welcome();
+	heard_nothing();
+	cr_assert(results[0] == -ENOTCONN && results[1] == -ENOTCONN);
+	fake_close(&f);
+}
+
+/* A spawn under a token of the program's may be an old one's. */
+Test(client_repeat, P9_a_port_that_may_be_old_does_not_begin_at_zero)
+{
+	struct redd_spawn_options o = { .token = "job", .token_size = 3 };
+	static const char *const argv[] = { "x", NULL };
+	struct redd_port *port;
+
+	serve();
+	o.argv = argv;
+	cr_assert_eq(redd_spawn_start(f.r, &o, &port, NULL), 0);
+	write_of(port, "abc", NULL, 0);
+	die_and_welcome();
+	fake_started(&f, HEARD(SPAWN)->id, 2, 0);
+	fake_settle(&f);
+	heard_nothing();
+	cr_assert_eq(results[0], -ENOTCONN);
+	redd_port_free(port);
+	port = spawn_with(o);
+	write_of(port, "abc", NULL, 1);
+	die_and_welcome();
+	repeated_at(0);
+	fake_close(&f);
+}
+
+Test(client_repeat, P9_a_write_that_is_being_given_up_is_in_doubt_and_what_follows_it)
+{
+	struct redd_port *port;
+	struct redd_call *call = call_of(1);
+
+	serve();
+	port = spawn();
+	write_of(port, "abc", NULL, 0);
+	cr_assert_eq(redd_write_start(port, "de", 2, NULL, call), 0);
+	write_of(port, "f", NULL, 2);
+	cr_assert_eq(redd_cancel_start(f.r, call->request, call_of(3)), 0);
+	die_and_welcome();
+	repeated_at(0);
+	HEARD(CANCEL);
+	heard_nothing();
+	cr_assert(results[0] == 1 && results[1] == -ENOTCONN && results[2] == -ENOTCONN);
+	fake_close(&f);
+}
+
+/* How much of it is in the pipe is not known, so nothing behind it is reckoned, until an answer
+ * tells. */
+Test(client_repeat, P9_a_repeat_that_is_refused_leaves_a_doubt)
+{
+	struct redd_port *port;
+
+	serve();
+	port = spawn();
+	write_of(port, "abc", NULL, 0);
+	die_and_welcome();
+	fake_error(&f, HEARD(WRITE)->id, REDD__V1__CODE__DATA_LOSS, 0, "over this write");
+	fake_settle(&f);
+	cr_assert_eq(results[0], -EBADMSG);
+	write_of(port, "de", NULL, 1);
+	die_and_welcome();
+	heard_nothing();
+	cr_assert_eq(results[1], -ENOTCONN);
+	write_of(port, "f", NULL, 2);
+	fake_settle(&f);
+	fake_written(&f, HEARD(WRITE)->id, 1, 1);
+	fake_settle(&f);
+	write_of(port, "g", NULL, 3);
+	die_and_welcome();
+	repeated_at(2);
+	fake_close(&f);
+}
