@@ -414,3 +414,96 @@ Test(client_repeat, P9_a_repeat_that_is_refused_leaves_a_doubt)
 	repeated_at(2);
 	fake_close(&f);
 }
+
+/* --- expect ---------------------------------------------------------------------------------- */
+
+static void expect_of(struct redd_port *port, const struct redd_expect_options *o, size_t i)
+{
+	cr_assert_eq(redd_expect_start(port, o, 60000, call_of(i)), 0, "%s",
+		     redd_last_error(f.r)->message);
+	cr_assert_eq(fake_settle(&f), 0);
+}
+
+/* With what it wrote, unless the size is 0. */
+static void say_matched(uint64_t id, uint64_t offset, uint64_t size)
+{
+	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
+	Redd__V1__Matched matched = REDD__V1__MATCHED__INIT;
+	Redd__V1__Written written = REDD__V1__WRITTEN__INIT;
+
+	written.has_offset = written.has_size = true;
+	written.offset = offset;
+	written.size = size;
+	matched.has_what = true;
+	matched.what = REDD__V1__MATCHED__WHAT__IDLE;
+	matched.written = size ? &written : NULL;
+	m.has_reply_to = true;
+	m.reply_to = id;
+	m.body_case = REDD__V1__MESSAGE__BODY_MATCHED;
+	m.matched = &matched;
+	fake_say(&f, &m);
+	cr_assert_eq(fake_settle(&f), 0, "%s", redd_last_error(f.r)->message);
+}
+
+static const struct redd_expect_options login = { .idle_ms = 5, .data = "login\n", .data_size = 6 };
+
+Test(client_repeat, P9_what_an_expect_wrote_is_in_front_of_the_next_write)
+{
+	struct redd_port *port;
+
+	serve();
+	port = packet_port(2);
+	expect_of(port, &login, 0);
+	say_matched(HEARD(EXPECT)->id, 0, 8);
+	cr_assert_eq(results[0], 0);
+	write_of(port, "abc", NULL, 1);
+	die_and_welcome();
+	repeated_at(8);
+	fake_close(&f);
+}
+
+Test(client_repeat, P9_an_expect_that_was_over_before_its_write_leaves_a_doubt)
+{
+	struct redd_port *port;
+
+	serve();
+	port = spawn();
+	for (int refused = 0; refused < 2; refused++) {
+		uint64_t id;
+
+		expect_of(port, &login, 0);
+		id = HEARD(EXPECT)->id;
+		if (refused)
+			fake_error(&f, id, REDD__V1__CODE__CANCELLED, 0, "given up");
+		else
+			say_matched(id, 0, 0);
+		fake_settle(&f);
+		cr_assert_eq(results[0], refused ? -ECANCELED : 0);
+		write_of(port, "abc", NULL, 1);
+		die_and_welcome();
+		heard_nothing();
+		cr_assert_eq(results[1], -ENOTCONN);
+	}
+	write_of(port, "de", NULL, 2);
+	fake_settle(&f);
+	fake_written(&f, HEARD(WRITE)->id, 9, 2);
+	fake_settle(&f);
+	write_of(port, "f", NULL, 3);
+	die_and_welcome();
+	repeated_at(11);
+	fake_close(&f);
+}
+
+Test(client_repeat, what_is_said_of_an_expects_write_reaches_the_broker)
+{
+	const struct redd_write_options how = { .header = REDD_HEADER_NONE, .force = true };
+	struct redd_expect_options o = login;
+	const Redd__V1__Write *w;
+
+	o.write = &how;
+	serve();
+	expect_of(packet_port(2), &o, 0);
+	w = HEARD(EXPECT)->expect->write;
+	cr_assert(w->has_header && w->header == 0 && w->has_force && w->force);
+	fake_close(&f);
+}
