@@ -38,11 +38,12 @@ struct call;
 typedef int call_take_fn(struct redd *r, struct call *c, const Redd__V1__Message *m,
 			 struct redd_reply *reply);
 
-/* What becomes of a call that was sent and not answered when its connection is lost. */
+/* What becomes of a call that was sent and not answered when its connection is lost. What a kind
+ * does not say is the first. */
 enum call_repeat {
+	CALL_IN_DOUBT, /* ends: nobody can say whether it was done */
 	CALL_REPEAT,   /* asked again: doing it twice is doing it once */
 	CALL_AT,       /* Write: again at its offset, where that is known */
-	CALL_IN_DOUBT, /* ends: nobody can say whether it was done */
 	CALL_IS_DONE,  /* ends well: with the connection it came about */
 	CALL_DROP,     /* the library's own: the loss has settled it */
 };
@@ -65,6 +66,7 @@ struct call_kind {
 /* What a request does to an input. */
 struct call_input {
 	uint32_t stream; /* as struct ledger has it */
+	bool closes;	 /* it, behind what is written */
 	bool writes;	 /* what follows counts */
 	size_t size;	 /* of the data */
 	uint32_t header; /* as in redd_write_options */

@@ -45,10 +45,32 @@ static void write_failed(struct redd *r, struct call *c, int result)
 		ledger_doubt(&c->port->inputs, c->input.stream, c->number);
 }
 
+/* Refused for being closed: what was to come about. */
+static bool is_closed(const struct redd *r)
+{
+	const struct redd_error *e = &r->failure.error;
+
+	return e->code == REDD_FAILED_PRECONDITION && e->sys_errno == EPIPE;
+}
+
+/* One without data that closes: by its offset alone the broker does not know it again. */
+static bool write_was_done(struct redd *r, const struct call *c, struct redd_reply *reply)
+{
+	const struct call_input *in = &c->input;
+	bool no_header = in->header == REDD_HEADER_NONE ||
+			 (!in->header && c->port->knows_header && !c->port->header);
+
+	if (!in->closes || in->size || !no_header || !is_closed(r))
+		return false;
+	reply->written = (struct redd_written){ .offset = c->input.offset, .exact = true };
+	return true;
+}
+
 static const struct call_kind write_kind = {
 	.name = "Write",
 	.answer = REDD__V1__MESSAGE__BODY_WRITTEN,
 	.repeat = CALL_AT,
+	.was_done = write_was_done,
 	.take = write_take,
 	.failed = write_failed,
 };
@@ -82,6 +104,7 @@ struct call_input input_of_write(const struct redd_write_options *o, size_t size
 {
 	return (struct call_input){
 		.stream = o->other_stream ? o->stream : REDD_STREAM_DEFAULT,
+		.closes = o->close,
 		.writes = true,
 		.size = size,
 		.header = o->header,
@@ -291,12 +314,9 @@ static int close_take(struct redd *r, struct call *c, const Redd__V1__Message *m
 	return 0;
 }
 
-/* Refused for being closed: what was to come about. */
 static bool close_was_done(struct redd *r, const struct call *c, struct redd_reply *reply)
 {
-	const struct redd_error *e = &r->failure.error;
-
-	if (e->code != REDD_FAILED_PRECONDITION || e->sys_errno != EPIPE)
+	if (!is_closed(r))
 		return false;
 	reply->closed_at = ledger_end(&c->port->inputs, c->input.stream);
 	return true;
@@ -312,8 +332,12 @@ static const struct call_kind close_kind = {
 
 static int close_send(struct redd_port *port, Redd__V1__Close *m, struct how how)
 {
+	const struct call_input input = {
+		.stream = m->has_stream ? m->stream : REDD_STREAM_DEFAULT,
+		.closes = !m->whole,
+	};
 	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
-	struct call_target target = { .port = port };
+	struct call_target target = { .port = port, .input = &input };
 	Redd__V1__PortRef ref;
 
 	port_name_in(port, &ref);

@@ -24,7 +24,8 @@ struct redd_port {
 	struct redd_subscription *with_spawn; /* one of them */
 	struct ledgers inputs;		      /* what is known of their positions */
 	uint32_t bound;			      /* what its window will be; 0: not known */
-	bool knows_header;		      /* as far as it was told: */
+	bool no_terminal;		      /* as far as it was told: */
+	bool knows_header;
 	uint32_t header; /* that a write gets which says nothing of one; 0: none */
 	bool has_ended;	 /* as far as it was told: nothing of it is at stake */
 };

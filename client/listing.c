@@ -398,6 +398,7 @@ static void inputs_take(struct redd *r, const struct call *c, const Redd__V1__Po
 	}
 	if (first)
 		input_take(r, c, REDD_STREAM_DEFAULT, first);
+	c->port->no_terminal = !w->terminal;
 	c->port->knows_header = true;
 	c->port->header = framing_of(w->framing).header;
 }

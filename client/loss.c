@@ -82,6 +82,15 @@ static bool call_place(struct call *c)
 
 /* --- what becomes of them -------------------------------------------------------------------- */
 
+/* To a terminal the end is said, not made: twice is twice. */
+static bool ends_a_terminals_input(const struct call *c)
+{
+	const struct call_input *in = &c->input;
+
+	return in->closes && (in->stream == REDD_TERMINAL ||
+			      (in->stream == REDD_STREAM_DEFAULT && !c->port->no_terminal));
+}
+
 /* What becomes of it. */
 static enum call_repeat call_judge(const struct redd *r, struct call *c)
 {
@@ -91,7 +100,8 @@ static enum call_repeat call_judge(const struct redd *r, struct call *c)
 		return what;
 	if (c->frame && !call_has_left(r, c))
 		return CALL_REPEAT;
-	if (c->frame && (what == CALL_REPEAT || (what == CALL_AT && call_place(c))))
+	if (c->frame && !ends_a_terminals_input(c) &&
+	    (what == CALL_REPEAT || (what == CALL_AT && call_place(c))))
 		return what;
 	if (c->input.writes)
 		ledger_doubt(&c->port->inputs, c->input.stream, c->number);

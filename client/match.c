@@ -105,8 +105,17 @@ void redd_matched_free(struct redd_matched *matched)
 static const struct call_kind expect_kind = {
 	.name = "Expect",
 	.answer = REDD__V1__MESSAGE__BODY_MATCHED,
+	.repeat = CALL_IN_DOUBT,
 	.take = expect_take,
 	.failed = expect_failed,
+};
+
+/* That writes nothing, and says where it begins: else it would begin behind what came meanwhile. */
+static const struct call_kind expect_from_kind = {
+	.name = "Expect",
+	.answer = REDD__V1__MESSAGE__BODY_MATCHED,
+	.repeat = CALL_REPEAT,
+	.take = expect_take,
 };
 
 struct patterns {
@@ -204,7 +213,8 @@ static int expect_begin(struct redd_port *port, const struct redd_expect_options
 	}
 	request.body_case = REDD__V1__REQUEST__BODY_EXPECT;
 	request.expect = &m;
-	return call_send(port->r, &expect_kind, how, &target, &request, NULL);
+	return call_send(port->r, o.has_from && !m.write ? &expect_from_kind : &expect_kind, how,
+			 &target, &request, NULL);
 }
 
 int redd_expect(struct redd_port *port, const struct redd_expect_options *options,

@@ -73,6 +73,14 @@ static int spawn_token(struct redd_port *port, Redd__V1__Request *request,
 	return 0;
 }
 
+static bool has_terminal(const Redd__V1__Spawn *m)
+{
+	for (size_t i = 0; i < m->n_descriptors; i++)
+		if (m->descriptors[i]->kind == REDD__V1__KIND__KIND_TERMINAL)
+			return true;
+	return m->terminal != NULL;
+}
+
 /* What writes to it will meet. */
 static void port_learns_inputs(struct redd_port *port, const Redd__V1__Request *request)
 {
@@ -81,6 +89,7 @@ static void port_learns_inputs(struct redd_port *port, const Redd__V1__Request *
 	uint32_t bound = is_open ? request->open->input_bound : request->spawn->input_bound;
 
 	port->bound = bound ? bound : INPUT_BOUND_DEFAULT;
+	port->no_terminal = is_open || !has_terminal(request->spawn);
 	port->knows_header = true;
 	port->header = f && f->cut == REDD__V1__FRAMING__CUT__PACKETS ? f->header : 0;
 }

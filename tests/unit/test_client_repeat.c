@@ -507,3 +507,234 @@ Test(client_repeat, what_is_said_of_an_expects_write_reaches_the_broker)
 	cr_assert(w->has_header && w->header == 0 && w->has_force && w->force);
 	fake_close(&f);
 }
+
+/* --- what is done twice when it is asked for twice ------------------------------------------- */
+
+#define CALLS 12
+
+static const struct redd_grant_options to_all = { .to = REDD_GRANT_EVERYONE,
+						  .rights = { .read = true } };
+
+/* Whatever would be done once more, or would not be the same. How many they were. */
+static size_t ask_once(struct redd_port *port)
+{
+	const struct redd_delegate_options door = { .ports = &port,
+						    .n_ports = 1,
+						    .rights = { .read = true } };
+	const struct redd_expect_options writes = {
+		.idle_ms = 5, .has_from = true, .data = "x", .data_size = 1
+	};
+	const struct redd_expect_options from_now = { .idle_ms = 5 };
+	size_t n = 0;
+
+	cr_assert_eq(redd_expect_start(port, &writes, 60000, call_of(n++)), 0);
+	cr_assert_eq(redd_expect_start(port, &from_now, 60000, call_of(n++)), 0);
+	cr_assert_eq(redd_grant_start(port, &to_all, call_of(n++)), 0);
+	cr_assert_eq(redd_delegate_start(f.r, &door, call_of(n++)), 0);
+	cr_assert_eq(redd_revoke_grant_start(f.r, 8, call_of(n++)), 0);
+	cr_assert_eq(redd_revoke_delegation_start(f.r, 9, call_of(n++)), 0);
+	cr_assert_eq(redd_release_start(port, 0, call_of(n++)), 0);
+	cr_assert_eq(redd_signal_start(port, 15, REDD_LEADER, call_of(n++)), 0);
+	return n;
+}
+
+Test(client_repeat, P13_what_would_be_done_twice_is_in_doubt)
+{
+	size_t n;
+
+	serve();
+	n = ask_once(spawn());
+	die_and_welcome();
+	heard_nothing();
+	for (size_t i = 0; i < n; i++)
+		cr_expect_eq(results[i], -ENOTCONN, "call %zu", i);
+	fake_close(&f);
+}
+
+Test(client_repeat, P13_what_never_left_goes_out)
+{
+	struct redd_port *port;
+	Redd__V1__Request *hello;
+	size_t n;
+
+	serve();
+	port = spawn();
+	hello = fake_back(&f);
+	n = ask_once(port);
+	fake_welcome_to(&f, hello->id, 0);
+	cr_assert_eq(fake_settle(&f), 0);
+	for (size_t i = 0; i < n; i++) {
+		cr_expect_eq(results[i], 1, "call %zu", i);
+		cr_assert_not_null(fake_heard(&f), "call %zu", i);
+	}
+	fake_close(&f);
+}
+
+/* A port that was named by its spawn has got its id; the request that spawned it was another
+ * connection's. */
+static void named_by_id(const Redd__V1__PortRef *ref)
+{
+	cr_assert_not_null(ref);
+	cr_assert_eq(ref->by_case, REDD__V1__PORT_REF__BY_ID);
+	cr_assert_eq(ref->id, 1);
+}
+
+static const struct redd_expect_options from_three = { .idle_ms = 5, .has_from = true, .from = 3 };
+
+static void ask_again(struct redd_port *port)
+{
+	const struct redd_subscribe_options o = { 0 };
+	struct redd_subscription *s;
+
+	cr_assert_eq(redd_expect_start(port, &from_three, 60000, call_of(0)), 0);
+	cr_assert_eq(redd_lease_start(port, NULL, call_of(1)), 0);
+	cr_assert_eq(redd_revoke_all_start(port, call_of(2)), 0);
+	cr_assert_eq(redd_resize_start(port, &(struct redd_terminal){ 0 }, call_of(3)), 0);
+	cr_assert_eq(redd_wait_start(port, REDD_UNTIL_CLOSED, 60000, call_of(4)), 0);
+	cr_assert_eq(redd_inspect_start(port, call_of(5)), 0);
+	cr_assert_eq(redd_forget_start(port, call_of(6)), 0);
+	cr_assert_eq(redd_close_start(port, REDD_STREAM_DEFAULT, call_of(7)), 0);
+	cr_assert_eq(redd_subscribe_start(port, &o, &s, call_of(8)), 0);
+}
+
+static void heard_again(void)
+{
+	const Redd__V1__Expect *expect = HEARD(EXPECT)->expect;
+
+	named_by_id(expect->port);
+	cr_assert(expect->has_from && expect->from == 3);
+	named_by_id(HEARD(LEASE)->lease->port);
+	named_by_id(HEARD(REVOKE)->revoke->port);
+	named_by_id(HEARD(RESIZE)->resize->port);
+	named_by_id(HEARD(WAIT)->wait->port);
+	named_by_id(HEARD(INSPECT)->inspect->port);
+	named_by_id(HEARD(FORGET)->forget->port);
+	named_by_id(HEARD(CLOSE)->close->port);
+	named_by_id(HEARD(SUBSCRIBE)->subscribe->port);
+	heard_nothing();
+}
+
+Test(client_repeat, P13_what_is_the_same_once_more_is_asked_again_by_the_ports_id)
+{
+	static const char *const argv[] = { "x", NULL };
+	const struct redd_spawn_options o = { .argv = argv };
+	struct redd_port *port;
+
+	serve();
+	cr_assert_eq(redd_spawn_start(f.r, &o, &port, NULL), 0);
+	ask_again(port);
+	fake_settle(&f);
+	fake_started(&f, HEARD(SPAWN)->id, 1, 0);
+	die_and_welcome();
+	heard_again();
+	for (size_t i = 0; i <= 8; i++)
+		cr_expect_eq(results[i], 1, "call %zu", i);
+	fake_close(&f);
+}
+
+/* There was no room for it on the connection whose Spawn it names. */
+Test(client_repeat, P13_a_delegation_names_its_ports_by_id)
+{
+	static const char *const argv[] = { "x", NULL };
+	static char data[1 << 19];
+	const struct redd_spawn_options o = { .argv = argv };
+	struct redd_delegate_options door = { .n_ports = 1, .rights = { .read = true } };
+	Redd__V1__Request *m = NULL;
+	struct redd_port *port;
+
+	serve();
+	cr_assert_eq(redd_spawn_start(f.r, &o, &port, NULL), 0);
+	for (int i = 0; i < 6; i++)
+		cr_assert_eq(redd_write_start(port, data, sizeof(data), NULL, NULL), 0);
+	door.ports = &port;
+	cr_assert_eq(redd_delegate_start(f.r, &door, call_of(0)), 0);
+	redd_dispatch(f.r);
+	fake_started(&f, HEARD(SPAWN)->id, 1, 0);
+	redd_dispatch(f.r);
+	cr_assert_eq(redd_port_id(port), 1);
+	fake_welcome_to(&f, fake_back(&f)->id, 0);
+	while (!m || m->body_case != REDD__V1__REQUEST__BODY_DELEGATE) {
+		cr_assert_eq(redd_run_once(f.r, 1), 0);
+		cr_assert_eq(results[0], 1);
+		m = fake_heard(&f);
+	}
+	named_by_id(m->delegate->ports[0]);
+	fake_close(&f);
+}
+
+Test(client_repeat, P13_an_expect_has_less_time_left)
+{
+	struct redd_port *port;
+	const Redd__V1__Expect *expect;
+	int64_t begin;
+
+	serve();
+	port = spawn();
+	cr_assert_eq(redd_expect_start(port, &from_three, 1, call_of(0)), 0);
+	for (begin = clock_ms(); clock_ms() <= begin;)
+		redd_run_once(f.r, 1);
+	die_and_welcome();
+	expect = HEARD(EXPECT)->expect;
+	cr_assert(expect->has_timeout_ms && expect->timeout_ms == 0);
+	fake_close(&f);
+}
+
+/* An end is said to a terminal, and what comes next reads behind it. */
+Test(client_repeat, P13_the_end_of_a_terminals_input_is_not_said_twice)
+{
+	const struct redd_write_options closing = { .close = true };
+	struct redd_port *ports[3];
+
+	serve();
+	ports[0] = spawn_with((struct redd_spawn_options){
+		.terminal = &(struct redd_terminal){ 0 },
+	});
+	ports[1] = port_by_id(2);
+	inspect(ports[1], &(struct seen){ .terminal = true });
+	ports[2] = port_by_id(3);
+	cr_assert_eq(redd_close_start(ports[0], REDD_STREAM_DEFAULT, call_of(0)), 0);
+	write_of(ports[0], "abc", &closing, 1);
+	cr_assert_eq(redd_close_start(ports[1], REDD_STREAM_DEFAULT, call_of(2)), 0);
+	cr_assert_eq(redd_close_start(ports[1], REDD_TERMINAL, call_of(3)), 0);
+	cr_assert_eq(redd_close_start(ports[2], REDD_STREAM_DEFAULT, call_of(4)), 0);
+	cr_assert_eq(redd_close_start(ports[2], 0, call_of(5)), 0);
+	cr_assert_eq(redd_close_whole_start(ports[2], false, call_of(6)), 0);
+	die_and_welcome();
+	cr_assert(HEARD(CLOSE)->close->has_stream);
+	cr_assert(HEARD(CLOSE)->close->whole);
+	heard_nothing();
+	for (size_t i = 0; i < 7; i++)
+		cr_expect_eq(results[i], i < 5 ? -ENOTCONN : 1, "call %zu", i);
+	fake_close(&f);
+}
+
+Test(client_repeat, P13_an_end_without_data_that_was_said_is_not_refused)
+{
+	const struct redd_write_options closing = { .close = true };
+	struct redd_port *port;
+
+	serve();
+	port = spawn();
+	write_of(port, "", &closing, 0);
+	die_and_welcome();
+	fake_error(&f, HEARD(WRITE)->id, REDD__V1__CODE__FAILED_PRECONDITION, EPIPE, "closed");
+	fake_settle(&f);
+	cr_assert_eq(results[0], 0);
+	fake_close(&f);
+}
+
+Test(client_repeat, P9_what_follows_an_expect_that_is_in_doubt_is_too)
+{
+	struct redd_port *port;
+
+	serve();
+	port = spawn();
+	write_of(port, "abc", NULL, 0);
+	expect_of(port, &login, 1);
+	write_of(port, "de", NULL, 2);
+	die_and_welcome();
+	repeated_at(0);
+	heard_nothing();
+	cr_assert(results[0] == 1 && results[1] == -ENOTCONN && results[2] == -ENOTCONN);
+	fake_close(&f);
+}
