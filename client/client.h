@@ -109,6 +109,9 @@ int clock_left(int64_t deadline_ms);
 /* Records a failure of this side and returns result. */
 #define client_fail(r, result, ...) failure_set(&(r)->failure, (result), __VA_ARGS__)
 
+/* -ECANCELED: a blocking call waited for what a callback has freed. */
+int client_fail_freed(struct redd *r, const char *what);
+
 /* -ENOTCONN, with the reason for which there is no connection. */
 int client_fail_down(struct redd *r);
 

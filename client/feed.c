@@ -292,6 +292,7 @@ int redd_write_all(struct redd_port *port, const void *data, size_t size,
 		return client_fail(port->r, -EINVAL,
 				   "a packet goes in one write; redd_write() makes it");
 	t.options.header = REDD_HEADER_NONE;
+	port_ref(port); /* a callback may free it */
 	e = train_run(&t);
 	if (e < 0) {
 		failure_copy(&why, &port->r->failure);
@@ -300,6 +301,7 @@ int redd_write_all(struct redd_port *port, const void *data, size_t size,
 	}
 	if (ret_taken)
 		*ret_taken = t.taken;
+	port_unref(port);
 	return e;
 }
 

@@ -88,6 +88,12 @@ static inline bool subscription_is_heard(const struct redd_subscription *s)
 	return s->state != SUBSCRIPTION_LEFT && s->state != SUBSCRIPTION_OVER;
 }
 
+/* The program has not freed it. */
+static inline bool subscription_is_held(const struct redd_subscription *s)
+{
+	return list_is_linked(&s->of_port);
+}
+
 struct redd_subscription *subscription_ref(struct redd_subscription *s);
 void subscription_unref(struct redd_subscription *s);
 
@@ -106,6 +112,12 @@ struct redd_watch {
 	redd_life_fn *on_life;
 	void *user;
 };
+
+/* Likewise. */
+static inline bool watch_is_held(const struct redd_watch *w)
+{
+	return list_is_linked(&w->link);
+}
 
 struct redd_watch *watch_ref(struct redd_watch *w);
 void watch_unref(struct redd_watch *w);

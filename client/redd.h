@@ -42,8 +42,9 @@
  * (no_reconnect). Whatever is started while the connection is away waits for it.
  *
  * Callbacks run only inside redd_dispatch(), blocking calls and redd_disconnect(). A callback may
- * use every _start form, redd_credit() and free any port, subscription or watch, its own too. It
- * must not block (-EDEADLK), and must not call redd_connect(), redd_disconnect() or redd_free().
+ * use every _start form, redd_credit() and free any port, subscription or watch, its own too; a
+ * blocking call that was to return what is freed, or waits for its end, gives -ECANCELED. It must
+ * not block (-EDEADLK), and must not call redd_connect(), redd_disconnect() or redd_free().
  *
  * No global state, no threads, no signal handlers; SIGPIPE is never raised. A handle belongs to one
  * thread at a time. After fork(2) only one of the two processes may go on using it.

@@ -155,16 +155,25 @@ static int call_again(struct redd *r, struct call *c)
 	return e == OUTGOING_E_FULL ? ROOM : err_pass(e);
 }
 
+/* The first that waits to be sent. */
+static struct call *call_unsent(const struct redd *r)
+{
+	struct call *c;
+
+	list_for_each (c, &r->calls.order, order)
+		if (!c->is_sent && c->frame)
+			return c;
+	return NULL;
+}
+
+/* Until there is none: who is told of one that is given up may have started another. */
 static int calls_again(struct redd *r)
 {
-	struct call *c, *next;
+	struct call *c;
 
-	list_for_each_safe (c, next, &r->calls.order, order) {
-		int e;
+	while ((c = call_unsent(r))) {
+		int e = is_full(r) ? ROOM : call_again(r, c);
 
-		if (c->is_sent || !c->frame)
-			continue;
-		e = is_full(r) ? ROOM : call_again(r, c);
 		if (e == ROOM || e == -ENOMEM)
 			return e;
 		if (e < 0)
@@ -175,18 +184,23 @@ static int calls_again(struct redd *r)
 
 /* --- all ------------------------------------------------------------------------------------- */
 
+/* Each in turn to the end of the list. One that cannot be asked for ends, and who is told of it may
+ * free it and any other. */
 static int subscriptions_again(struct redd *r)
 {
 	struct redd_subscription *s;
+	struct list turn;
 	int e = 0;
 
-	list_for_each (s, &r->subscriptions, link) {
-		if (s->state != SUBSCRIPTION_AWAY)
-			continue;
-		e = is_full(r) ? ROOM : subscription_again(s);
-		if (e)
-			break;
+	list_init(&turn);
+	list_splice(&turn, &r->subscriptions);
+	while (e == 0 && (s = list_first(&turn, struct redd_subscription, link))) {
+		list_remove(&s->link);
+		list_append(&r->subscriptions, &s->link);
+		if (s->state == SUBSCRIPTION_AWAY)
+			e = is_full(r) ? ROOM : subscription_again(s);
 	}
+	list_splice(&r->subscriptions, &turn);
 	return e == -EAGAIN ? ROOM : e;
 }
 

@@ -196,6 +196,7 @@ static int delegate_begin(struct redd *r, const struct redd_delegate_options *op
 	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
 	Redd__V1__Delegate m = REDD__V1__DELEGATE__INIT;
 	Redd__V1__PortRef refs[REDD_DELEGATION_PORTS], *list[REDD_DELEGATION_PORTS];
+	struct redd_port *ports[REDD_DELEGATION_PORTS];
 	struct redd_delegate_options o;
 	struct selector selector;
 	Redd__V1__Rights rights;
@@ -223,7 +224,13 @@ static int delegate_begin(struct redd *r, const struct redd_delegate_options *op
 	m.has_with_session = m.with_session = o.with_session;
 	request.body_case = REDD__V1__REQUEST__BODY_DELEGATE;
 	request.delegate = &m;
-	return call_send(r, &delegate_kind, how, NULL, &request, NULL);
+	/* Their names are in it; while it waits for room a callback may free them. */
+	for (size_t i = 0; i < o.n_ports; i++)
+		port_ref(ports[i] = o.ports[i]);
+	e = call_send(r, &delegate_kind, how, NULL, &request, NULL);
+	for (size_t i = 0; i < o.n_ports; i++)
+		port_unref(ports[i]);
+	return err_pass(e);
 }
 
 int redd_delegate(struct redd *r, const struct redd_delegate_options *options,

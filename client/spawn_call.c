@@ -136,25 +136,30 @@ int spawn_begin(struct redd *r, spawn_build_fn *build, const void *options,
 	port = port_new(r);
 	if (!port)
 		return -ENOMEM;
+	/* While it waits for room a callback may free it. */
+	port_ref(port);
 	e = spawn_send(port, build, options, subscribe ? &copy : NULL, how);
-	if (e < 0) {
+	if (e < 0)
 		redd_port_free(port);
-		return err_pass(e);
-	}
-	*ret_port = port;
-	return 0;
+	else
+		*ret_port = port;
+	port_unref(port);
+	return err_pass(e);
 }
 
 int spawn_wait(struct redd *r, int e, struct redd_port *port, struct waiter *w,
 	       struct redd_port **ret_port)
 {
+	port_ref(port);
 	e = call_wait(r, e, w);
-	if (e < 0) {
+	if (e == 0 && !port->held)
+		e = client_fail_freed(r, "port");
+	if (e == 0)
+		*ret_port = port;
+	else
 		redd_port_free(port);
-		return err_pass(e);
-	}
-	*ret_port = port;
-	return 0;
+	port_unref(port);
+	return err_pass(e);
 }
 
 /* --- a process ------------------------------------------------------------------------------- */
