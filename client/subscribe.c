@@ -271,11 +271,11 @@ static void again_options(const struct redd_subscription *s, struct redd_subscri
 	}
 }
 
-/* Where a line goes on is its end, but inside of a packet there is no place to begin. */
+/* A line may be begun anywhere, but inside of a packet there is no place to begin. */
 static bool is_inside_a_packet(const struct redd_subscription *s)
 {
 	for (size_t i = 0; i < s->n_tracks; i++)
-		if (s->tracks[i].in_record && s->framing.cut != REDD_LINES)
+		if (s->tracks[i].in_packet)
 			return true;
 	return false;
 }

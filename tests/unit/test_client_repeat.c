@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "proto/codec.h"
 #include "tests/lib/fake.h"
 
 TestSuite(client_repeat, .timeout = 30);
@@ -736,5 +737,100 @@ Test(client_repeat, P9_what_follows_an_expect_that_is_in_doubt_is_too)
 	repeated_at(0);
 	heard_nothing();
 	cr_assert(results[0] == 1 && results[1] == -ENOTCONN && results[2] == -ENOTCONN);
+	fake_close(&f);
+}
+
+/* --- records --------------------------------------------------------------------------------- */
+
+static int n_closed;
+
+static void on_closed(struct redd_subscription *s, const struct redd_closed *c, void *user)
+{
+	(void)s;
+	(void)user;
+	cr_assert_eq(c->cause, REDD_CLOSED_LOST);
+	n_closed++;
+}
+
+/* Of subscription 1, stream 1. */
+static void say_record(uint64_t offset, uint64_t left_out, int record, const char *data)
+{
+	const struct codec_output o = { .subscription = 1,
+					.port = 1,
+					.stream = 1,
+					.offset = offset,
+					.consumed = strlen(data) + left_out,
+					.record = record,
+					.size = strlen(data) };
+	uint8_t prefix[CODEC_OUTPUT_PREFIX_MAX];
+
+	fake_bytes(&f, prefix, codec_output_prefix(prefix, &o));
+	fake_bytes(&f, data, o.size);
+}
+
+/* Cut as the port was spawned, whoever spawned it: what comes tells how. */
+static void subscribe(enum redd_cut cut)
+{
+	const struct redd_subscribe_options o = {
+		.handler = { .on_closed = on_closed },
+		.framing = { .cut = cut, .header = cut == REDD_PACKETS ? 2 : 0 }
+	};
+	struct redd_subscription *s;
+
+	cr_assert_eq(redd_subscribe_start(port_by_id(1), &o, &s, NULL), 0);
+	fake_settle(&f);
+	fake_subscribed(&f, HEARD(SUBSCRIBE)->id, 1, 1, 1, 0);
+	fake_settle(&f);
+}
+
+static void resumed_at(uint64_t offset)
+{
+	const Redd__V1__Start *start = HEARD(SUBSCRIBE)->subscribe->start;
+
+	cr_assert(start->n_offsets == 1 && start->offsets[0]->offset == offset);
+}
+
+Test(client_repeat, P13_inside_of_a_line_a_subscription_goes_on)
+{
+	static const enum redd_cut cuts[] = { REDD_CUT_DEFAULT, REDD_LINES };
+
+	for (size_t i = 0; i < 2; i++) {
+		serve();
+		subscribe(cuts[i]);
+		say_record(0, 1, REDD__V1__OUTPUT__RECORD__END, "one");
+		say_record(4, 0, REDD__V1__OUTPUT__RECORD__PART, "two");
+		die_and_welcome();
+		cr_assert_eq(n_closed, 0);
+		resumed_at(7);
+		fake_close(&f);
+	}
+}
+
+Test(client_repeat, P13_inside_of_a_packet_a_subscription_ends)
+{
+	static const enum redd_cut cuts[] = { REDD_CUT_DEFAULT, REDD_PACKETS };
+
+	for (size_t i = 0; i < 2; i++) {
+		n_closed = 0;
+		serve();
+		subscribe(cuts[i]);
+		say_record(0, 2, REDD__V1__OUTPUT__RECORD__PART, "");
+		say_record(2, 0, REDD__V1__OUTPUT__RECORD__PART, "two");
+		die_and_welcome();
+		cr_assert_eq(n_closed, 1);
+		heard_nothing();
+		fake_close(&f);
+	}
+}
+
+Test(client_repeat, P13_between_two_packets_a_subscription_goes_on)
+{
+	serve();
+	subscribe(REDD_CUT_DEFAULT);
+	say_record(0, 2, REDD__V1__OUTPUT__RECORD__PART, "one");
+	say_record(5, 0, REDD__V1__OUTPUT__RECORD__END, "two");
+	die_and_welcome();
+	cr_assert_eq(n_closed, 0);
+	resumed_at(8);
 	fake_close(&f);
 }
