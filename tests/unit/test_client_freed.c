@@ -7,56 +7,19 @@
 #include <string.h>
 
 #include "proto/codec.h"
-#include "tests/lib/fake.h"
+#include "tests/lib/revive.h"
 
 TestSuite(client_freed, .timeout = 30);
-
-static struct fake f;
-
-/* --- tools ----------------------------------------------------------------------------------- */
-
-static void serve(void)
-{
-	struct redd_connect_options o = { 0 };
-
-	fake_serve(&f, &o);
-}
-
-static void die_and_welcome(void)
-{
-	fake_settle(&f);
-	while (fake_heard(&f))
-		;
-	fake_welcome_to(&f, fake_back(&f)->id, 0);
-	cr_assert_eq(fake_settle(&f), 0, "%s", redd_last_error(f.r)->message);
-}
-
-static Redd__V1__Request *heard_next(Redd__V1__Request__BodyCase kind)
-{
-	Redd__V1__Request *m = fake_heard(&f);
-
-	cr_assert_not_null(m, "nothing was asked");
-	cr_assert_eq(m->body_case, kind, "asked for %d, not %d", m->body_case, kind);
-	return m;
-}
-
-static struct redd_port *port_by_id(uint64_t id)
-{
-	struct redd_port *port;
-
-	cr_assert_eq(redd_port_by_id(f.r, id, &port), 0);
-	return port;
-}
 
 /* Its subscription is number `id` too. */
 static struct redd_subscription *subscribe(uint64_t id, const struct redd_subscribe_options *o)
 {
 	struct redd_subscription *s;
 
-	cr_assert_eq(redd_subscribe_start(port_by_id(id), o, &s, NULL), 0);
-	fake_settle(&f);
-	fake_subscribed(&f, heard_next(REDD__V1__REQUEST__BODY_SUBSCRIBE)->id, id, id, 1, 0);
-	cr_assert_eq(fake_settle(&f), 0);
+	cr_assert_eq(redd_subscribe_start(revive_port(id), o, &s, NULL), 0);
+	fake_settle(&revived);
+	fake_subscribed(&revived, HEARD(SUBSCRIBE)->id, id, id, 1, 0);
+	cr_assert_eq(fake_settle(&revived), 0);
 	return s;
 }
 
@@ -71,8 +34,8 @@ static void say_part(uint64_t subscription)
 					.size = 1 };
 	uint8_t prefix[CODEC_OUTPUT_PREFIX_MAX];
 
-	fake_bytes(&f, prefix, codec_output_prefix(prefix, &o));
-	fake_bytes(&f, "x", 1);
+	fake_bytes(&revived, prefix, codec_output_prefix(prefix, &o));
+	fake_bytes(&revived, "x", 1);
 }
 
 static int n_closed;
@@ -107,42 +70,41 @@ Test(client_freed, who_is_told_that_a_subscription_is_not_resumed_frees_it_and_o
 	const struct redd_subscribe_options o = { .handler = { .on_closed = free_all,
 							       .user = list } };
 
-	serve();
+	revive_serve();
 	for (uint64_t id = 1; id <= 3; id++) {
 		list[id - 1] = subscribe(id, &o);
 		say_part(id);
 	}
 	subscribe(4, &o);
-	die_and_welcome();
+	revive();
 	cr_assert_eq(n_closed, 1, "the others were freed before they were told");
-	cr_assert_eq(heard_next(REDD__V1__REQUEST__BODY_SUBSCRIBE)->subscribe->port->id, 4);
-	cr_assert_null(fake_heard(&f));
-	fake_close(&f);
+	cr_assert_eq(HEARD(SUBSCRIBE)->subscribe->port->id, 4);
+	cr_assert_null(fake_heard(&revived));
+	fake_close(&revived);
 }
 
 Test(client_freed, each_frees_itself_and_all_are_told)
 {
 	const struct redd_subscribe_options o = { .handler = { .on_closed = free_it } };
 
-	serve();
+	revive_serve();
 	for (uint64_t id = 1; id <= 4; id++) {
 		subscribe(id, &o);
 		if (id % 2)
 			say_part(id);
 	}
-	die_and_welcome();
+	revive();
 	cr_assert_eq(n_closed, 2);
 	for (uint64_t id = 2; id <= 4; id += 2)
-		cr_assert_eq(heard_next(REDD__V1__REQUEST__BODY_SUBSCRIBE)->subscribe->port->id,
-			     id);
-	fake_close(&f);
+		cr_assert_eq(HEARD(SUBSCRIBE)->subscribe->port->id, id);
+	fake_close(&revived);
 }
 
 static void say_welcome(uint64_t to, uint32_t frame_max)
 {
 	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
 	Redd__V1__Welcome w = REDD__V1__WELCOME__INIT;
-	const struct redd_welcome *before = redd_welcome(f.r);
+	const struct redd_welcome *before = redd_welcome(revived.r);
 
 	w.has_frame_max = w.has_session = w.has_instance = m.has_reply_to = true;
 	w.frame_max = frame_max;
@@ -151,7 +113,7 @@ static void say_welcome(uint64_t to, uint32_t frame_max)
 	m.reply_to = to;
 	m.body_case = REDD__V1__MESSAGE__BODY_WELCOME;
 	m.welcome = &w;
-	fake_say(&f, &m);
+	fake_say(&revived, &m);
 }
 
 static void ping_instead(struct redd *r, int result, const struct redd_reply *reply, void *user)
@@ -168,13 +130,13 @@ Test(client_freed, what_is_started_when_the_last_call_is_given_up_goes_out)
 	struct redd_call call = { .done = ping_instead };
 	uint64_t hello;
 
-	serve();
-	hello = fake_back(&f)->id;
-	cr_assert_eq(redd_write_start(port_by_id(1), data, sizeof(data), NULL, &call), 0);
+	revive_serve();
+	hello = fake_back(&revived)->id;
+	cr_assert_eq(redd_write_start(revive_port(1), data, sizeof(data), NULL, &call), 0);
 	say_welcome(hello, FRAME_MAX_LOWEST);
-	cr_assert_eq(fake_settle(&f), 0, "%s", redd_last_error(f.r)->message);
-	heard_next(REDD__V1__REQUEST__BODY_PING);
-	fake_close(&f);
+	cr_assert_eq(fake_settle(&revived), 0, "%s", redd_last_error(revived.r)->message);
+	HEARD(PING);
+	fake_close(&revived);
 }
 
 /* --- in the midst of a blocking call --------------------------------------------------------- */
@@ -185,13 +147,13 @@ Test(client_freed, a_subscription_that_is_refused_is_freed_when_that_is_told)
 	struct redd_subscription *s = NULL;
 	struct redd_port *port;
 
-	fake_open(&f);
-	port = port_by_id(1);
-	fake_error(&f, 2, REDD__V1__CODE__NOT_FOUND, 0, "no such port");
+	fake_open(&revived);
+	port = revive_port(1);
+	fake_error(&revived, 2, REDD__V1__CODE__NOT_FOUND, 0, "no such port");
 	cr_assert_eq(redd_subscribe(port, &o, &s), -ENOENT);
 	cr_assert_null(s);
 	cr_assert_eq(n_closed, 1);
-	fake_close(&f);
+	fake_close(&revived);
 }
 
 static void closed_early(struct redd_subscription *s, const struct redd_closed *c, void *user)
@@ -211,19 +173,19 @@ Test(client_freed, what_ended_and_was_freed_before_the_call_returns_is_not_retur
 	struct redd_subscription *s = NULL;
 	struct redd_port *port;
 
-	fake_open(&f);
-	port = port_by_id(1);
-	fake_subscribed(&f, 2, 1, 1, 1, 0);
-	fake_closed(&f);
+	fake_open(&revived);
+	port = revive_port(1);
+	fake_subscribed(&revived, 2, 1, 1, 1, 0);
+	fake_closed(&revived);
 	cr_assert_eq(redd_subscribe(port, &o, &s), -ECANCELED);
 	cr_assert(is_closed && !s);
 	is_closed = false;
 	port = NULL;
-	fake_started(&f, 3, 1, 1);
-	fake_closed(&f);
-	cr_assert_eq(redd_spawn(f.r, &spawn, &port), -ECANCELED);
+	fake_started(&revived, 3, 1, 1);
+	fake_closed(&revived);
+	cr_assert_eq(redd_spawn(revived.r, &spawn, &port), -ECANCELED);
 	cr_assert(is_closed && !port);
-	fake_close(&f);
+	fake_close(&revived);
 }
 
 static void free_watch(struct redd_watch *w, const struct redd_life *life, void *user)
@@ -242,22 +204,22 @@ Test(client_freed, a_watch_frees_itself_before_it_is_returned)
 	Redd__V1__Life life = REDD__V1__LIFE__INIT;
 	struct redd_watch *watch = NULL;
 
-	fake_open(&f);
+	fake_open(&revived);
 	w.has_watch = m.has_reply_to = true;
 	w.watch = 3;
 	m.reply_to = 2;
 	m.body_case = REDD__V1__MESSAGE__BODY_WATCHING;
 	m.watching = &w;
-	fake_say(&f, &m);
+	fake_say(&revived, &m);
 	m.has_reply_to = false;
 	m.body_case = REDD__V1__MESSAGE__BODY_LIFE;
 	life.has_watch = true;
 	life.watch = 3;
 	m.life = &life;
-	fake_say(&f, &m);
-	cr_assert_eq(redd_watch(f.r, &o, &watch), -ECANCELED);
+	fake_say(&revived, &m);
+	cr_assert_eq(redd_watch(revived.r, &o, &watch), -ECANCELED);
 	cr_assert(n_closed == 1 && !watch);
-	fake_close(&f);
+	fake_close(&revived);
 }
 
 static void free_port(struct redd *r, int result, const struct redd_reply *reply, void *user)
@@ -274,15 +236,15 @@ Test(client_freed, a_port_is_freed_between_two_of_its_writes)
 	struct redd_call call = { .done = free_port };
 	uint64_t taken;
 
-	fake_open(&f);
-	call.user = port_by_id(1);
-	cr_assert_eq(redd_ping_start(f.r, &call), 0);
-	fake_error(&f, 2, REDD__V1__CODE__INTERNAL, 0, "whatever");
-	fake_written(&f, 3, 0, 128 << 10);
-	fake_die(&f); /* the second finds no connection, nor does it find the port */
+	fake_open(&revived);
+	call.user = revive_port(1);
+	cr_assert_eq(redd_ping_start(revived.r, &call), 0);
+	fake_error(&revived, 2, REDD__V1__CODE__INTERNAL, 0, "whatever");
+	fake_written(&revived, 3, 0, 128 << 10);
+	fake_die(&revived); /* the second finds no connection, nor does it find the port */
 	cr_assert_eq(redd_write_all(call.user, data, sizeof(data), NULL, &taken), -ENOTCONN);
 	cr_assert_eq(taken, 128 << 10);
-	fake_close(&f);
+	fake_close(&revived);
 }
 
 /* --- on the loss ----------------------------------------------------------------------------- */
@@ -300,12 +262,12 @@ Test(client_freed, a_subscription_that_is_waited_for_is_freed_while_it_is_away)
 	struct redd_subscription *s;
 	struct redd_closed closed;
 
-	serve();
+	revive_serve();
 	s = subscribe(1, &o);
-	redd_on_reconnect(f.r, free_when_away, s);
-	fake_die(&f);
+	redd_on_reconnect(revived.r, free_when_away, s);
+	fake_die(&revived);
 	cr_assert_eq(redd_finish(s, &closed), -ECANCELED);
-	fake_close(&f);
+	fake_close(&revived);
 }
 
 Test(client_freed, a_subscription_that_is_to_end_is_freed_when_it_is_lost)
@@ -314,11 +276,11 @@ Test(client_freed, a_subscription_that_is_to_end_is_freed_when_it_is_lost)
 	struct redd_connect_options connect = { .reconnect_ms = 20 };
 	struct redd_subscription *s;
 
-	fake_serve(&f, &connect);
+	fake_serve(&revived, &connect);
 	s = subscribe(1, &o);
-	fake_vanish(&f);
-	fake_settle(&f);
+	fake_vanish(&revived);
+	fake_settle(&revived);
 	cr_assert_eq(redd_unsubscribe(s), -ECANCELED);
 	cr_assert_eq(n_closed, 1);
-	fake_close(&f);
+	fake_close(&revived);
 }
