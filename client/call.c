@@ -46,7 +46,7 @@ static void call_leave(struct redd *r, struct call *c)
 	list_remove(&c->bucket);
 }
 
-static void call_free(struct redd *r, struct call *c)
+void call_free(struct redd *r, struct call *c)
 {
 	call_leave(r, c);
 	list_remove(&c->order);
@@ -102,6 +102,8 @@ int call_open(struct redd *r, const struct call_kind *kind, struct how how,
 		.watch = watch_ref(target->watch),
 		.started_ms = clock_ms(),
 	};
+	if (target->input)
+		c->input = *target->input;
 	list_init(&c->order);
 	list_init(&c->bucket);
 	*ret = c;
@@ -144,6 +146,9 @@ void call_commit(struct redd *r, struct call *take_c, struct how how)
 {
 	if (take_c->is_sent)
 		r->calls.n_sent++;
+	take_c->number = ++r->calls.last_number;
+	if (take_c->input.writes)
+		ledger_named(&take_c->port->inputs, take_c->input.stream);
 	list_append(&r->calls.order, &take_c->order);
 	list_append(bucket_of(r, take_c->id), &take_c->bucket);
 	r->calls.n++;
@@ -249,9 +254,10 @@ static void waiter_tell(struct redd *r, struct waiter *w, int result, struct red
 		failure_copy(&w->failure, &r->failure);
 }
 
-/* Tells the program, then the kind; frees the call. `owned` of the reply goes to who asked. */
-static void call_tell(struct redd *r, struct call *c, int result, struct redd_reply *reply)
+void call_end(struct redd *r, struct call *c, int result, struct redd_reply *reply)
 {
+	/* Out of the table before anybody is told: its id is free again. */
+	call_leave(r, c);
 	if (c->waiter) {
 		waiter_tell(r, c->waiter, result, reply);
 	} else {
@@ -300,9 +306,7 @@ int calls_answer(struct redd *r, uint64_t id, const Redd__V1__Message *m)
 				   c->kind->name);
 	else if (c->kind->take)
 		result = c->kind->take(r, c, m, &reply);
-	/* Out of the table before anybody is told: its id is free again. */
-	call_leave(r, c);
-	call_tell(r, c, result, &reply);
+	call_end(r, c, result, &reply);
 	return 0;
 }
 
@@ -312,9 +316,8 @@ void calls_lose(struct redd *r, bool tell)
 	struct call *c;
 
 	while ((c = list_first(&r->calls.order, struct call, order))) {
-		call_leave(r, c);
 		if (tell || c->waiter)
-			call_tell(r, c, client_fail_down(r), &reply);
+			call_end(r, c, client_fail_down(r), &reply);
 		else
 			call_free(r, c);
 	}
@@ -350,6 +353,14 @@ int call_keep(struct redd *r, struct call *c, const void *prefix, size_t prefix_
 	return 0;
 }
 
+void call_is_cancelled(struct redd *r, uint64_t id)
+{
+	struct call *c = call_find(r, id);
+
+	if (c)
+		c->input.is_cancelled = true;
+}
+
 void call_mark_sent(struct redd *r, struct call *c, uint64_t position)
 {
 	c->position = position;
@@ -358,98 +369,12 @@ void call_mark_sent(struct redd *r, struct call *c, uint64_t position)
 		r->calls.n_sent++;
 }
 
-/* The broker may have got some of it. */
-static bool call_has_left(const struct redd *r, const struct call *c)
-{
-	return c->is_repeated || (c->is_sent && c->position < r->out.position);
-}
-
-/* Where a write went that has left. False: that cannot be told. Also one whose offset was stated
- * counts for those behind it. */
-static bool call_reckon(struct call *c)
-{
-	struct call_input *in = &c->input;
-	uint64_t offset;
-	bool known =
-		ledger_reckon(&c->port->inputs, in->stream, in->size, c->port->window, &offset);
-
-	if (!in->has_offset && known)
-		in->offset = offset;
-	in->has_offset |= known;
-	return in->has_offset;
-}
-
-/* What becomes of it. */
-static enum call_repeat call_judge(const struct redd *r, struct call *c)
-{
-	enum call_repeat what = c->kind->repeat;
-
-	if (what == CALL_DROP || what == CALL_IS_DONE)
-		return what;
-	if (!c->frame)
-		return CALL_IN_DOUBT;
-	if (!call_has_left(r, c))
-		return CALL_REPEAT;
-	if (what == CALL_AT && !call_reckon(c))
-		return CALL_IN_DOUBT;
-	return what;
-}
-
-static void call_end_away(struct redd *r, struct call *c, enum call_repeat what)
-{
-	struct redd_reply reply = { 0 };
-	int result = 0;
-
-	if (what == CALL_IN_DOUBT)
-		result = client_fail(r, -ENOTCONN,
-				     "the connection was lost over %s; whether it was done is not "
-				     "known, so it is not repeated; look, and decide",
-				     c->kind->name);
-	if (what == CALL_DROP) {
-		call_free(r, c);
-		return;
-	}
-	c->is_settled = what == CALL_IS_DONE;
-	call_tell(r, c, result, &reply);
-}
-
 void call_give_up(struct redd *r, struct call *c, int result)
 {
 	struct redd_reply reply = { 0 };
 
 	client_fail(r, result, "%s cannot be sent: %s", c->kind->name, err_name(result));
-	call_leave(r, c);
-	call_tell(r, c, result, &reply);
-}
-
-void calls_away(struct redd *r)
-{
-	struct call *c, *next;
-	struct redd_port *p;
-	struct list all;
-
-	list_for_each (p, &r->ports, link)
-		ledger_begin(&p->inputs);
-	list_init(&all);
-	list_for_each_safe (c, next, &r->calls.order, order) {
-		enum call_repeat what = call_judge(r, c);
-
-		c->is_repeated = call_has_left(r, c);
-		c->is_sent = false;
-		if (what == CALL_REPEAT || what == CALL_AT)
-			continue;
-		/* Told when all are judged: callbacks may start others. */
-		list_remove(&c->order);
-		list_append(&all, &c->order);
-	}
-	r->calls.n_sent = 0;
-	while ((c = list_first(&all, struct call, order))) {
-		enum call_repeat what = c->kind->repeat;
-
-		call_leave(r, c);
-		call_end_away(r, c,
-			      what == CALL_DROP || what == CALL_IS_DONE ? what : CALL_IN_DOUBT);
-	}
+	call_end(r, c, result, &reply);
 }
 
 /* --- waiting --------------------------------------------------------------------------------- */

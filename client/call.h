@@ -38,11 +38,12 @@ struct call;
 typedef int call_take_fn(struct redd *r, struct call *c, const Redd__V1__Message *m,
 			 struct redd_reply *reply);
 
-/* What becomes of a call that was sent and not answered when its connection is lost. */
+/* What becomes of a call that was sent and not answered when its connection is lost. What a kind
+ * does not say is the first. */
 enum call_repeat {
+	CALL_IN_DOUBT, /* ends: nobody can say whether it was done */
 	CALL_REPEAT,   /* asked again: doing it twice is doing it once */
 	CALL_AT,       /* Write: again at its offset, where that is known */
-	CALL_IN_DOUBT, /* ends: nobody can say whether it was done */
 	CALL_IS_DONE,  /* ends well: with the connection it came about */
 	CALL_DROP,     /* the library's own: the loss has settled it */
 };
@@ -62,13 +63,21 @@ struct call_kind {
 	void (*failed)(struct redd *r, struct call *c, int result);
 };
 
-/* CALL_AT: where its bytes go. */
+/* What a request does to an input. */
 struct call_input {
 	uint32_t stream; /* as struct ledger has it */
-	size_t size;
-	bool has_offset;
+	bool closes;	 /* it, behind what is written */
+	bool writes;	 /* what follows counts */
+	size_t size;	 /* of the data */
+	uint32_t header; /* as in redd_write_options */
+	bool no_wait;	 /* it is refused while the input is busy */
+	bool is_cancelled;
+	bool has_offset; /* stated by the program, or reckoned when it is repeated */
 	uint64_t offset;
 };
+
+/* What a write with these options does, of so many bytes. */
+struct call_input input_of_write(const struct redd_write_options *o, size_t size);
 
 struct call {
 	struct list order;
@@ -90,6 +99,7 @@ struct call {
 	bool is_settled;    /* CALL_IS_DONE, and it is */
 	bool is_repeated;   /* an earlier one may have taken it */
 	uint64_t position;  /* of its first byte in what is sent; is_sent */
+	uint64_t number;    /* calls are sent in this order */
 	int64_t started_ms; /* CLOCK_MONOTONIC */
 	struct call_input input;
 };
@@ -98,7 +108,8 @@ struct call_target {
 	struct redd_port *port;
 	struct redd_subscription *subscription;
 	struct redd_watch *watch;
-	const int *fds; /* to go with the request */
+	const struct call_input *input; /* NULL: it does nothing to one */
+	const int *fds;			/* to go with the request */
 	size_t n_fds;
 };
 
@@ -125,6 +136,13 @@ int call_wait(struct redd *r, int begun, struct waiter *w);
 /* The same for a call that has a limit of its own: call_timeout_ms does not count. */
 int call_wait_long(struct redd *r, int begun, struct waiter *w);
 
+/* Takes it out of the tables, tells the program, then the kind, and frees it. What the reply owns
+ * goes to who asked. */
+void call_end(struct redd *r, struct call *c, int result, struct redd_reply *reply);
+
+/* The same without a word. */
+void call_free(struct redd *r, struct call *c);
+
 /* Ends every call, with the failure that r->down holds, or without telling anybody. */
 void calls_lose(struct redd *r, bool tell);
 
@@ -146,13 +164,20 @@ bool calls_are_full(const struct redd *r, bool is_bulk);
 int call_keep(struct redd *r, struct call *c, const void *prefix, size_t prefix_size,
 	      const void *data, size_t size);
 
+/* It is being given up: nobody knows whether it will be done. Harmless when it does not wait. */
+void call_is_cancelled(struct redd *r, uint64_t id);
+
+/* How many writes to that input of c's port were sent before c and wait for their answers, and the
+ * most bytes that they have. */
+size_t calls_ahead(const struct redd *r, const struct call *c, uint32_t stream, uint64_t *ret_size);
+
 /* Its frame was queued, from that position on. */
 void call_mark_sent(struct redd *r, struct call *c, uint64_t position);
 
 /* Ends one that cannot be repeated for a reason of this side. Runs callbacks. */
 void call_give_up(struct redd *r, struct call *c, int result);
 
-/* The connection is lost and may come back: each call waits to be repeated, or ends. Runs
+/* The connection is lost and may come back: each call waits to be repeated, or ends (loss.c). Runs
  * callbacks. */
 void calls_away(struct redd *r);
 

@@ -44,6 +44,7 @@ struct calls {
 	size_t n_sent; /* of these, handed to the connection that there is */
 	size_t kept;   /* bytes of requests that are kept for a repetition */
 	uint64_t last_id;
+	uint64_t last_number;
 };
 
 /* How a lost connection comes back (reconnect.c), and what is asked anew then (repeat.c). */
@@ -107,6 +108,9 @@ int clock_left(int64_t deadline_ms);
 
 /* Records a failure of this side and returns result. */
 #define client_fail(r, result, ...) failure_set(&(r)->failure, (result), __VA_ARGS__)
+
+/* -ECANCELED: a blocking call waited for what a callback has freed. */
+int client_fail_freed(struct redd *r, const char *what);
 
 /* -ENOTCONN, with the reason for which there is no connection. */
 int client_fail_down(struct redd *r);

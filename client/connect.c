@@ -118,6 +118,11 @@ void redd_disconnect(struct redd *r)
 	client_lose(r, &why, false);
 }
 
+int client_fail_freed(struct redd *r, const char *what)
+{
+	return client_fail(r, -ECANCELED, "the %s was freed by a callback", what);
+}
+
 int client_fail_down(struct redd *r)
 {
 	failure_copy(&r->failure, &r->down);

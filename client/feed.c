@@ -15,22 +15,64 @@
 
 #define CHUNK KIB(128) /* of redd_write_all(): below every window, and cheap to hold twice */
 
+/* What the broker put in front shows in the size. */
+static void port_learns_header(struct redd_port *port, const struct call *c, uint64_t size)
+{
+	if (port->knows_header || c->input.header || c->input.has_offset)
+		return;
+	port->knows_header = true;
+	port->header = (uint32_t)(size - c->input.size);
+}
+
 static int write_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
 		      struct redd_reply *reply)
 {
 	(void)r;
 	if (m->written->size)
-		ledger_written(&c->port->inputs, c->input.stream, m->written->offset,
+		ledger_written(&c->port->inputs, c->input.stream, c->number, m->written->offset,
 			       m->written->size);
+	port_learns_header(c->port, c, m->written->size);
 	reply->written = written_of(m->written);
 	return 0;
+}
+
+/* It was refused after some of it may have gone. */
+static void write_failed(struct redd *r, struct call *c, int result)
+{
+	(void)r;
+	(void)result;
+	if (c->is_repeated)
+		ledger_doubt(&c->port->inputs, c->input.stream, c->number);
+}
+
+/* Refused for being closed: what was to come about. */
+static bool is_closed(const struct redd *r)
+{
+	const struct redd_error *e = &r->failure.error;
+
+	return e->code == REDD_FAILED_PRECONDITION && e->sys_errno == EPIPE;
+}
+
+/* One without data that closes: by its offset alone the broker does not know it again. */
+static bool write_was_done(struct redd *r, const struct call *c, struct redd_reply *reply)
+{
+	const struct call_input *in = &c->input;
+	bool no_header = in->header == REDD_HEADER_NONE ||
+			 (!in->header && c->port->knows_header && !c->port->header);
+
+	if (!in->closes || in->size || !no_header || !is_closed(r))
+		return false;
+	reply->written = (struct redd_written){ .offset = c->input.offset, .exact = true };
+	return true;
 }
 
 static const struct call_kind write_kind = {
 	.name = "Write",
 	.answer = REDD__V1__MESSAGE__BODY_WRITTEN,
 	.repeat = CALL_AT,
+	.was_done = write_was_done,
 	.take = write_take,
+	.failed = write_failed,
 };
 
 static void write_build(struct codec_write *w, const struct redd_port *port,
@@ -56,6 +98,20 @@ static void write_build(struct codec_write *w, const struct redd_port *port,
 	w->has_header = o->header != 0;
 	w->header = o->header == REDD_HEADER_NONE ? 0 : o->header;
 	w->force = o->force;
+}
+
+struct call_input input_of_write(const struct redd_write_options *o, size_t size)
+{
+	return (struct call_input){
+		.stream = o->other_stream ? o->stream : REDD_STREAM_DEFAULT,
+		.closes = o->close,
+		.writes = true,
+		.size = size,
+		.header = o->header,
+		.no_wait = o->no_wait && !o->force,
+		.has_offset = o->at_offset,
+		.offset = o->offset,
+	};
 }
 
 /* One try to queue it: an OUTGOING_E_* or a negative errno. What went out and could not be kept
@@ -91,19 +147,17 @@ static int write_begin(struct redd_port *port, const void *data, size_t size,
 	struct codec_write w = { .data = data, .size = size };
 	struct redd *r = port->r;
 	struct redd_write_options o;
+	struct call_input input;
 	struct call *c;
-	int e = call_open(r, &write_kind, how, &target, &c);
+	int e;
 
+	OPTIONS_COPY(o, options);
+	input = input_of_write(&o, size);
+	target.input = &input;
+	e = call_open(r, &write_kind, how, &target, &c);
 	if (e < 0)
 		return err_pass(e);
-	OPTIONS_COPY(o, options);
 	w.id = c->id;
-	c->input = (struct call_input){
-		.stream = o.other_stream ? o.stream : REDD_STREAM_DEFAULT,
-		.size = size,
-		.has_offset = o.at_offset,
-		.offset = o.offset,
-	};
 	do {
 		/* Anew each time: while it waits the port may get its id, and a name in the
 		 * frame must still be the broker's to know. */
@@ -238,6 +292,7 @@ int redd_write_all(struct redd_port *port, const void *data, size_t size,
 		return client_fail(port->r, -EINVAL,
 				   "a packet goes in one write; redd_write() makes it");
 	t.options.header = REDD_HEADER_NONE;
+	port_ref(port); /* a callback may free it */
 	e = train_run(&t);
 	if (e < 0) {
 		failure_copy(&why, &port->r->failure);
@@ -246,6 +301,7 @@ int redd_write_all(struct redd_port *port, const void *data, size_t size,
 	}
 	if (ret_taken)
 		*ret_taken = t.taken;
+	port_unref(port);
 	return e;
 }
 
@@ -260,12 +316,9 @@ static int close_take(struct redd *r, struct call *c, const Redd__V1__Message *m
 	return 0;
 }
 
-/* Refused for being closed: what was to come about. */
 static bool close_was_done(struct redd *r, const struct call *c, struct redd_reply *reply)
 {
-	const struct redd_error *e = &r->failure.error;
-
-	if (e->code != REDD_FAILED_PRECONDITION || e->sys_errno != EPIPE)
+	if (!is_closed(r))
 		return false;
 	reply->closed_at = ledger_end(&c->port->inputs, c->input.stream);
 	return true;
@@ -281,8 +334,12 @@ static const struct call_kind close_kind = {
 
 static int close_send(struct redd_port *port, Redd__V1__Close *m, struct how how)
 {
+	const struct call_input input = {
+		.stream = m->has_stream ? m->stream : REDD_STREAM_DEFAULT,
+		.closes = !m->whole,
+	};
 	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
-	struct call_target target = { .port = port };
+	struct call_target target = { .port = port, .input = &input };
 	Redd__V1__PortRef ref;
 
 	port_name_in(port, &ref);

@@ -23,7 +23,11 @@ struct redd_port {
 	struct list subscriptions;	      /* struct redd_subscription.of_port, held ones */
 	struct redd_subscription *with_spawn; /* one of them */
 	struct ledgers inputs;		      /* what is known of their positions */
-	bool has_ended;			      /* as far as it was told: nothing of it is at stake */
+	uint32_t bound;			      /* what its window will be; 0: not known */
+	bool no_terminal;		      /* as far as it was told: */
+	bool knows_header;
+	uint32_t header; /* that a write gets which says nothing of one; 0: none */
+	bool has_ended;	 /* as far as it was told: nothing of it is at stake */
 };
 
 struct redd_port *port_ref(struct redd_port *p);
@@ -84,6 +88,12 @@ static inline bool subscription_is_heard(const struct redd_subscription *s)
 	return s->state != SUBSCRIPTION_LEFT && s->state != SUBSCRIPTION_OVER;
 }
 
+/* The program has not freed it. */
+static inline bool subscription_is_held(const struct redd_subscription *s)
+{
+	return list_is_linked(&s->of_port);
+}
+
 struct redd_subscription *subscription_ref(struct redd_subscription *s);
 void subscription_unref(struct redd_subscription *s);
 
@@ -102,6 +112,12 @@ struct redd_watch {
 	redd_life_fn *on_life;
 	void *user;
 };
+
+/* Likewise. */
+static inline bool watch_is_held(const struct redd_watch *w)
+{
+	return list_is_linked(&w->link);
+}
 
 struct redd_watch *watch_ref(struct redd_watch *w);
 void watch_unref(struct redd_watch *w);

@@ -372,18 +372,35 @@ int redd_list_start(struct redd *r, const struct redd_list_options *options, str
 
 /* --- inspect --------------------------------------------------------------------------------- */
 
-/* Where the inputs are, for writes whose answer may get lost. */
-static void inputs_take(struct redd_port *port, const Redd__V1__PortInfo *w)
+static void input_take(struct redd *r, const struct call *c, uint32_t stream,
+		       const Redd__V1__StreamInfo *s)
 {
+	uint64_t ahead;
+	size_t n = calls_ahead(r, c, stream, &ahead);
+
+	ledger_seen(&c->port->inputs, stream, c->number, s->total + s->queued, n, ahead);
+}
+
+/* Where the inputs are, for writes whose answer may get lost. The default one is 0 where that is an
+ * input, else the terminal. */
+static void inputs_take(struct redd *r, const struct call *c, const Redd__V1__PortInfo *w)
+{
+	const Redd__V1__StreamInfo *first = NULL;
+
 	for (size_t i = 0; i < w->n_streams; i++) {
 		const Redd__V1__StreamInfo *s = w->streams[i];
 
 		if (s->direction != REDD__V1__DIRECTION__DIRECTION_INPUT)
 			continue;
-		ledger_seen(&port->inputs, s->stream, s->total + s->queued);
-		if (s->stream == (w->terminal ? REDD_TERMINAL : 0))
-			ledger_seen(&port->inputs, REDD_STREAM_DEFAULT, s->total + s->queued);
+		input_take(r, c, s->stream, s);
+		if (s->stream == 0 || (s->stream == REDD_TERMINAL && !first))
+			first = s;
 	}
+	if (first)
+		input_take(r, c, REDD_STREAM_DEFAULT, first);
+	c->port->no_terminal = !w->terminal;
+	c->port->knows_header = true;
+	c->port->header = framing_of(w->framing).header;
 }
 
 static int inspect_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
@@ -396,7 +413,7 @@ static int inspect_take(struct redd *r, struct call *c, const Redd__V1__Message 
 	ports.ports = &one;
 	if (!c->port->id)
 		c->port->id = one->port;
-	inputs_take(c->port, one);
+	inputs_take(r, c, one);
 	return ports_take(r, &ports, reply);
 }
 

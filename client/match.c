@@ -54,6 +54,27 @@ static void matched_fill(struct block *b, const Redd__V1__Matched *w)
 		out->written = written_of(w->written);
 }
 
+/* A match may come before all is in the pipe: then nobody says where that went. */
+static void expect_wrote(struct call *c, const Redd__V1__Written *w)
+{
+	struct ledgers *inputs = &c->port->inputs;
+
+	if (!c->input.writes)
+		return;
+	if (!w)
+		ledger_doubt(inputs, c->input.stream, c->number);
+	else if (w->size)
+		ledger_written(inputs, c->input.stream, c->number, w->offset, w->size);
+}
+
+/* Also one that was given up may have been written. */
+static void expect_failed(struct redd *r, struct call *c, int result)
+{
+	(void)r;
+	(void)result;
+	expect_wrote(c, NULL);
+}
+
 static int expect_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
 		       struct redd_reply *reply)
 {
@@ -70,6 +91,7 @@ static int expect_take(struct redd *r, struct call *c, const Redd__V1__Message *
 		return client_fail(r, -ENOMEM, "no memory for a match");
 	matched_fill(&b, w);
 	reply->matched = block_start(&b);
+	expect_wrote(c, w->written);
 	return 0;
 }
 
@@ -83,6 +105,16 @@ void redd_matched_free(struct redd_matched *matched)
 static const struct call_kind expect_kind = {
 	.name = "Expect",
 	.answer = REDD__V1__MESSAGE__BODY_MATCHED,
+	.repeat = CALL_IN_DOUBT,
+	.take = expect_take,
+	.failed = expect_failed,
+};
+
+/* That writes nothing, and says where it begins: else it would begin behind what came meanwhile. */
+static const struct call_kind expect_from_kind = {
+	.name = "Expect",
+	.answer = REDD__V1__MESSAGE__BODY_MATCHED,
+	.repeat = CALL_REPEAT,
 	.take = expect_take,
 };
 
@@ -114,17 +146,22 @@ static int patterns_build(struct redd *r, struct patterns *p, const struct redd_
 	return 0;
 }
 
-static void write_fill(Redd__V1__Write *w, const struct redd_expect_options *o)
+static void write_fill(Redd__V1__Write *w, struct call_input *input,
+		       const struct redd_expect_options *o)
 {
 	struct redd_write_options how;
 
 	OPTIONS_COPY(how, o->write);
+	*input = input_of_write(&how, o->data_size);
 	w->has_stream = how.other_stream;
 	w->stream = how.stream;
 	w->has_offset = how.at_offset;
 	w->offset = how.offset;
 	w->has_no_wait = w->no_wait = how.no_wait;
+	w->has_force = w->force = how.force;
 	w->has_close = w->close = how.close;
+	w->has_header = how.header != 0;
+	w->header = how.header == REDD_HEADER_NONE ? 0 : how.header;
 	w->has_data = true;
 	w->data = (ProtobufCBinaryData){ o->data_size, (uint8_t *)o->data };
 }
@@ -153,6 +190,7 @@ static int expect_begin(struct redd_port *port, const struct redd_expect_options
 	struct call_target target = { .port = port };
 	struct redd_expect_options o;
 	struct patterns patterns;
+	struct call_input input;
 	Redd__V1__PortRef ref;
 	int e;
 
@@ -169,12 +207,14 @@ static int expect_begin(struct redd_port *port, const struct redd_expect_options
 	m.patterns = patterns.list;
 	conditions_fill(&m, &o, timeout_ms);
 	if (o.data || o.write) {
-		write_fill(&write, &o);
+		write_fill(&write, &input, &o);
+		target.input = &input;
 		m.write = &write;
 	}
 	request.body_case = REDD__V1__REQUEST__BODY_EXPECT;
 	request.expect = &m;
-	return call_send(port->r, &expect_kind, how, &target, &request, NULL);
+	return call_send(port->r, o.has_from && !m.write ? &expect_from_kind : &expect_kind, how,
+			 &target, &request, NULL);
 }
 
 int redd_expect(struct redd_port *port, const struct redd_expect_options *options,

@@ -31,15 +31,20 @@
  * A lost connection comes back by itself (struct redd_connect_options): a broker that is killed is
  * replaced within moments, with every port, log and status, and the handle goes on there. Blocking
  * calls take longer then; output goes on where it was, nothing doubled; what the logs have lost
- * meanwhile is a gap. Requests under way are asked again where that is safe. Two cannot be: a
- * signal, and a write into an input whose position is not known, since it was not spawned through
- * this handle or others write to it too (an answered write or redd_inspect() makes it known). If
- * those were sent and not answered they end with -ENOTCONN, whether done or not. Whatever is
- * started while the connection is away waits for it.
+ * meanwhile is a gap. Requests under way are asked again where that does nothing twice. Where it
+ * would, or nobody can tell, one that was sent and not answered ends with -ENOTCONN, whether done
+ * or not: signals; redd_grant(), redd_delegate(), redd_release(), and the revocation of one grant
+ * or door; redd_expect() that writes, or does not say where it begins (has_from); the end of a
+ * terminal's input; and a write into an input whose position is not known. It is known where the
+ * port was spawned through this handle, or a write through it was answered, or redd_inspect() was;
+ * not behind what is in doubt itself, and not where others are seen to write. What others wrote
+ * since our last answer is not seen: who shares an input should not have its writes repeated
+ * (no_reconnect). Whatever is started while the connection is away waits for it.
  *
  * Callbacks run only inside redd_dispatch(), blocking calls and redd_disconnect(). A callback may
- * use every _start form, redd_credit() and free any port, subscription or watch, its own too. It
- * must not block (-EDEADLK), and must not call redd_connect(), redd_disconnect() or redd_free().
+ * use every _start form, redd_credit() and free any port, subscription or watch, its own too; a
+ * blocking call that was to return what is freed, or waits for its end, gives -ECANCELED. It must
+ * not block (-EDEADLK), and must not call redd_connect(), redd_disconnect() or redd_free().
  *
  * No global state, no threads, no signal handlers; SIGPIPE is never raised. A handle belongs to one
  * thread at a time. After fork(2) only one of the two processes may go on using it.

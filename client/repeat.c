@@ -3,8 +3,8 @@
  * is started meanwhile waits behind (calls_go_out()).
  *
  * A call is sent as its frame was, but for what has changed: a port that was named by the request
- * that spawns it has got its id; a Wait has less time left; a Write states its offset, so that what
- * is in the pipe already is not written again.
+ * that spawns it has got its id; a Wait or Expect has less time left; a Write states its offset, so
+ * that what is in the pipe already is not written again.
  *
  * Failures: a frame that is too long now ends its call alone. A subscription or watch that the
  * broker refuses ends with the reason.
@@ -49,17 +49,52 @@ static Redd__V1__PortRef *port_of(const Redd__V1__Request *m)
 		return m->forget->port;
 	case REDD__V1__REQUEST__BODY_INSPECT:
 		return m->inspect->port;
+	case REDD__V1__REQUEST__BODY_GRANT:
+		return m->grant->port;
+	case REDD__V1__REQUEST__BODY_REVOKE:
+		return m->revoke->port;
+	case REDD__V1__REQUEST__BODY_LEASE:
+		return m->lease->port;
+	case REDD__V1__REQUEST__BODY_RELEASE:
+		return m->release->port;
+	case REDD__V1__REQUEST__BODY_EXPECT:
+		return m->expect->port;
 	default:
 		return NULL;
 	}
 }
 
-static void wait_shorten(Redd__V1__Wait *m, const struct call *c)
+/* The request that spawned it was the old connection's. */
+static void ref_refresh(Redd__V1__PortRef *ref, const struct redd_port *port)
+{
+	if (ref->by_case != REDD__V1__PORT_REF__BY_SPAWN || !port->id)
+		return;
+	ref->by_case = REDD__V1__PORT_REF__BY_ID;
+	ref->id = port->id;
+}
+
+/* It names several, of which the call holds none. */
+static void delegate_refresh(const struct redd *r, Redd__V1__Delegate *m)
+{
+	const struct redd_port *port;
+
+	for (size_t i = 0; i < m->n_ports; i++) {
+		uint64_t spawn = m->ports[i]->by_case == REDD__V1__PORT_REF__BY_SPAWN
+					 ? m->ports[i]->spawn
+					 : 0;
+
+		list_for_each (port, &r->ports, link)
+			if (spawn && port->spawn == spawn)
+				ref_refresh(m->ports[i], port);
+	}
+}
+
+/* What is left of a time limit. */
+static uint32_t shorten(uint32_t timeout_ms, const struct call *c)
 {
 	int64_t gone = clock_ms() - c->started_ms;
 
-	if (m->has_timeout_ms)
-		m->timeout_ms = gone >= m->timeout_ms ? 0 : m->timeout_ms - (uint32_t)gone;
+	return gone >= timeout_ms ? 0 : timeout_ms - (uint32_t)gone;
 }
 
 /* A repeat is no matter of busy or not: some of it may be in the pipe. */
@@ -73,16 +108,18 @@ static void write_place(Redd__V1__Write *m, const struct call *c)
 	m->no_wait = false;
 }
 
-static void call_refresh(Redd__V1__Request *m, const struct call *c)
+static void call_refresh(const struct redd *r, Redd__V1__Request *m, const struct call *c)
 {
-	Redd__V1__PortRef *port = port_of(m);
+	Redd__V1__PortRef *ref = port_of(m);
 
-	if (port && port->by_case == REDD__V1__PORT_REF__BY_SPAWN && c->port && c->port->id) {
-		port->by_case = REDD__V1__PORT_REF__BY_ID;
-		port->id = c->port->id;
-	}
+	if (ref && c->port)
+		ref_refresh(ref, c->port);
+	if (m->body_case == REDD__V1__REQUEST__BODY_DELEGATE)
+		delegate_refresh(r, m->delegate);
 	if (m->body_case == REDD__V1__REQUEST__BODY_WAIT)
-		wait_shorten(m->wait, c);
+		m->wait->timeout_ms = shorten(m->wait->timeout_ms, c);
+	if (m->body_case == REDD__V1__REQUEST__BODY_EXPECT)
+		m->expect->timeout_ms = shorten(m->expect->timeout_ms, c);
 	if (m->body_case == REDD__V1__REQUEST__BODY_WRITE)
 		write_place(m->write, c);
 }
@@ -108,7 +145,7 @@ static int call_again(struct redd *r, struct call *c)
 
 	if (e < 0)
 		return err_pass(e);
-	call_refresh(m, c);
+	call_refresh(r, m, c);
 	e = outgoing_message(&r->out, &m->base, r->frame_max, c->fds, c->n_fds);
 	arena_reset(&r->arena, 0);
 	if (e == 0)
@@ -118,16 +155,25 @@ static int call_again(struct redd *r, struct call *c)
 	return e == OUTGOING_E_FULL ? ROOM : err_pass(e);
 }
 
+/* The first that waits to be sent. */
+static struct call *call_unsent(const struct redd *r)
+{
+	struct call *c;
+
+	list_for_each (c, &r->calls.order, order)
+		if (!c->is_sent && c->frame)
+			return c;
+	return NULL;
+}
+
+/* Until there is none: who is told of one that is given up may have started another. */
 static int calls_again(struct redd *r)
 {
-	struct call *c, *next;
+	struct call *c;
 
-	list_for_each_safe (c, next, &r->calls.order, order) {
-		int e;
+	while ((c = call_unsent(r))) {
+		int e = is_full(r) ? ROOM : call_again(r, c);
 
-		if (c->is_sent || !c->frame)
-			continue;
-		e = is_full(r) ? ROOM : call_again(r, c);
 		if (e == ROOM || e == -ENOMEM)
 			return e;
 		if (e < 0)
@@ -138,18 +184,23 @@ static int calls_again(struct redd *r)
 
 /* --- all ------------------------------------------------------------------------------------- */
 
+/* Each in turn to the end of the list. One that cannot be asked for ends, and who is told of it may
+ * free it and any other. */
 static int subscriptions_again(struct redd *r)
 {
 	struct redd_subscription *s;
+	struct list turn;
 	int e = 0;
 
-	list_for_each (s, &r->subscriptions, link) {
-		if (s->state != SUBSCRIPTION_AWAY)
-			continue;
-		e = is_full(r) ? ROOM : subscription_again(s);
-		if (e)
-			break;
+	list_init(&turn);
+	list_splice(&turn, &r->subscriptions);
+	while (e == 0 && (s = list_first(&turn, struct redd_subscription, link))) {
+		list_remove(&s->link);
+		list_append(&r->subscriptions, &s->link);
+		if (s->state == SUBSCRIPTION_AWAY)
+			e = is_full(r) ? ROOM : subscription_again(s);
 	}
+	list_splice(&r->subscriptions, &turn);
 	return e == -EAGAIN ? ROOM : e;
 }
 

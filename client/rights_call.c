@@ -39,6 +39,7 @@ static int grant_take(struct redd *r, struct call *c, const Redd__V1__Message *m
 static const struct call_kind grant_kind = {
 	.name = "Grant",
 	.answer = REDD__V1__MESSAGE__BODY_GRANTED,
+	.repeat = CALL_IN_DOUBT, /* it would be a second grant */
 	.take = grant_take,
 };
 
@@ -87,9 +88,17 @@ int redd_grant_start(struct redd_port *port, const struct redd_grant_options *op
 
 /* --- revoke ---------------------------------------------------------------------------------- */
 
+static const struct call_kind revoke_all_kind = {
+	.name = "Revoke",
+	.answer = REDD__V1__MESSAGE__BODY_DONE,
+	.repeat = CALL_REPEAT,
+};
+
+/* Of one. A repetition finds none both when it was done and when we may not do it. */
 static const struct call_kind revoke_kind = {
 	.name = "Revoke",
 	.answer = REDD__V1__MESSAGE__BODY_DONE,
+	.repeat = CALL_IN_DOUBT,
 };
 
 static int revoke_begin(struct redd *r, struct redd_port *port, const uint64_t *grant,
@@ -110,7 +119,7 @@ static int revoke_begin(struct redd *r, struct redd_port *port, const uint64_t *
 	m.delegation = delegation ? *delegation : 0;
 	request.body_case = REDD__V1__REQUEST__BODY_REVOKE;
 	request.revoke = &m;
-	return call_send(r, &revoke_kind, how, &about, &request, NULL);
+	return call_send(r, port ? &revoke_all_kind : &revoke_kind, how, &about, &request, NULL);
 }
 
 int redd_revoke_all(struct redd_port *port)
@@ -166,6 +175,7 @@ static int delegate_take(struct redd *r, struct call *c, const Redd__V1__Message
 static const struct call_kind delegate_kind = {
 	.name = "Delegate",
 	.answer = REDD__V1__MESSAGE__BODY_DELEGATED,
+	.repeat = CALL_IN_DOUBT, /* it would be a second door */
 	.take = delegate_take,
 };
 
@@ -186,6 +196,7 @@ static int delegate_begin(struct redd *r, const struct redd_delegate_options *op
 	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
 	Redd__V1__Delegate m = REDD__V1__DELEGATE__INIT;
 	Redd__V1__PortRef refs[REDD_DELEGATION_PORTS], *list[REDD_DELEGATION_PORTS];
+	struct redd_port *ports[REDD_DELEGATION_PORTS];
 	struct redd_delegate_options o;
 	struct selector selector;
 	Redd__V1__Rights rights;
@@ -213,7 +224,13 @@ static int delegate_begin(struct redd *r, const struct redd_delegate_options *op
 	m.has_with_session = m.with_session = o.with_session;
 	request.body_case = REDD__V1__REQUEST__BODY_DELEGATE;
 	request.delegate = &m;
-	return call_send(r, &delegate_kind, how, NULL, &request, NULL);
+	/* Their names are in it; while it waits for room a callback may free them. */
+	for (size_t i = 0; i < o.n_ports; i++)
+		port_ref(ports[i] = o.ports[i]);
+	e = call_send(r, &delegate_kind, how, NULL, &request, NULL);
+	for (size_t i = 0; i < o.n_ports; i++)
+		port_unref(ports[i]);
+	return err_pass(e);
 }
 
 int redd_delegate(struct redd *r, const struct redd_delegate_options *options,
@@ -247,6 +264,7 @@ static int lease_take(struct redd *r, struct call *c, const Redd__V1__Message *m
 static const struct call_kind lease_kind = {
 	.name = "Lease",
 	.answer = REDD__V1__MESSAGE__BODY_LEASED,
+	.repeat = CALL_REPEAT, /* who has it has it, anew for its time */
 	.take = lease_take,
 };
 
@@ -291,6 +309,7 @@ int redd_lease_start(struct redd_port *port, const struct redd_lease_options *op
 static const struct call_kind release_kind = {
 	.name = "Release",
 	.answer = REDD__V1__MESSAGE__BODY_DONE,
+	.repeat = CALL_IN_DOUBT, /* it could give back what was taken since */
 };
 
 static int release_begin(struct redd_port *port, uint64_t to, struct how how)

@@ -60,12 +60,16 @@ static int cancel_begin(struct redd *r, uint64_t id, struct how how)
 {
 	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
 	Redd__V1__Cancel m = REDD__V1__CANCEL__INIT;
+	int e;
 
 	m.has_request = true;
 	m.request = id;
 	request.body_case = REDD__V1__REQUEST__BODY_CANCEL;
 	request.cancel = &m;
-	return call_send(r, &cancel_kind, how, NULL, &request, NULL);
+	e = call_send(r, &cancel_kind, how, NULL, &request, NULL);
+	if (e == 0)
+		call_is_cancelled(r, id);
+	return err_pass(e);
 }
 
 int redd_cancel(struct redd *r, uint64_t request)

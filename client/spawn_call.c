@@ -18,9 +18,7 @@ static int spawn_take(struct redd *r, struct call *c, const Redd__V1__Message *m
 	port->id = started->port;
 	port->pid = started->pid;
 	port->window = started->input_window;
-	/* A token of the program's may be known for long: others may have written since. */
-	if (started->repeated && !c->is_repeated)
-		port->inputs.fresh = false;
+	port->inputs.fresh |= !started->repeated;
 	reply->spawned = (struct redd_spawned){
 		.port = started->port,
 		.pid = started->pid,
@@ -54,9 +52,12 @@ static const struct call_kind spawn_kind = {
 
 #define TOKEN_OF_OURS 16
 
-/* With a token it can be repeated when the connection is lost before its answer. */
-static int spawn_token(struct redd *r, Redd__V1__Request *request, uint8_t token[TOKEN_OF_OURS])
+/* With a token it can be repeated when the connection is lost before its answer. One of the
+ * program's may be known for long, and others have written since; with ours the port is new. */
+static int spawn_token(struct redd_port *port, Redd__V1__Request *request,
+		       uint8_t token[TOKEN_OF_OURS])
 {
+	struct redd *r = port->r;
 	bool is_open = request->body_case == REDD__V1__REQUEST__BODY_OPEN;
 	protobuf_c_boolean *has = is_open ? &request->open->has_token : &request->spawn->has_token;
 
@@ -66,9 +67,31 @@ static int spawn_token(struct redd *r, Redd__V1__Request *request, uint8_t token
 		return client_fail(r, err_errno(), "no random number for a token: %s",
 				   err_name(errno));
 	*has = true;
+	port->inputs.fresh = true;
 	*(is_open ? &request->open->token : &request->spawn->token) =
 		(ProtobufCBinaryData){ TOKEN_OF_OURS, token };
 	return 0;
+}
+
+static bool has_terminal(const Redd__V1__Spawn *m)
+{
+	for (size_t i = 0; i < m->n_descriptors; i++)
+		if (m->descriptors[i]->kind == REDD__V1__KIND__KIND_TERMINAL)
+			return true;
+	return m->terminal != NULL;
+}
+
+/* What writes to it will meet. */
+static void port_learns_inputs(struct redd_port *port, const Redd__V1__Request *request)
+{
+	bool is_open = request->body_case == REDD__V1__REQUEST__BODY_OPEN;
+	const Redd__V1__Framing *f = is_open ? request->open->framing : request->spawn->framing;
+	uint32_t bound = is_open ? request->open->input_bound : request->spawn->input_bound;
+
+	port->bound = bound ? bound : INPUT_BOUND_DEFAULT;
+	port->no_terminal = is_open || !has_terminal(request->spawn);
+	port->knows_header = true;
+	port->header = f && f->cut == REDD__V1__FRAMING__CUT__PACKETS ? f->header : 0;
 }
 
 static int spawn_send(struct redd_port *port, spawn_build_fn *build, const void *options,
@@ -81,9 +104,10 @@ static int spawn_send(struct redd_port *port, spawn_build_fn *build, const void 
 	int e = build(port->r, &b, options, subscribe, &request);
 
 	if (e == 0)
-		e = spawn_token(port->r, &request, token);
+		e = spawn_token(port, &request, token);
 	if (e < 0)
 		return err_pass(e);
+	port_learns_inputs(port, &request);
 	if (subscribe) {
 		port->with_spawn = subscription_new(port, subscribe);
 		if (!port->with_spawn)
@@ -112,26 +136,30 @@ int spawn_begin(struct redd *r, spawn_build_fn *build, const void *options,
 	port = port_new(r);
 	if (!port)
 		return -ENOMEM;
-	port->inputs.fresh = true;
+	/* While it waits for room a callback may free it. */
+	port_ref(port);
 	e = spawn_send(port, build, options, subscribe ? &copy : NULL, how);
-	if (e < 0) {
+	if (e < 0)
 		redd_port_free(port);
-		return err_pass(e);
-	}
-	*ret_port = port;
-	return 0;
+	else
+		*ret_port = port;
+	port_unref(port);
+	return err_pass(e);
 }
 
 int spawn_wait(struct redd *r, int e, struct redd_port *port, struct waiter *w,
 	       struct redd_port **ret_port)
 {
+	port_ref(port);
 	e = call_wait(r, e, w);
-	if (e < 0) {
+	if (e == 0 && !port->held)
+		e = client_fail_freed(r, "port");
+	if (e == 0)
+		*ret_port = port;
+	else
 		redd_port_free(port);
-		return err_pass(e);
-	}
-	*ret_port = port;
-	return 0;
+	port_unref(port);
+	return err_pass(e);
 }
 
 /* --- a process ------------------------------------------------------------------------------- */

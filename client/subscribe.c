@@ -159,6 +159,7 @@ static const struct call_kind subscribe_kind = {
 	.failed = subscribe_failed,
 };
 
+/* While it waits for room a callback may have freed it: *ret is referenced for the caller. */
 static int subscribe_begin(struct redd_port *port, const struct redd_subscribe_options *options,
 			   struct redd_subscription **ret, struct how how)
 {
@@ -180,14 +181,27 @@ static int subscribe_begin(struct redd_port *port, const struct redd_subscribe_o
 	b.message.port = &ref;
 	request.body_case = REDD__V1__REQUEST__BODY_SUBSCRIBE;
 	request.subscribe = &b.message;
+	*ret = subscription_ref(target.subscription);
 	e = call_send(port->r, &subscribe_kind, how, &target, &request, NULL);
-	if (e < 0) {
-		target.subscription->state = SUBSCRIPTION_OVER;
-		redd_subscription_free(target.subscription);
+	if (e < 0)
+		(*ret)->state = SUBSCRIPTION_OVER;
+	return err_pass(e);
+}
+
+/* Gives the caller's reference up, for the handle if the program is to have it. */
+static int subscribe_end(struct redd *r, int e, struct redd_subscription *take_s,
+			 struct redd_subscription **ret)
+{
+	if (!take_s)
 		return err_pass(e);
-	}
-	*ret = target.subscription;
-	return 0;
+	if (e == 0 && !subscription_is_held(take_s))
+		e = client_fail_freed(r, "subscription");
+	if (e == 0)
+		*ret = take_s;
+	else if (subscription_is_held(take_s))
+		redd_subscription_free(take_s);
+	subscription_unref(take_s);
+	return err_pass(e);
 }
 
 int redd_subscribe(struct redd_port *port, const struct redd_subscribe_options *options,
@@ -195,20 +209,19 @@ int redd_subscribe(struct redd_port *port, const struct redd_subscribe_options *
 {
 	struct waiter w = { 0 };
 	struct redd_subscription *s = NULL;
-	int e = call_wait(port->r, subscribe_begin(port, options, &s, WAITER(&w)), &w);
+	struct redd *r = port->r;
+	int e = call_wait(r, subscribe_begin(port, options, &s, WAITER(&w)), &w);
 
-	if (e < 0) {
-		redd_subscription_free(s);
-		return err_pass(e);
-	}
-	*ret = s;
-	return 0;
+	return subscribe_end(r, e, s, ret);
 }
 
 int redd_subscribe_start(struct redd_port *port, const struct redd_subscribe_options *options,
 			 struct redd_subscription **ret, struct redd_call *call)
 {
-	return subscribe_begin(port, options, ret, STARTED(call));
+	struct redd_subscription *s = NULL;
+	int e = subscribe_begin(port, options, &s, STARTED(call));
+
+	return subscribe_end(port->r, e, s, ret);
 }
 
 /* --- asked for again ------------------------------------------------------------------------- */
@@ -258,11 +271,11 @@ static void again_options(const struct redd_subscription *s, struct redd_subscri
 	}
 }
 
-/* Where a line goes on is its end, but inside of a packet there is no place to begin. */
+/* A line may be begun anywhere, but inside of a packet there is no place to begin. */
 static bool is_inside_a_packet(const struct redd_subscription *s)
 {
 	for (size_t i = 0; i < s->n_tracks; i++)
-		if (s->tracks[i].in_record && s->framing.cut != REDD_LINES)
+		if (s->tracks[i].in_packet)
 			return true;
 	return false;
 }
@@ -330,7 +343,7 @@ int redd_finish(struct redd_subscription *s, struct redd_closed *ret)
 	while (e == 0 && subscription_is_heard(s))
 		e = client_turn(r, -1);
 	if (s->state == SUBSCRIPTION_LEFT)
-		e = client_fail(r, -ECANCELED, "the subscription was freed by a callback");
+		e = client_fail_freed(r, "subscription");
 	else
 		e = finish_result(s);
 	if (s->state == SUBSCRIPTION_OVER && ret)
@@ -389,11 +402,19 @@ static int unsubscribe_begin(struct redd_subscription *s, struct how how)
 int redd_unsubscribe(struct redd_subscription *s)
 {
 	struct waiter w = { 0 };
+	struct redd *r = s->r;
+	int e;
 
+	subscription_ref(s);
 	while ((s->state == SUBSCRIPTION_AWAY || s->state == SUBSCRIPTION_AGAIN) &&
-	       !s->r->dispatching && client_turn(s->r, -1) == 0)
+	       !r->dispatching && client_turn(r, -1) == 0)
 		; /* until it has an id again */
-	return call_wait(s->r, unsubscribe_begin(s, WAITER(&w)), &w);
+	if (subscription_is_held(s))
+		e = call_wait(r, unsubscribe_begin(s, WAITER(&w)), &w);
+	else
+		e = client_fail_freed(r, "subscription");
+	subscription_unref(s);
+	return e;
 }
 
 int redd_unsubscribe_start(struct redd_subscription *s, struct redd_call *call)
@@ -429,9 +450,7 @@ void redd_subscription_free(struct redd_subscription *s)
 		s->port->with_spawn = NULL;
 	if (s->state == SUBSCRIPTION_LIVE && s->r->state != CLIENT_DOWN)
 		subscription_abandon(s);
-	if (s->state == SUBSCRIPTION_AWAY)
-		s->state = SUBSCRIPTION_OVER; /* it ended with its connection */
-	else if (s->state != SUBSCRIPTION_OVER)
+	if (s->state != SUBSCRIPTION_OVER)
 		s->state = SUBSCRIPTION_LEFT;
 	subscription_unref(s);
 }

@@ -60,10 +60,16 @@ static bool takes_what_it_says(const struct track_output *o)
 
 static void track_record(struct track *t, const struct track_output *o)
 {
+	bool begins = !t->in_record;
+
 	t->left_out |= o->consumed != o->size;
-	if (!t->in_record)
+	if (begins)
 		t->record = o->offset;
 	t->in_record = o->is_framed && !o->ends_record;
+	/* Of a line only the end is left out. */
+	if (begins)
+		t->in_packet = o->consumed != o->size;
+	t->in_packet &= t->in_record;
 	if (!t->in_record)
 		t->record = t->next;
 }
@@ -93,7 +99,7 @@ void track_gap(struct track *t, uint64_t offset, uint64_t end)
 	}
 	t->gaps += end - offset;
 	t->next = t->record = end;
-	t->in_record = false;
+	t->in_record = t->in_packet = false;
 }
 
 void track_end(struct track *t, uint64_t total)

@@ -20,6 +20,7 @@ struct track {
 	uint64_t seen, gaps;
 	uint64_t record;    /* where the record begins that is at hand; else as `next` */
 	bool in_record;	    /* of which parts have come */
+	bool in_packet;	    /* and which began with a header */
 	bool left_out;	    /* framing removed bytes: what came is not what the broker summed up */
 	bool resumed;	    /* what came before may be told again: its end */
 	const char *broken; /* static: what did not fit; NULL: all did */

@@ -143,6 +143,7 @@ static struct redd_watch *watch_new(struct redd *r, const struct redd_watch_opti
 	return w;
 }
 
+/* While it waits for room a callback may have freed it: *ret is referenced for the caller. */
 static int watch_begin(struct redd *r, const struct redd_watch_options *options,
 		       struct redd_watch **ret, struct how how)
 {
@@ -166,13 +167,23 @@ static int watch_begin(struct redd *r, const struct redd_watch_options *options,
 	m.labels = selector.list;
 	request.body_case = REDD__V1__REQUEST__BODY_WATCH;
 	request.watch = &m;
-	e = call_send(r, &watch_kind, how, &target, &request, NULL);
-	if (e < 0) {
-		redd_watch_free(target.watch);
+	*ret = watch_ref(target.watch);
+	return err_pass(call_send(r, &watch_kind, how, &target, &request, NULL));
+}
+
+/* Gives the caller's reference up, for the handle if the program is to have it. */
+static int watch_begun(struct redd *r, int e, struct redd_watch *take_w, struct redd_watch **ret)
+{
+	if (!take_w)
 		return err_pass(e);
-	}
-	*ret = target.watch;
-	return 0;
+	if (e == 0 && !watch_is_held(take_w))
+		e = client_fail_freed(r, "watch");
+	if (e == 0)
+		*ret = take_w;
+	else if (watch_is_held(take_w))
+		redd_watch_free(take_w);
+	watch_unref(take_w);
+	return err_pass(e);
 }
 
 int redd_watch(struct redd *r, const struct redd_watch_options *options, struct redd_watch **ret)
@@ -181,18 +192,16 @@ int redd_watch(struct redd *r, const struct redd_watch_options *options, struct 
 	struct redd_watch *watch = NULL;
 	int e = call_wait(r, watch_begin(r, options, &watch, WAITER(&w)), &w);
 
-	if (e < 0) {
-		redd_watch_free(watch);
-		return err_pass(e);
-	}
-	*ret = watch;
-	return 0;
+	return watch_begun(r, e, watch, ret);
 }
 
 int redd_watch_start(struct redd *r, const struct redd_watch_options *options,
 		     struct redd_watch **ret, struct redd_call *call)
 {
-	return watch_begin(r, options, ret, STARTED(call));
+	struct redd_watch *watch = NULL;
+	int e = watch_begin(r, options, &watch, STARTED(call));
+
+	return watch_begun(r, e, watch, ret);
 }
 
 uint64_t redd_watch_sequence(const struct redd_watch *w)
