@@ -25,8 +25,8 @@ struct census {
 /* `keeper` is the service's process id. 0, or -1 when there is no such process. */
 int census_take(pid_t keeper, struct census *ret);
 
-/* Counts that differ, as "broker_fds 12 -> 14, zombies 0 -> 1"; empty when none does. The pids are
- * not compared. Returns text. */
+/* Counts that differ, as "broker_fds 12 -> 14, zombies 0 -> 1", of descriptors only those that are
+ * more; empty when none does. The pids are not compared. Returns text. */
 const char *census_compare(const struct census *before, const struct census *after, char *text,
 			   size_t size);
 
