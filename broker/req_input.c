@@ -286,8 +286,8 @@ static void answer_repeat(struct conn *c, const struct write_wish *w, const stru
 	reply_message(c, w->request, &m);
 }
 
-/* The input that it is for; NULL: the request has been answered. A repeat of what was written
- * already is answered as the first one was, also when the input was closed since. */
+/* The input that it is for, header and all; NULL: the request has been answered. A repeat of what
+ * was written already is answered as the first one was, also when the input was closed since. */
 static struct stream *write_input(struct conn *c, const struct write_wish *w, bool has_stream,
 				  uint32_t number)
 {
@@ -332,9 +332,9 @@ int req_write(struct conn *c, const Redd__V1__Request *request)
 	struct write_wish w = write_read(c, request->id, m);
 
 	w.port = req_port(c, request->id, m->port, POLICY_WRITE);
-	if (w.port)
+	if (w.port && frame_packet(c, &w))
 		w.stream = write_input(c, &w, m->has_stream, m->stream);
-	return w.stream && frame_packet(c, &w) ? write_now(c, &w) : 0;
+	return w.stream ? write_now(c, &w) : 0;
 }
 
 int req_write_view(struct conn *c, const struct codec_write *v)
@@ -363,9 +363,9 @@ int req_write_view(struct conn *c, const struct codec_write *v)
 		ref.id = v->number;
 	}
 	w.port = req_port(c, v->id, &ref, POLICY_WRITE);
-	if (w.port)
+	if (w.port && frame_packet(c, &w))
 		w.stream = write_input(c, &w, v->has_stream, v->stream);
-	return w.stream && frame_packet(c, &w) ? write_now(c, &w) : 0;
+	return w.stream ? write_now(c, &w) : 0;
 }
 
 /* --- Close ----------------------------------------------------------------------------------- */

@@ -519,3 +519,28 @@ Test(framing, S41_a_body_too_long_for_its_header_hurts_nobody)
 	cr_expect_arr_eq(collect_text(&scene.c, 1) + 255, "x\2hi\0\1wrawall", 14);
 	scene_forget(port);
 }
+
+Test(framing, S41_a_packet_repeated_behind_the_close_is_answered_as_the_first_one)
+{
+	const char *const argv[] = { place_prog("cat"), NULL };
+	struct redd_spawn_options o = { .argv = argv,
+					.descriptors = &stdin_pipe,
+					.n_descriptors = 1,
+					.framing = packets_of(4) };
+	const struct redd_write_options first = { .at_offset = true, .offset = 0 },
+					last = { .at_offset = true, .offset = 6, .close = true };
+	struct redd_written w;
+	struct redd_port *port;
+
+	scene.c.watch.framing.cut = REDD_RAW;
+	port = scene_spawn(&o, &scene.c);
+	for (int i = 0; i < 2; i++) { /* the second ones are repeats */
+		cr_assert_eq(redd_write(port, "hi", 2, &first, &w), 0);
+		cr_expect(w.offset == 0 && w.size == 6, "%llu", (unsigned long long)w.size);
+		cr_assert_eq(redd_write(port, "", 0, &last, &w), 0);
+		cr_expect(w.offset == 6 && w.size == 4, "%llu", (unsigned long long)w.size);
+	}
+	cr_assert_eq(collect_wait(&scene.c, scene.r, WAIT), 0);
+	cr_expect_eq(collect_stream(&scene.c, 1)->size, 10);
+	scene_forget(port);
+}
