@@ -247,6 +247,7 @@ static void conn_release(struct conn *c)
 
 	list_for_each_safe (s, next, &c->subscriptions, conn_link)
 		subscription_free(s);
+	id_table_deinit(&c->subscription_ids);
 	watches_free(c);
 	pendings_abandon(c);
 	leftover_deinit(&c->leftover);
@@ -344,12 +345,9 @@ void conn_fail(struct conn *c, int error)
 
 struct subscription *conn_subscription(const struct conn *c, uint64_t id)
 {
-	struct subscription *s;
+	struct id_node *n = id_table_find(&c->subscription_ids, id);
 
-	list_for_each (s, &c->subscriptions, conn_link)
-		if (s->id == id)
-			return s;
-	return NULL;
+	return n ? container_of(n, struct subscription, by_id) : NULL;
 }
 
 int conn_note_spawn(struct conn *c, uint64_t request, uint64_t port)

@@ -25,6 +25,7 @@
 
 #include "broker/alarm.h"
 #include "broker/expect.h"
+#include "broker/id_table.h"
 #include "broker/policy.h"
 #include "broker/quota.h"
 #include "broker/ring.h"
@@ -110,6 +111,7 @@ struct conn {
 	bool sndbuf_is_grown;
 
 	struct list subscriptions, ready, exits, marks, wakes;
+	struct id_table subscription_ids;
 	unsigned n_subscriptions, n_shared;
 	uint64_t last_subscription;
 	struct list watches;

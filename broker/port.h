@@ -102,6 +102,7 @@ struct port {
 	struct stream *streams[PORT_STREAMS_MAX];
 	unsigned n_streams;
 	struct list subscriptions;
+	unsigned n_needing;    /* of those: that block, and have not been told everything yet */
 	struct list marks;     /* of subscriptions that asked for them */
 	struct list pendings;  /* requests that wait for something of this port */
 	struct grants *grants; /* a reference; NULL: it never had any */
