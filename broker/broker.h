@@ -30,6 +30,7 @@
 #include "proto/base/list.h"
 #include "proto/limits.h"
 
+struct closer;
 struct listener;
 struct port_events;
 
@@ -60,6 +61,7 @@ struct broker {
 	struct quota *quota;
 	struct ring_pool *rings;
 	struct transit transit;
+	struct closer *closer; /* NULL until it has something to do */
 	struct events *events;
 	struct port_table ports;
 	struct records *records;

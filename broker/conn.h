@@ -24,6 +24,7 @@
 #include <uv.h>
 
 #include "broker/alarm.h"
+#include "broker/closer.h"
 #include "broker/expect.h"
 #include "broker/id_table.h"
 #include "broker/policy.h"
@@ -97,8 +98,9 @@ struct conn {
 	int fds[DESCRIPTORS_MAX]; /* came, and no frame has used them yet */
 	size_t n_fds;
 	struct quota_charge fds_charge;
-	uint64_t received, parsed; /* bytes so far */
-	uint64_t fds_mark;	   /* the frame that uses them begins before this byte */
+	struct closer_wait closer_wait; /* while more may not come: it is not read */
+	uint64_t received, parsed;	/* bytes so far */
+	uint64_t fds_mark;		/* the frame that uses them begins before this byte */
 
 	struct buf control;    /* packed messages of the control lane */
 	uint64_t control_sent; /* of all that was ever on it */
@@ -135,6 +137,9 @@ int conn_new(struct broker *b, uint32_t listener, int take_fd);
 
 /* The same for a socket that came through a door: it acts for that delegation. */
 int conn_new_through(struct delegation *d, int take_fd);
+
+/* To whom count the descriptors that it sent. */
+struct closer_whose conn_whose(const struct conn *c);
 
 /* Its delegation has ended: it may do nothing more, and what it does ends. */
 void conn_lose_rights(struct conn *c);

@@ -115,6 +115,11 @@ static uint64_t value_descriptors(struct broker *b)
 	return n < 0 ? 0 : (uint64_t)n;
 }
 
+static uint64_t value_closing(struct broker *b)
+{
+	return closer_count(b);
+}
+
 static uint64_t value_memory(struct broker *b)
 {
 	struct rusage usage;
@@ -156,6 +161,8 @@ static const struct metric metrics[] = {
 	{ "redd_log_bytes", GAUGE, "Memory of all logs.", value_log_bytes },
 	{ "redd_log_free_bytes", GAUGE, "Of these, kept for reuse.", value_log_bytes_free },
 	{ "redd_descriptors", GAUGE, "Open descriptors of the broker.", value_descriptors },
+	{ "redd_descriptors_closing", GAUGE, "Descriptors of clients that are not closed yet.",
+	  value_closing },
 	{ "redd_memory_max_bytes", GAUGE, "Largest resident size of the broker.", value_memory },
 	{ "redd_loop_turn_max_us", GAUGE, "Longest turn of the loop, in processor time.",
 	  value_longest_turn },

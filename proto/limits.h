@@ -73,6 +73,14 @@
 #define CONNS_MAX	    4096u /* of the whole service */
 #define CONNS_PER_UID	    2048u
 #define LISTENERS_MAX	    16u
+/* Descriptors of clients are closed by threads of their own, as many of them for whom closing takes
+ * long; of one user's connections, of one door, and of all doors of a user, so many at once. */
+#define CLOSER_THREADS	    16u
+#define CLOSER_THREADS_EACH 2u
+/* So many that are not closed yet, and no more are received; one message brings up to 253. */
+#define CLOSING_MAX	 4096u /* of the whole service; but who has none of them may send some */
+#define CLOSING_PER_UID	 512u  /* of its connections, and of its doors */
+#define CLOSING_PER_DOOR 64u
 
 /* --- the loop -------------------------------------------------------------------------------- */
 
