@@ -106,7 +106,8 @@ struct conn {
 	uint64_t control_sent; /* of all that was ever on it */
 	struct conn_door doors[CONN_DOORS];
 	unsigned n_doors;
-	bool is_full; /* so many of them that no further request is read */
+	bool is_asking; /* a frame of its is in hand */
+	bool is_full;	/* so many of them that no further request is read */
 	struct leftover leftover;
 	uint64_t sent; /* bytes so far */
 	unsigned n_unchoked;
@@ -183,8 +184,12 @@ bool conn_charge_in(struct conn *c);
  * QUOTA_E_EXCEEDED with *ret_reason. */
 int conn_charge_fds(struct conn *c, size_t n, const char **ret_reason);
 
-/* Sets is_full by what waits on the control lane. */
+/* Sets is_full by what waits on the control lane; around each frame. */
 void conn_weigh_answers(struct conn *c);
+
+/* The same for one that was put there just now: one to the frame in hand is weighed with that.
+ * Without quota for another the connection is leaving. */
+void conn_charge_answer(struct conn *c);
 
 /* --- conn_send.c ----------------------------------------------------------------------------- */
 

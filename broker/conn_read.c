@@ -107,7 +107,9 @@ static void conn_frames(struct conn *c)
 		conn_weigh_answers(c);
 		if (c->is_full)
 			break; /* its answers must go first */
+		c->is_asking = true;
 		r = conn_frame(c);
+		c->is_asking = false;
 		if (r || uv_hrtime() >= end)
 			break;
 	}
