@@ -60,7 +60,6 @@ struct pending {
 	struct lease_claim claim; /* LEASE */
 	struct labels *selector;  /* WAIT for any of several: a reference, and `port` is NULL */
 	struct list select_link;  /* of the broker's selected_waits */
-	bool is_looked_at;	  /* rights.c's */
 };
 
 #define PENDING_E_TOO_MANY 1 /* CONN_PENDING_MAX wait already */
