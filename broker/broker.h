@@ -25,6 +25,7 @@
 #include "broker/stop.h"
 #include "broker/transit.h"
 #include "broker/turn.h"
+#include "broker/waits.h"
 #include "proto/arena.h"
 #include "proto/base/buf.h"
 #include "proto/base/list.h"
@@ -71,7 +72,8 @@ struct broker {
 	struct listener *listeners[LISTENERS_MAX];
 	unsigned n_listeners;
 	struct list conns, sessions, errands, watching, group_signals, ended_ports;
-	struct list delegations, selected_waits;
+	struct list delegations;
+	struct waits waits;
 	unsigned n_delegations;
 	uint64_t last_grant; /* and claim, and delegation: with `deaths` never used twice */
 	unsigned n_conns;
@@ -111,7 +113,7 @@ static inline void broker_empty(struct broker *b)
 	list_init(&b->group_signals);
 	list_init(&b->ended_ports);
 	list_init(&b->delegations);
-	list_init(&b->selected_waits);
+	waits_init(&b->waits);
 	expect_turns_init(&b->expects);
 	arena_init(&b->arena);
 	buf_init(&b->small, KIB(16));

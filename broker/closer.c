@@ -278,7 +278,7 @@ static bool is_past(struct closer *c, const struct closer_whose *whose)
 	return r;
 }
 
-static void waits_look(struct closer *c)
+static void waiting_look(struct closer *c)
 {
 	struct closer_wait *w, *next;
 
@@ -311,7 +311,7 @@ static void on_done(uv_async_t *async)
 	jobs_done(c);
 	if (list_is_empty(&c->all))
 		uv_unref((uv_handle_t *)&c->async);
-	waits_look(c);
+	waiting_look(c);
 }
 
 static struct closer *closer_of(struct broker *b)

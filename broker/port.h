@@ -23,6 +23,7 @@
 #include "broker/quota.h"
 #include "broker/stream.h"
 #include "broker/string_block.h"
+#include "broker/waits.h"
 #include "proto/limits.h"
 
 struct broker;
@@ -102,9 +103,11 @@ struct port {
 	struct stream *streams[PORT_STREAMS_MAX];
 	unsigned n_streams;
 	struct list subscriptions;
-	unsigned n_needing;    /* of those: that block, and have not been told everything yet */
-	struct list marks;     /* of subscriptions that asked for them */
-	struct list pendings;  /* requests that wait for something of this port */
+	unsigned n_needing;   /* of those: that block, and have not been told everything yet */
+	struct list marks;    /* of subscriptions that asked for them */
+	struct list pendings; /* requests that wait for something of this port */
+	unsigned n_waits;     /* of those: Waits */
+	struct port_look look;
 	struct grants *grants; /* a reference; NULL: it never had any */
 	struct alarm grants_end;
 	struct lease lease;	 /* of its inputs, by session */

@@ -58,6 +58,8 @@ struct quota {
 		[QUOTA_BUFFER_BYTES] = who " has as many bytes of unfinished frames, unread "      \
 				       "answers, searches and waiting spawns as it may: finish and "  \
 				       "read some, or try again later",                                 \
+		[QUOTA_SELECTED_WAITS] = who " waits for as many sets of labels as it may: wait "  \
+					 "for ports by their ids, or follow them with Watch",      \
 		[QUOTA_MEMORY] = who " uses as much memory as it may: forget ended ports, end "    \
 				 "subscriptions, or try again later",                              \
 	}
@@ -88,6 +90,7 @@ static const struct quota_limits defaults[QUOTA_LEVELS] = {
 			[QUOTA_DESCRIPTORS] = QUOTA_DESCRIPTORS_SERVICE,
 			[QUOTA_CONNECTIONS] = CONNS_MAX,
 			[QUOTA_BUFFER_BYTES] = QUOTA_BUFFER_BYTES_SERVICE,
+			[QUOTA_SELECTED_WAITS] = SELECTED_WAITS_MAX,
 			[QUOTA_MEMORY] = QUOTA_MEMORY_MAX,
 		},
 		.spawns = { .per_second = 0, .burst = 0 },
@@ -101,6 +104,7 @@ static const struct quota_limits defaults[QUOTA_LEVELS] = {
 			[QUOTA_DESCRIPTORS] = QUOTA_DESCRIPTORS_UID,
 			[QUOTA_CONNECTIONS] = CONNS_PER_UID,
 			[QUOTA_BUFFER_BYTES] = QUOTA_BUFFER_BYTES_UID,
+			[QUOTA_SELECTED_WAITS] = SELECTED_WAITS_PER_UID,
 			[QUOTA_MEMORY] = QUOTA_MEMORY_MAX,
 		},
 		.spawns = { QUOTA_SPAWNS_PER_SECOND, QUOTA_SPAWNS_BURST },
@@ -114,6 +118,7 @@ static const struct quota_limits defaults[QUOTA_LEVELS] = {
 			[QUOTA_DESCRIPTORS] = QUOTA_DESCRIPTORS_CONN,
 			[QUOTA_CONNECTIONS] = 1,
 			[QUOTA_BUFFER_BYTES] = QUOTA_BUFFER_BYTES_CONN,
+			[QUOTA_SELECTED_WAITS] = CONN_SELECTED_WAITS,
 			[QUOTA_MEMORY] = QUOTA_MEMORY_MAX,
 		},
 		.spawns = { QUOTA_SPAWNS_PER_SECOND, QUOTA_SPAWNS_BURST },
@@ -287,10 +292,15 @@ uint64_t quota_used(const struct quota_account *a, enum quota_kind kind)
 /* Logs, input and buffers are bytes themselves. The others are estimates from above of what one of
  * them makes the broker allocate, options and answers that it still has to get included. */
 static const uint64_t weights[QUOTA_KINDS] = {
-	[QUOTA_PORTS] = QUOTA_WEIGHT_PORT, [QUOTA_RING_BYTES] = 1,
-	[QUOTA_INPUT_BYTES] = 1,	   [QUOTA_SUBSCRIPTIONS] = QUOTA_WEIGHT_SUBSCRIPTION,
-	[QUOTA_DESCRIPTORS] = 0,	   [QUOTA_CONNECTIONS] = QUOTA_WEIGHT_CONNECTION,
-	[QUOTA_BUFFER_BYTES] = 1,	   [QUOTA_MEMORY] = 0, /* not a second time */
+	[QUOTA_PORTS] = QUOTA_WEIGHT_PORT,
+	[QUOTA_RING_BYTES] = 1,
+	[QUOTA_INPUT_BYTES] = 1,
+	[QUOTA_SUBSCRIPTIONS] = QUOTA_WEIGHT_SUBSCRIPTION,
+	[QUOTA_DESCRIPTORS] = 0,
+	[QUOTA_CONNECTIONS] = QUOTA_WEIGHT_CONNECTION,
+	[QUOTA_BUFFER_BYTES] = 1,
+	[QUOTA_MEMORY] = 0, /* not a second time */
+	[QUOTA_SELECTED_WAITS] = QUOTA_WEIGHT_WATCH,
 };
 
 uint64_t quota_weight(enum quota_kind kind)

@@ -23,9 +23,10 @@ enum quota_kind {
 	QUOTA_SUBSCRIPTIONS,
 	QUOTA_DESCRIPTORS, /* passed by clients, until a child has them */
 	QUOTA_CONNECTIONS,
-	QUOTA_BUFFER_BYTES, /* frames not whole, answers not read, searches, spawns that wait */
-	QUOTA_MEMORY,	    /* all of these in bytes, as far as they are the broker's; and what else
-			       there is */
+	QUOTA_BUFFER_BYTES,   /* frames not whole, answers not read, searches, spawns that wait */
+	QUOTA_SELECTED_WAITS, /* each is looked at whenever a port exits, and ends */
+	QUOTA_MEMORY, /* all of these in bytes, as far as they are the broker's; and what else
+			 there is */
 	QUOTA_KINDS,
 };
 

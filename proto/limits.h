@@ -66,7 +66,7 @@
 #define CONN_PENDING_MAX    1024u /* requests that wait for their answer */
 #define CONN_SUBSCRIPTIONS  16384u
 #define CONN_WATCHES	    64u
-#define CONN_SELECTED_WAITS 64u	  /* by labels: each is looked at whenever a port ends */
+#define CONN_SELECTED_WAITS 64u	  /* by labels */
 #define CONN_GROUPS	    64u	  /* of a client, besides its gid; more cannot be taken over */
 #define CONN_DOORS	    64u	  /* descriptors that wait to go out with their messages */
 #define CONN_SPAWN_ALIASES  1024u /* newest spawns that requests can refer to by request id */
@@ -182,6 +182,14 @@
 
 /* --- waits ----------------------------------------------------------------------------------- */
 
+/* By labels: each is looked at whenever a port exits, and ends, which takes up to a microsecond. So
+ * one user's take a millisecond for each port, and all of them four, in slices of the turns. */
+#define SELECTED_WAITS_PER_UID 1024u
+#define SELECTED_WAITS_MAX     4096u
+#define PORT_WAITS_MAX	       4096u   /* by id: all are answered in one slice */
+#define WAITS_TIME_A_TURN_NS   500000u /* and no slice is begun after so long */
+#define WAITS_A_SLICE	       32u
+
 /* One Expect. A program of so many instructions takes at most about 3 MiB with the state of its
  * search, and a byte of the stream at most so many steps. */
 #define EXPECT_PATTERNS_MAX 32u
@@ -217,7 +225,7 @@
 #define QUOTA_WEIGHT_CONNECTION \
 	KIB(192)		       /* CONN_READ_FREE, CONN_ANSWERS_FREE, an Output half sent */
 #define QUOTA_WEIGHT_PENDING	  512u /* a request that waits */
-#define QUOTA_WEIGHT_WATCH	  KIB(8) /* with its labels */
+#define QUOTA_WEIGHT_WATCH	  KIB(8) /* with its labels; and a Wait by labels */
 #define QUOTA_SUBSCRIPTIONS_MAX	  65536u /* of the service, and of a uid */
 #define QUOTA_DESCRIPTORS_SERVICE 16384u
 #define QUOTA_DESCRIPTORS_UID	  8192u
