@@ -13,6 +13,7 @@
 #include <uv.h>
 
 #include "broker/alarm.h"
+#include "broker/errand.h"
 #include "broker/events.h"
 #include "broker/expect.h"
 #include "broker/helper_link.h"
@@ -74,6 +75,7 @@ struct broker {
 	struct list conns, sessions, errands, watching, group_signals, ended_ports;
 	struct list delegations;
 	struct waits waits;
+	struct errand_turns errand_turns;
 	unsigned n_delegations;
 	uint64_t last_grant; /* and claim, and delegation: with `deaths` never used twice */
 	unsigned n_conns;
@@ -114,6 +116,7 @@ static inline void broker_empty(struct broker *b)
 	list_init(&b->ended_ports);
 	list_init(&b->delegations);
 	waits_init(&b->waits);
+	errand_turns_init(&b->errand_turns);
 	expect_turns_init(&b->expects);
 	arena_init(&b->arena);
 	buf_init(&b->small, KIB(16));

@@ -80,6 +80,7 @@ static void port_blank(struct port *p, struct broker *b, const struct principal 
 	list_init(&p->subscriptions);
 	list_init(&p->marks);
 	list_init(&p->pendings);
+	list_init(&p->errands);
 	port_look_init(&p->look);
 	list_init(&p->lease_link);
 	lease_init(&p->lease);
@@ -138,6 +139,7 @@ void port_free(struct port *p)
 {
 	struct broker *b = p->broker;
 
+	errands_leave_port(p);
 	if (p->errand)
 		errand_cancel(TAKE(p->errand));
 	if (p->killer)

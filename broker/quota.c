@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "broker/errand.h"
 #include "broker/turn.h"
 #include "proto/base/err.h"
 #include "proto/base/list.h"
@@ -32,6 +33,7 @@ struct quota_account {
 	uint64_t used[QUOTA_KINDS];
 	struct token_bucket spawns;
 	struct turn_share share; /* a uid's */
+	struct errand_share errands;
 };
 
 struct quota {
@@ -60,6 +62,8 @@ struct quota {
 				       "read some, or try again later",                                 \
 		[QUOTA_SELECTED_WAITS] = who " waits for as many sets of labels as it may: wait "  \
 					 "for ports by their ids, or follow them with Watch",      \
+		[QUOTA_ERRANDS] = who " has as many signals to whole trees on their way as it "     \
+				  "may: wait for some, or signal groups",                          \
 		[QUOTA_MEMORY] = who " uses as much memory as it may: forget ended ports, end "    \
 				 "subscriptions, or try again later",                              \
 	}
@@ -90,6 +94,7 @@ static const struct quota_limits defaults[QUOTA_LEVELS] = {
 			[QUOTA_DESCRIPTORS] = QUOTA_DESCRIPTORS_SERVICE,
 			[QUOTA_CONNECTIONS] = CONNS_MAX,
 			[QUOTA_BUFFER_BYTES] = QUOTA_BUFFER_BYTES_SERVICE,
+			[QUOTA_ERRANDS] = QUOTA_ERRANDS_SERVICE,
 			[QUOTA_SELECTED_WAITS] = SELECTED_WAITS_MAX,
 			[QUOTA_MEMORY] = QUOTA_MEMORY_MAX,
 		},
@@ -104,6 +109,7 @@ static const struct quota_limits defaults[QUOTA_LEVELS] = {
 			[QUOTA_DESCRIPTORS] = QUOTA_DESCRIPTORS_UID,
 			[QUOTA_CONNECTIONS] = CONNS_PER_UID,
 			[QUOTA_BUFFER_BYTES] = QUOTA_BUFFER_BYTES_UID,
+			[QUOTA_ERRANDS] = QUOTA_ERRANDS_UID,
 			[QUOTA_SELECTED_WAITS] = SELECTED_WAITS_PER_UID,
 			[QUOTA_MEMORY] = QUOTA_MEMORY_MAX,
 		},
@@ -118,6 +124,7 @@ static const struct quota_limits defaults[QUOTA_LEVELS] = {
 			[QUOTA_DESCRIPTORS] = QUOTA_DESCRIPTORS_CONN,
 			[QUOTA_CONNECTIONS] = 1,
 			[QUOTA_BUFFER_BYTES] = QUOTA_BUFFER_BYTES_CONN,
+			[QUOTA_ERRANDS] = QUOTA_ERRANDS_CONN,
 			[QUOTA_SELECTED_WAITS] = CONN_SELECTED_WAITS,
 			[QUOTA_MEMORY] = QUOTA_MEMORY_MAX,
 		},
@@ -142,6 +149,7 @@ static void account_init(struct quota_account *a, struct quota *q, enum quota_le
 	*a = (struct quota_account){ .quota = q, .level = level, .n_refs = 1 };
 	list_init(&a->link);
 	turn_share_init(&a->share);
+	errand_share_init(&a->errands);
 }
 
 int quota_new(const struct quota_limits *limits, struct quota **ret)
@@ -226,6 +234,16 @@ struct turn_share *quota_turn_share(struct quota_account *a)
 	return a->level == QUOTA_CONNECTION ? &a->below->share : &a->share;
 }
 
+struct errand_share *quota_errand_share(struct quota_account *a)
+{
+	return &a->errands;
+}
+
+struct quota_account *quota_account_below(struct quota_account *a)
+{
+	return a->level == QUOTA_CONNECTION ? a->below : a;
+}
+
 struct quota_account *quota_account_ref(struct quota_account *a)
 {
 	a->n_refs++;
@@ -301,6 +319,7 @@ static const uint64_t weights[QUOTA_KINDS] = {
 	[QUOTA_BUFFER_BYTES] = 1,
 	[QUOTA_MEMORY] = 0, /* not a second time */
 	[QUOTA_SELECTED_WAITS] = QUOTA_WEIGHT_WATCH,
+	[QUOTA_ERRANDS] = QUOTA_WEIGHT_ERRAND,
 };
 
 uint64_t quota_weight(enum quota_kind kind)

@@ -72,6 +72,16 @@ static uint64_t value_in_flight(struct broker *b)
 	return b->helper.in_flight;
 }
 
+static uint64_t value_errands(struct broker *b)
+{
+	return b->errand_turns.n;
+}
+
+static uint64_t value_errands_out(struct broker *b)
+{
+	return b->errand_turns.n_out[ERRAND_ASKED] + b->errand_turns.n_out[ERRAND_DUE];
+}
+
 static uint64_t value_unborn(struct broker *b)
 {
 	return b->helper.n_unborn;
@@ -155,6 +165,9 @@ static const struct metric metrics[] = {
 	{ "redd_ports", GAUGE, "Ports, ended ones that are kept included.", value_ports },
 	{ "redd_clients", GAUGE, "Connections.", value_clients },
 	{ "redd_spawns_waiting", GAUGE, "Spawns that wait for their turn.", value_waiting },
+	{ "redd_errands", GAUGE, "Openers that are out, and errands that wait for one.",
+	  value_errands },
+	{ "redd_errands_out", GAUGE, "Openers that are out.", value_errands_out },
 	{ "redd_spawns_in_flight", GAUGE, "Spawns handed over and not answered.", value_in_flight },
 	{ "redd_expects_waiting", GAUGE, "Expects that wait.", value_expects_waiting },
 	{ "redd_logs", GAUGE, "Logs of output streams in memory.", value_logs },
