@@ -233,16 +233,23 @@
 #define QUOTA_SPAWNS_PER_SECOND	  20000u /* more than any machine this was measured on can do */
 #define QUOTA_SPAWNS_BURST	  20000u
 #define QUOTA_RETRY_MS		  100u	/* told with what is only a matter of time */
+#define QUOTA_IDLE_UIDS_MAX	  1024u /* uids without connections whose spawn rate is remembered */
+
 /* Signals to whole trees that clients ask for, each of which sends an opener out. */
 #define QUOTA_ERRANDS_CONN    32u
 #define QUOTA_ERRANDS_UID     1024u
 #define QUOTA_ERRANDS_SERVICE 4096u
 #define QUOTA_WEIGHT_ERRAND   4096u
-#define QUOTA_IDLE_UIDS_MAX	  1024u /* uids without connections whose spawn rate is remembered */
 
 /* --- helper ---------------------------------------------------------------------------------- */
 
 #define OPENER_TIMEOUT_MS  2000u /* what an opener may take before it is given up */
+#define SCAN_SURVIVORS_MAX 64u
+#define WATCHDOG_MS	   5000u /* a broker silent for so long is killed and comes back */
+#define HEARTBEAT_MS	   1000u
+#define RESTART_DEATHS_MAX 5u /* in RESTART_WINDOW_MS: degraded */
+#define RESTART_WINDOW_MS  10000u
+
 /* Openers out at once: few keep all processors busy. What is due has places of its own, whose
  * descriptors (four each) are within DESCRIPTOR_RESERVE. */
 #define ERRANDS_ASKED_OUT	   16u
@@ -251,10 +258,5 @@
 #define ERRANDS_DUE_OUT		   16u
 #define ERRANDS_DUE_OUT_PER_UID	   12u
 #define ERRANDS_A_TURN		   8u /* sent out */
-#define SCAN_SURVIVORS_MAX 64u
-#define WATCHDOG_MS	   5000u /* a broker silent for so long is killed and comes back */
-#define HEARTBEAT_MS	   1000u
-#define RESTART_DEATHS_MAX 5u /* in RESTART_WINDOW_MS: degraded */
-#define RESTART_WINDOW_MS  10000u
 
 #endif
