@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "broker/closer.h"
 #include "broker/conn.h"
 #include "broker/delegation.h"
 #include "broker/inherit.h"
@@ -249,6 +250,7 @@ static void broker_deinit(struct broker *b)
 	scratch_close(&b->scratch);
 	inherit_free(b);
 	errands_free(b);
+	closer_end(b);
 	alarm_stop(&b->alarms, &b->beat);
 	alarm_stop(&b->alarms, &b->stop.alarm);
 	for (size_t i = 0; i < ARRAY_SIZE(b->signals); i++)

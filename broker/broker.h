@@ -13,6 +13,7 @@
 #include <uv.h>
 
 #include "broker/alarm.h"
+#include "broker/errand.h"
 #include "broker/events.h"
 #include "broker/expect.h"
 #include "broker/helper_link.h"
@@ -25,11 +26,13 @@
 #include "broker/stop.h"
 #include "broker/transit.h"
 #include "broker/turn.h"
+#include "broker/waits.h"
 #include "proto/arena.h"
 #include "proto/base/buf.h"
 #include "proto/base/list.h"
 #include "proto/limits.h"
 
+struct closer;
 struct listener;
 struct port_events;
 
@@ -60,6 +63,7 @@ struct broker {
 	struct quota *quota;
 	struct ring_pool *rings;
 	struct transit transit;
+	struct closer *closer; /* NULL until it has something to do */
 	struct events *events;
 	struct port_table ports;
 	struct records *records;
@@ -69,7 +73,9 @@ struct broker {
 	struct listener *listeners[LISTENERS_MAX];
 	unsigned n_listeners;
 	struct list conns, sessions, errands, watching, group_signals, ended_ports;
-	struct list delegations, selected_waits;
+	struct list delegations;
+	struct waits waits;
+	struct errand_turns errand_turns;
 	unsigned n_delegations;
 	uint64_t last_grant; /* and claim, and delegation: with `deaths` never used twice */
 	unsigned n_conns;
@@ -109,7 +115,8 @@ static inline void broker_empty(struct broker *b)
 	list_init(&b->group_signals);
 	list_init(&b->ended_ports);
 	list_init(&b->delegations);
-	list_init(&b->selected_waits);
+	waits_init(&b->waits);
+	errand_turns_init(&b->errand_turns);
 	expect_turns_init(&b->expects);
 	arena_init(&b->arena);
 	buf_init(&b->small, KIB(16));

@@ -4,11 +4,9 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "broker/broker.h"
-#include "broker/closer.h"
 #include "broker/delegation.h"
 #include "broker/pending.h"
 #include "broker/port.h"
@@ -23,6 +21,11 @@
 #include "proto/base/log.h"
 
 #define BYE_TIMEOUT_MS 2000
+
+struct closer_whose conn_whose(const struct conn *c)
+{
+	return (struct closer_whose){ c->uid_account, c->who.delegation };
+}
 
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
@@ -45,7 +48,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 static bool conn_reads(const struct conn *c)
 {
 	return (c->state == CONN_GREETING || c->state == CONN_OPEN) && !c->is_full &&
-	       !job_waits(&c->work);
+	       !job_waits(&c->work) && !list_is_linked(&c->closer_wait.link);
 }
 
 void conn_watch(struct conn *c)
@@ -82,6 +85,11 @@ static void on_deadline(struct alarm *a)
 		conn_close(c);
 }
 
+static void on_closer(struct closer_wait *w)
+{
+	conn_watch(container_of(w, struct conn, closer_wait));
+}
+
 static void conn_blank(struct conn *c, struct broker *b, int fd)
 {
 	c->broker = b;
@@ -103,6 +111,7 @@ static void conn_blank(struct conn *c, struct broker *b, int fd)
 	job_init(&c->work, conn_work);
 	job_init(&c->flush, conn_flush);
 	alarm_init(&c->deadline, on_deadline);
+	closer_wait_init(&c->closer_wait, on_closer);
 }
 
 /* Those besides its gid. Somebody with more than there is room for counts as in none of the rest.
@@ -145,15 +154,14 @@ static int conn_identify(struct conn *c, uint32_t listener)
 static int conn_admit(struct conn *c, const char **ret_reason)
 {
 	struct broker *b = c->broker;
-	int r;
+	int r = quota_account_of_uid(b->quota, c->who.uid, &c->uid_account);
 
+	if (r < 0)
+		return err_pass(r);
 	if (!policy_may(&b->policy, &c->who, POLICY_CONNECT, NULL)) {
 		*ret_reason = policy_reason(POLICY_CONNECT);
 		return CONN_E_DENIED;
 	}
-	r = quota_account_of_uid(b->quota, c->who.uid, &c->uid_account);
-	if (r < 0)
-		return err_pass(r);
 	r = quota_account_of_connection(c->uid_account, &c->account);
 	if (!r)
 		r = spawn_line_new(&c->line);
@@ -189,6 +197,15 @@ static int conn_open(struct conn *c)
 	return err_pass(r);
 }
 
+/* Descriptors on their way to us are closed with the socket, and that may take as long as who sent
+ * them likes (SO_LINGER, socket(7)). */
+static void conn_close_socket(struct conn *c)
+{
+	const struct closer_whose whose = conn_whose(c);
+
+	closer_close_socket(c->broker, &whose, &c->fd);
+}
+
 static int conn_make(struct broker *b, uint32_t listener, struct delegation *d, int take_fd)
 {
 	struct conn *c = calloc(1, sizeof(*c));
@@ -218,11 +235,11 @@ static int conn_make(struct broker *b, uint32_t listener, struct delegation *d, 
 		conn_close(c);
 		return err_pass(r);
 	}
+	conn_close_socket(c);
 	quota_charge_return(&c->charge);
 	c->account = quota_account_unref(c->account);
 	c->uid_account = quota_account_unref(c->uid_account);
 	c->line = spawn_line_unref(c->line);
-	closer_close(b, &c->fd, 1);
 	if (c->delegation)
 		delegation_leave(c->delegation);
 	free(c);
@@ -243,10 +260,12 @@ int conn_new_through(struct delegation *d, int take_fd)
 
 static void conn_release(struct conn *c)
 {
+	const struct closer_whose whose = conn_whose(c);
 	struct subscription *s, *next;
 
 	list_for_each_safe (s, next, &c->subscriptions, conn_link)
 		subscription_free(s);
+	id_table_deinit(&c->subscription_ids);
 	watches_free(c);
 	pendings_abandon(c);
 	leftover_deinit(&c->leftover);
@@ -254,7 +273,8 @@ static void conn_release(struct conn *c)
 	buf_deinit(&c->in);
 	buf_deinit(&c->control);
 	free(TAKE(c->aliases));
-	closer_close(c->broker, c->fds, c->n_fds);
+	closer_wait_end(&c->closer_wait);
+	closer_close(c->broker, &whose, c->fds, c->n_fds);
 	c->n_fds = 0;
 	quota_charge_return(&c->fds_charge);
 	while (c->n_doors)
@@ -262,22 +282,13 @@ static void conn_release(struct conn *c)
 	quota_charge_return(&c->in_charge);
 	quota_charge_return(&c->control_charge);
 	quota_charge_return(&c->charge);
+}
+
+static void conn_leave_accounts(struct conn *c)
+{
 	c->account = quota_account_unref(c->account);
 	c->uid_account = quota_account_unref(c->uid_account);
 	c->line = spawn_line_unref(c->line);
-}
-
-/* Descriptors on their way to us are closed with the socket, and that may take as long as who sent
- * them likes (SO_LINGER, socket(7)): not on the loop. Nothing comes in behind the shutdown. */
-static void conn_close_socket(struct conn *c)
-{
-	int waiting = 0;
-
-	shutdown(c->fd, SHUT_RD);
-	if (ioctl(c->fd, FIONREAD, &waiting) == 0 && waiting > 0)
-		closer_close(c->broker, &c->fd, 1);
-	else
-		c->fd = fd_close(c->fd);
 }
 
 void conn_close(struct conn *c)
@@ -295,6 +306,7 @@ void conn_close(struct conn *c)
 	conn_release(c);
 	uv_close((uv_handle_t *)&c->poll, on_closed);
 	conn_close_socket(c);
+	conn_leave_accounts(c);
 	if (session)
 		session_detach(session);
 	if (c->delegation)
@@ -344,12 +356,9 @@ void conn_fail(struct conn *c, int error)
 
 struct subscription *conn_subscription(const struct conn *c, uint64_t id)
 {
-	struct subscription *s;
+	struct id_node *n = id_table_find(&c->subscription_ids, id);
 
-	list_for_each (s, &c->subscriptions, conn_link)
-		if (s->id == id)
-			return s;
-	return NULL;
+	return n ? container_of(n, struct subscription, by_id) : NULL;
 }
 
 int conn_note_spawn(struct conn *c, uint64_t request, uint64_t port)

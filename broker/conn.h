@@ -24,7 +24,9 @@
 #include <uv.h>
 
 #include "broker/alarm.h"
+#include "broker/closer.h"
 #include "broker/expect.h"
+#include "broker/id_table.h"
 #include "broker/policy.h"
 #include "broker/quota.h"
 #include "broker/ring.h"
@@ -96,20 +98,23 @@ struct conn {
 	int fds[DESCRIPTORS_MAX]; /* came, and no frame has used them yet */
 	size_t n_fds;
 	struct quota_charge fds_charge;
-	uint64_t received, parsed; /* bytes so far */
-	uint64_t fds_mark;	   /* the frame that uses them begins before this byte */
+	struct closer_wait closer_wait; /* while more may not come: it is not read */
+	uint64_t received, parsed;	/* bytes so far */
+	uint64_t fds_mark;		/* the frame that uses them begins before this byte */
 
 	struct buf control;    /* packed messages of the control lane */
 	uint64_t control_sent; /* of all that was ever on it */
 	struct conn_door doors[CONN_DOORS];
 	unsigned n_doors;
-	bool is_full; /* so many of them that no further request is read */
+	bool is_asking; /* a frame of its is in hand */
+	bool is_full;	/* so many of them that no further request is read */
 	struct leftover leftover;
 	uint64_t sent; /* bytes so far */
 	unsigned n_unchoked;
 	bool sndbuf_is_grown;
 
 	struct list subscriptions, ready, exits, marks, wakes;
+	struct id_table subscription_ids;
 	unsigned n_subscriptions, n_shared;
 	uint64_t last_subscription;
 	struct list watches;
@@ -133,6 +138,9 @@ int conn_new(struct broker *b, uint32_t listener, int take_fd);
 
 /* The same for a socket that came through a door: it acts for that delegation. */
 int conn_new_through(struct delegation *d, int take_fd);
+
+/* To whom count the descriptors that it sent. */
+struct closer_whose conn_whose(const struct conn *c);
 
 /* Its delegation has ended: it may do nothing more, and what it does ends. */
 void conn_lose_rights(struct conn *c);
@@ -176,8 +184,12 @@ bool conn_charge_in(struct conn *c);
  * QUOTA_E_EXCEEDED with *ret_reason. */
 int conn_charge_fds(struct conn *c, size_t n, const char **ret_reason);
 
-/* Sets is_full by what waits on the control lane. */
+/* Sets is_full by what waits on the control lane; around each frame. */
 void conn_weigh_answers(struct conn *c);
+
+/* The same for one that was put there just now: one to the frame in hand is weighed with that.
+ * Without quota for another the connection is leaving. */
+void conn_charge_answer(struct conn *c);
 
 /* --- conn_send.c ----------------------------------------------------------------------------- */
 

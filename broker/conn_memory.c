@@ -5,7 +5,8 @@
  * to do with it.
  *
  * Without quota for bytes that come, the connection ends with the reason. Without quota for answers
- * it is only not read on until some have gone, as at CONN_CONTROL_BOUND.
+ * it is only not read on until some have gone, as at CONN_CONTROL_BOUND; but where the answer is to
+ * a request that waited that would not help, as more may wait, and the connection ends as well.
  */
 #include "broker/conn.h"
 
@@ -52,4 +53,13 @@ void conn_weigh_answers(struct conn *c)
 
 	c->is_full = held >= CONN_CONTROL_BOUND ||
 		     charge_follow(c, &c->control_charge, held, CONN_ANSWERS_FREE, &reason);
+}
+
+void conn_charge_answer(struct conn *c)
+{
+	const char *reason;
+
+	if (!c->is_asking &&
+	    charge_follow(c, &c->control_charge, buf_size(&c->control), CONN_ANSWERS_FREE, &reason))
+		conn_leave(c, REPLY_RESOURCE_EXHAUSTED, reason);
 }

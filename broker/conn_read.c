@@ -13,7 +13,6 @@
 #include <sys/socket.h>
 
 #include "broker/broker.h"
-#include "broker/closer.h"
 #include "broker/dispatch.h"
 #include "broker/reply.h"
 #include "proto/base/err.h"
@@ -23,7 +22,9 @@
 static void descriptors_refuse(struct conn *c, int *fds, size_t n, enum reply_code code,
 			       const char *sentence)
 {
-	closer_close(c->broker, fds, n);
+	const struct closer_whose whose = conn_whose(c);
+
+	closer_close(c->broker, &whose, fds, n);
 	conn_leave(c, code, sentence);
 }
 
@@ -106,7 +107,9 @@ static void conn_frames(struct conn *c)
 		conn_weigh_answers(c);
 		if (c->is_full)
 			break; /* its answers must go first */
+		c->is_asking = true;
 		r = conn_frame(c);
+		c->is_asking = false;
 		if (r || uv_hrtime() >= end)
 			break;
 	}
@@ -121,10 +124,30 @@ static void conn_frames(struct conn *c)
 	conn_watch(c);
 }
 
+/* While too many of its user's descriptors are not closed yet only bytes come in: *size is set to
+ * how many. False: it is read on when they are fewer. */
+static bool may_receive(struct conn *c, uint8_t *space, size_t *size)
+{
+	const struct closer_whose whose = conn_whose(c);
+	bool brings;
+	ssize_t n;
+
+	if (!closer_waits(c->broker, &c->closer_wait, &whose))
+		return true;
+	n = fdpass_peek(c->fd, space, *size, &brings);
+	if (brings)
+		return false;
+	closer_wait_end(&c->closer_wait);
+	if (n > 0)
+		*size = (size_t)n;
+	return true;
+}
+
 static void conn_read(struct conn *c)
 {
 	struct fdpass_info info;
 	int fds[FDPASS_MAX]; /* all that the kernel lets come: none is closed on the loop */
+	size_t size = CONN_READ_SIZE;
 	uint8_t *space;
 	ssize_t n;
 	int r;
@@ -134,7 +157,11 @@ static void conn_read(struct conn *c)
 		conn_fail(c, r < 0 ? r : err_begin(-EMSGSIZE));
 		return;
 	}
-	n = fdpass_recv(c->fd, space, CONN_READ_SIZE, MSG_DONTWAIT, fds, ARRAY_SIZE(fds), &info);
+	if (!may_receive(c, space, &size)) {
+		conn_watch(c);
+		return;
+	}
+	n = fdpass_recv(c->fd, space, size, MSG_DONTWAIT, fds, ARRAY_SIZE(fds), &info);
 	if (n == -EAGAIN || n == -EINTR) {
 		conn_watch(c);
 		return;

@@ -17,7 +17,6 @@
 #include <sys/socket.h>
 
 #include "broker/broker.h"
-#include "broker/closer.h"
 #include "broker/conn.h"
 #include "broker/port.h"
 #include "broker/reply.h"
@@ -72,6 +71,11 @@ struct delegation *delegation_find(const struct broker *b, uint64_t id)
 
 /* --- the end --------------------------------------------------------------------------------- */
 
+static struct closer_whose delegation_whose(const struct delegation *d)
+{
+	return (struct closer_whose){ d->account, d->who.delegation };
+}
+
 static void on_closed(uv_handle_t *handle)
 {
 	free(handle->data);
@@ -79,6 +83,7 @@ static void on_closed(uv_handle_t *handle)
 
 static void delegation_free(struct delegation *d)
 {
+	const struct closer_whose whose = delegation_whose(d);
 	struct broker *b = d->broker;
 
 	list_remove(&d->link);
@@ -86,9 +91,11 @@ static void delegation_free(struct delegation *d)
 	alarm_stop(&b->alarms, &d->end);
 	alarm_stop(&b->alarms, &d->pause);
 	d->options.selector = labels_unref(d->options.selector);
-	quota_charge_return(&d->charge);
+	closer_wait_end(&d->closer_wait);
 	uv_close((uv_handle_t *)&d->poll, on_closed);
-	d->fd = fd_close(d->fd);
+	closer_close(b, &whose, &d->fd, 1); /* knocks wait in it, with what they carry */
+	quota_charge_return(&d->charge);
+	d->account = quota_account_unref(d->account);
 }
 
 void delegation_end(struct delegation *d, const char *reason)
@@ -97,11 +104,14 @@ void delegation_end(struct delegation *d, const char *reason)
 	struct conn *c, *next;
 
 	d->is_over = true;
-	list_for_each_safe (c, next, &b->conns, link)
+	list_for_each_safe (c, next, &b->conns, link) {
+		if (!d->n_conns)
+			break;
 		if (c->delegation == d) {
 			conn_lose_rights(c);
 			conn_leave(c, REPLY_PERMISSION_DENIED, reason);
 		}
+	}
 	delegation_free(d);
 	broker_check_idle(b);
 }
@@ -162,10 +172,16 @@ static void on_pause(struct alarm *a)
 	uv_poll_start(&d->poll, UV_READABLE, on_door);
 }
 
+static void on_closer(struct closer_wait *w)
+{
+	on_pause(&container_of(w, struct delegation, closer_wait)->pause);
+}
+
 static void shut(struct delegation *d)
 {
 	d->is_shut = true;
 	uv_poll_stop(&d->poll);
+	closer_wait_end(&d->closer_wait);
 	alarm_stop(&d->broker->alarms, &d->pause);
 	delegation_check(d);
 }
@@ -191,8 +207,10 @@ static bool is_fit(int fd)
 
 static void refuse(struct delegation *d, int *take_fd, enum reply_code code, const char *sentence)
 {
+	const struct closer_whose whose = delegation_whose(d);
+
 	reply_refuse_connection(*take_fd, code, sentence);
-	closer_close(d->broker, take_fd, 1);
+	closer_close_socket(d->broker, &whose, take_fd);
 	d->broker->counters.refused_connections++;
 }
 
@@ -215,16 +233,21 @@ static void let_in(struct delegation *d, int *take_fd)
 		b->counters.refused_connections++;
 }
 
-/* 1: one was dealt with; 0: nobody knocks, and the door may have been shut. */
+/* 1: one was dealt with; 0: nobody knocks, or none may now, and the door may have been shut. */
 static int take_knock(struct delegation *d)
 {
+	const struct closer_whose whose = delegation_whose(d);
 	struct pollfd p = { .fd = d->fd };
 	struct fdpass_info info;
 	int fds[FDPASS_MAX];
 	uint8_t byte[2];
-	ssize_t n =
-		fdpass_recv(d->fd, byte, sizeof(byte), MSG_DONTWAIT, fds, ARRAY_SIZE(fds), &info);
+	ssize_t n;
 
+	if (closer_waits(d->broker, &d->closer_wait, &whose)) {
+		uv_poll_stop(&d->poll);
+		return 0;
+	}
+	n = fdpass_recv(d->fd, byte, sizeof(byte), MSG_DONTWAIT, fds, ARRAY_SIZE(fds), &info);
 	if (n == -EAGAIN || n == -EINTR)
 		return 0;
 	/* An empty message reads like the end. */
@@ -238,7 +261,7 @@ static int take_knock(struct delegation *d)
 		return 1;
 	}
 	d->broker->counters.refused_connections++;
-	closer_close(d->broker, fds, info.n_fds);
+	closer_close(d->broker, &whose, fds, info.n_fds);
 	return 1;
 }
 
@@ -275,6 +298,7 @@ static struct delegation *delegation_blank(struct conn *maker)
 	d->n_groups = maker->n_groups;
 	alarm_init(&d->end, on_end);
 	alarm_init(&d->pause, on_pause);
+	closer_wait_init(&d->closer_wait, on_closer);
 	return d;
 }
 
@@ -321,6 +345,7 @@ int delegation_new(struct delegation **ret, struct conn *maker, struct delegatio
 		free(d);
 		return r;
 	}
+	d->account = quota_account_ref(maker->uid_account);
 	d->options = *options;
 	options->selector = NULL;
 	d->who.may_not_spawn = !d->options.may_spawn;

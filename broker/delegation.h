@@ -18,6 +18,7 @@
 #include <uv.h>
 
 #include "broker/alarm.h"
+#include "broker/closer.h"
 #include "broker/labels.h"
 #include "broker/policy.h"
 #include "broker/quota.h"
@@ -53,6 +54,8 @@ struct delegation {
 	int fd;
 	uv_poll_t poll;
 	struct alarm end, pause;
+	struct closer_wait closer_wait; /* for what came through it to be closed */
+	struct quota_account *account;	/* its maker's uid's; a reference */
 	struct quota_charge charge;
 };
 

@@ -1,8 +1,12 @@
 /* An errand is an opener sent out: a process like any other to keeper and forker, with a seqpacket
  * socket as descriptor 0. The request is put into the socket before the process is there; the
- *answer is read when it comes, or OPENER_TIMEOUT_MS are over and the opener is killed.
+ * answer is read when it comes, or OPENER_TIMEOUT_MS are over and the opener is killed.
  *
- *	ASKING --answer, or none any more--> ANSWERED --its exit--> OVER
+ *	WAITING --its turn--> ASKING --answer, or none any more--> ANSWERED --its exit--> OVER
+ *
+ * While it waits it is memory and nothing else. A line has its place among its user's, and the user
+ * on the queue of the kind, while they have one that waits and not as many out as may be. A job of
+ * the loop's turns takes from the queues.
  *
  * So while there are errands there are openers: a service that ends waits for them.
  */
@@ -17,6 +21,7 @@
 #include <uv.h>
 
 #include "broker/broker.h"
+#include "broker/conn.h"
 #include "broker/port.h"
 #include "broker/spawn_record.h"
 #include "proto/base/err.h"
@@ -25,19 +30,104 @@
 #define EXIT_MS	     1000 /* that an opener may take to end when it has answered or was killed */
 #define LEADER_PIDFD 3	  /* of an opener that looks for a tree */
 
-enum errand_state { ERRAND_ASKING, ERRAND_ANSWERED, ERRAND_OVER };
+enum errand_state { ERRAND_WAITING, ERRAND_ASKING, ERRAND_ANSWERED, ERRAND_OVER };
 
 struct errand {
 	struct process process;
 	enum errand_state state;
+	enum errand_kind kind;
 	struct broker *broker;
-	struct list link; /* of the broker's errands */
+	struct list link;	       /* of the broker's errands */
+	struct list wait_link;	       /* of its line's */
+	struct port *port;	       /* NULL: it has gone */
+	struct list port_link;	       /* of the port's */
+	struct quota_account *account; /* in whose name; a reference */
+	struct quota_charge charge;    /* of one that was asked for */
+	struct opener_request request;
+	bool is_other_identity;
+	uid_t uid;
+	gid_t gid;
+	uint32_t groups[64];
+	unsigned n_groups;
 	struct alarm alarm;
 	uv_poll_t poll;
 	int fd;
 	errand_done done;
 	void *context;
 };
+
+/* --- whose turn it is ------------------------------------------------------------------------ */
+
+static const struct {
+	unsigned all, user, line;
+} most_out[] = {
+	[ERRAND_ASKED] = { ERRANDS_ASKED_OUT, ERRANDS_ASKED_OUT_PER_UID,
+			   ERRANDS_ASKED_OUT_PER_CONN },
+	[ERRAND_DUE] = { ERRANDS_DUE_OUT, ERRANDS_DUE_OUT_PER_UID, ERRANDS_DUE_OUT_PER_UID },
+};
+
+void errand_share_init(struct errand_share *s)
+{
+	for (int i = 0; i < ERRAND_KINDS; i++) {
+		s->lines[i] = (struct errand_line){ 0 };
+		list_init(&s->lines[i].link);
+		list_init(&s->lines[i].waiting);
+		s->users[i] = (struct errand_user){ 0 };
+		fair_item_init(&s->users[i].item);
+		list_init(&s->users[i].lines);
+	}
+}
+
+static struct errand_line *line_of(const struct errand *o)
+{
+	return &quota_errand_share(o->account)->lines[o->kind];
+}
+
+static struct errand_user *user_of(const struct errand *o)
+{
+	return &quota_errand_share(quota_account_below(o->account))->users[o->kind];
+}
+
+/* Its line on its user's list, and that on the queue, or not, as it is. */
+static void errand_look(struct errand *o)
+{
+	struct errand_turns *t = &o->broker->errand_turns;
+	struct errand_user *u = user_of(o);
+	struct errand_line *line = line_of(o);
+
+	if (list_is_empty(&line->waiting) || line->n_out >= most_out[o->kind].line)
+		list_remove(&line->link);
+	else if (!list_is_linked(&line->link))
+		list_append(&u->lines, &line->link);
+	if (list_is_empty(&u->lines) || u->n_out >= most_out[o->kind].user)
+		fair_remove(&u->item);
+	else
+		fair_add(&t->queues[o->kind], &t->groups[o->kind], &u->item);
+	turn_work(&o->broker->turn, &t->job);
+}
+
+/* It is out, or back. */
+static void errand_count_out(struct errand *o, int change)
+{
+	o->broker->errand_turns.n_out[o->kind] += (unsigned)change;
+	user_of(o)->n_out += (unsigned)change;
+	line_of(o)->n_out += (unsigned)change;
+	errand_look(o);
+}
+
+static void errand_wait(struct errand *o)
+{
+	list_append(&line_of(o)->waiting, &o->wait_link);
+	errand_look(o);
+}
+
+static void errand_wait_no_more(struct errand *o)
+{
+	list_remove(&o->wait_link);
+	errand_look(o);
+}
+
+/* --- its end --------------------------------------------------------------------------------- */
 
 static void on_closed(uv_handle_t *handle)
 {
@@ -56,6 +146,15 @@ static void errand_answer(struct errand *o, const struct opener_reply *reply)
 		o->done(o->context, reply);
 }
 
+static void errand_let_go(struct errand *o)
+{
+	list_remove(&o->link);
+	list_remove(&o->port_link);
+	o->broker->errand_turns.n--;
+	quota_charge_return(&o->charge);
+	o->account = quota_account_unref(o->account);
+}
+
 static void errand_close(struct errand *o)
 {
 	if (o->state == ERRAND_OVER)
@@ -63,10 +162,19 @@ static void errand_close(struct errand *o)
 	errand_answer(o, NULL);
 	o->state = ERRAND_OVER;
 	alarm_stop(&o->broker->alarms, &o->alarm);
-	list_remove(&o->link);
+	errand_count_out(o, -1);
+	errand_let_go(o);
 	process_deinit(&o->process);
 	uv_close((uv_handle_t *)&o->poll, on_closed);
 	o->fd = fd_close(o->fd);
+}
+
+/* It was never out. */
+static void errand_drop(struct errand *o)
+{
+	errand_wait_no_more(o);
+	errand_let_go(o);
+	free(o);
 }
 
 /* Takes the answer if it is there. */
@@ -132,15 +240,24 @@ static const struct process_events errand_process_events = {
 	.released = on_released,
 };
 
-static void record_identity(struct spawn_record *record, const struct port_options *identity)
+static void record_identity(struct spawn_record *record, const struct errand *o)
 {
-	if (!identity->is_other_identity)
+	if (!o->is_other_identity)
 		return;
 	record->head.flags |= LINK_SPAWN_IDS;
-	record->head.uid = identity->uid;
-	record->head.gid = identity->gid;
-	for (unsigned i = 0; i < identity->n_groups; i++)
-		spawn_record_group(record, identity->groups[i]);
+	record->head.uid = o->uid;
+	record->head.gid = o->gid;
+	for (unsigned i = 0; i < o->n_groups; i++)
+		spawn_record_group(record, o->groups[i]);
+}
+
+static void copy_identity(struct errand *o, const struct port_options *identity)
+{
+	o->is_other_identity = identity->is_other_identity;
+	o->uid = identity->uid;
+	o->gid = identity->gid;
+	o->n_groups = identity->n_groups;
+	memcpy(o->groups, identity->groups, identity->n_groups * sizeof(o->groups[0]));
 }
 
 /* The opener gets a duplicate; without one it can still find the tree by other signs. */
@@ -155,7 +272,7 @@ static void record_leader(struct errand *o, struct spawn_record *record, int pid
 		spawn_record_descriptor(record, LEADER_PIDFD, source);
 }
 
-static int errand_record(struct errand *o, const struct port *p, uint32_t verb, int take_fd)
+static int errand_record(struct errand *o, int take_fd)
 {
 	struct spawn_record record;
 	uint8_t *data;
@@ -175,10 +292,10 @@ static int errand_record(struct errand *o, const struct port *p, uint32_t verb, 
 	spawn_record_descriptor(&record, 0, source);
 	spawn_record_descriptor(&record, 1, LINK_SOURCE_NULL);
 	spawn_record_descriptor(&record, 2, LINK_SOURCE_NULL);
-	if (verb == OPENER_TREE)
-		record_leader(o, &record, p->process.pidfd);
+	if (o->request.verb == OPENER_TREE && o->port)
+		record_leader(o, &record, o->port->process.pidfd);
 	spawn_record_directory(&record, "/", 1);
-	record_identity(&record, &p->options);
+	record_identity(&record, o);
 	r = spawn_record_seal(&record, (uint32_t)o->process.n_child_fds, &data, &size, &memfd);
 	spawn_record_deinit(&record);
 	if (r < 0)
@@ -187,7 +304,13 @@ static int errand_record(struct errand *o, const struct port *p, uint32_t verb, 
 	return 0;
 }
 
-static int errand_open(struct errand *o, const struct port *p, const struct opener_request *request)
+/* What clients ask for leaves some to what is due. */
+static bool is_scarce(const struct errand *o)
+{
+	return o->kind == ERRAND_ASKED && fd_is_high(o->fd, DESCRIPTOR_RESERVE);
+}
+
+static int errand_open(struct errand *o)
 {
 	int pair[2], r;
 
@@ -196,11 +319,15 @@ static int errand_open(struct errand *o, const struct port *p, const struct open
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_errno();
 	o->fd = pair[0];
-	if (send(o->fd, request, sizeof(*request), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+	if (is_scarce(o)) {
+		fd_close(pair[1]);
+		return err_begin(-EMFILE);
+	}
+	if (send(o->fd, &o->request, sizeof(o->request), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
 		fd_close(pair[1]);
 		return err_errno();
 	}
-	r = errand_record(o, p, request->verb, pair[1]);
+	r = errand_record(o, pair[1]);
 	if (r < 0)
 		return err_pass(r);
 	r = alarm_set(&o->broker->alarms, &o->alarm, OPENER_TIMEOUT_MS);
@@ -210,38 +337,146 @@ static int errand_open(struct errand *o, const struct port *p, const struct open
 	return r < 0 ? err_begin(r) : 0;
 }
 
-int errand_start(const struct port *p, const struct opener_request *request, errand_done done,
-		 void *context, struct errand **ret)
+/* --- sending them out ------------------------------------------------------------------------ */
+
+static void errand_fail(struct errand *o)
+{
+	alarm_stop(&o->broker->alarms, &o->alarm);
+	process_deinit(&o->process);
+	fd_close(o->fd);
+	if (o->done)
+		o->done(o->context, NULL);
+	errand_let_go(o);
+	free(o);
+}
+
+static void errand_send_out(struct errand *o)
+{
+	errand_wait_no_more(o);
+	if (errand_open(o) < 0) {
+		errand_fail(o);
+		return;
+	}
+	o->state = ERRAND_ASKING;
+	errand_count_out(o, 1);
+	o->poll.data = o;
+	uv_poll_start(&o->poll, UV_READABLE, on_reply);
+}
+
+/* The first of the user's lines, which is the last then. */
+static struct errand *user_next(struct errand_user *u)
+{
+	struct errand_line *line = list_first(&u->lines, struct errand_line, link);
+
+	list_remove(&line->link);
+	list_append(&u->lines, &line->link);
+	return list_first(&line->waiting, struct errand, wait_link);
+}
+
+static bool errands_run_one(struct errand_turns *t, enum errand_kind kind)
+{
+	struct fair_item *i;
+
+	if (t->n_out[kind] >= most_out[kind].all)
+		return false;
+	i = fair_first(&t->queues[kind]);
+	if (!i)
+		return false;
+	fair_spend(i, 1);
+	errand_send_out(user_next(container_of(i, struct errand_user, item)));
+	return true;
+}
+
+static void on_run(struct job *job)
+{
+	struct errand_turns *t = container_of(job, struct errand_turns, job);
+	struct broker *b = container_of(t, struct broker, errand_turns);
+
+	for (unsigned i = 0; i < ERRANDS_A_TURN; i++) {
+		bool due = errands_run_one(t, ERRAND_DUE), asked = errands_run_one(t, ERRAND_ASKED);
+
+		if (!due && !asked)
+			return;
+	}
+	turn_work(&b->turn, job);
+}
+
+void errand_turns_init(struct errand_turns *t)
+{
+	*t = (struct errand_turns){ 0 };
+	for (int i = 0; i < ERRAND_KINDS; i++) {
+		fair_queue_init(&t->queues[i], 1);
+		fair_group_init(&t->groups[i]);
+	}
+	job_init(&t->job, on_run);
+}
+
+static struct errand *errand_new(struct port *p, struct conn *asker,
+				 const struct opener_request *request, errand_done done,
+				 void *context)
 {
 	struct errand *o = calloc(1, sizeof(*o));
-	struct broker *b = p->broker;
-	int r;
 
 	if (!o)
-		return err_begin(-ENOMEM);
-	o->broker = b;
+		return NULL;
+	o->kind = asker ? ERRAND_ASKED : ERRAND_DUE;
+	o->broker = p->broker;
 	o->fd = -1;
 	o->done = done;
 	o->context = context;
+	o->request = *request;
+	o->account = quota_account_ref(asker ? asker->account : port_account(p));
+	o->port = p;
+	copy_identity(o, &p->options);
 	alarm_init(&o->alarm, on_alarm);
-	r = errand_open(o, p, request);
-	if (r < 0) {
-		alarm_stop(&b->alarms, &o->alarm);
-		process_deinit(&o->process);
-		fd_close(o->fd);
-		free(o);
-		return err_pass(r);
-	}
-	o->poll.data = o;
-	uv_poll_start(&o->poll, UV_READABLE, on_reply);
-	list_append(&b->errands, &o->link);
+	list_init(&o->wait_link);
+	list_append(&p->errands, &o->port_link);
+	list_append(&p->broker->errands, &o->link);
+	p->broker->errand_turns.n++;
+	return o;
+}
+
+int errand_start(struct port *p, struct conn *asker, const struct opener_request *request,
+		 errand_done done, void *context, struct errand **ret)
+{
+	struct errand *o = errand_new(p, asker, request, done, context);
+
+	if (!o)
+		return err_begin(-ENOMEM);
+	errand_wait(o);
 	*ret = o;
 	return 0;
+}
+
+int errand_ask(struct port *p, struct conn *asker, const struct opener_request *request,
+	       errand_done done, void *context, struct errand **ret, const char **ret_reason)
+{
+	struct quota_charge charge = QUOTA_CHARGE_INIT;
+	int r;
+
+	if (quota_charge_take(&charge, asker->account, QUOTA_ERRANDS, 1, ret_reason))
+		return ERRAND_E_QUOTA;
+	r = errand_start(p, asker, request, done, context, ret);
+	if (r < 0)
+		quota_charge_return(&charge);
+	else
+		quota_charge_move(&(*ret)->charge, &charge);
+	return err_pass(r);
 }
 
 void errand_cancel(struct errand *o)
 {
 	o->done = NULL;
+}
+
+void errands_leave_port(struct port *p)
+{
+	struct errand *o;
+
+	while ((o = list_first(&p->errands, struct errand, port_link))) {
+		list_remove(&o->port_link);
+		o->port = NULL;
+	}
 }
 
 void errands_free(struct broker *b)
@@ -250,8 +485,12 @@ void errands_free(struct broker *b)
 
 	list_for_each_safe (o, next, &b->errands, link) {
 		o->done = NULL;
-		errand_close(o);
+		if (o->state == ERRAND_WAITING)
+			errand_drop(o);
+		else
+			errand_close(o);
 	}
+	job_cancel(&b->errand_turns.job);
 }
 
 static void request_blank(const struct broker *b, uint32_t verb, struct opener_request *ret)

@@ -1,25 +1,82 @@
 /* Openers: short-lived processes under the caller's identity that do what needs the file system,
  * which the broker never touches, or what may block. One question, one answer.
+ *
+ * Each is a process and three descriptors, so only few are out at once; others wait, in two lines
+ * that are apart:
+ *
+ *	ASKED   what clients ask for: users take turns, and so do the connections of each
+ *	DUE     what was promised: time limits, orphans, drains, the service's end; users take turns
+ *
+ * So whatever clients ask for, what is due has its places.
  */
 #ifndef REDD_BROKER_ERRAND_H
 #define REDD_BROKER_ERRAND_H
 
+#include <stdbool.h>
+
+#include "broker/fair.h"
+#include "broker/turn.h"
 #include "helper/link.h"
+#include "proto/base/list.h"
 
 struct broker;
+struct conn;
 struct errand;
 struct port;
+
+enum errand_kind { ERRAND_ASKED, ERRAND_DUE, ERRAND_KINDS };
+
+/* Part of each account: errands that wait in its name. */
+struct errand_line {
+	struct list link; /* of the user's, while one waits that may go; who went last is last */
+	struct list waiting;
+	unsigned n_out;
+};
+
+/* Part of a uid's account. */
+struct errand_user {
+	struct fair_item item; /* on the queue while it has a line, and may have more out */
+	struct list lines;
+	unsigned n_out;
+};
+
+struct errand_share {
+	struct errand_line lines[ERRAND_KINDS];
+	struct errand_user users[ERRAND_KINDS]; /* of a uid's account */
+};
+
+void errand_share_init(struct errand_share *s);
+
+/* Part of the broker. */
+struct errand_turns {
+	struct fair_queue queues[ERRAND_KINDS]; /* of users */
+	struct fair_group groups[ERRAND_KINDS]; /* the only ones */
+	unsigned n, n_out[ERRAND_KINDS];
+	struct job job;
+};
+
+void errand_turns_init(struct errand_turns *t);
 
 /* reply is NULL when there is none: the opener failed or took too long. */
 typedef void (*errand_done)(void *context, const struct opener_reply *reply);
 
-/* Asks, as whom the port's child is. *ret is for errand_cancel() until done is called; done may be
- * NULL. 0 or a negative errno; done is not called from within. */
-int errand_start(const struct port *p, const struct opener_request *request, errand_done done,
-		 void *context, struct errand **ret);
+/* Asks, as whom the port's child is: for that client, or, with NULL, because it is due. *ret is for
+ * errand_cancel() until done is called, which is never from within; done may be NULL. The port may
+ * go before its errand does. 0 or a negative errno. */
+int errand_start(struct port *p, struct conn *asker, const struct opener_request *request,
+		 errand_done done, void *context, struct errand **ret);
 
-/* The answer is not wanted any more; the opener itself goes on. */
+/* The same for one request of a client, of which it may have only so many. 0, ERRAND_E_QUOTA with
+ * *ret_reason, or a negative errno. */
+#define ERRAND_E_QUOTA 1
+int errand_ask(struct port *p, struct conn *asker, const struct opener_request *request,
+	       errand_done done, void *context, struct errand **ret, const char **ret_reason);
+
+/* The answer is not wanted any more; the errand itself goes on. */
 void errand_cancel(struct errand *o);
+
+/* The port goes: its errands do without it. */
+void errands_leave_port(struct port *p);
 
 /* Gives up all of them, without a word: the broker is about to go. */
 void errands_free(struct broker *b);

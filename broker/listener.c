@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "broker/broker.h"
+#include "broker/closer.h"
 #include "broker/conn.h"
 #include "broker/reply.h"
 #include "proto/base/err.h"
@@ -61,7 +62,7 @@ static int listener_accept(struct listener *l)
 			fd, REPLY_UNAVAILABLE,
 			"the broker has hardly any descriptors left; try again later, "
 			"or raise its limit of open files");
-		fd_close(fd);
+		closer_close_socket(l->broker, &(struct closer_whose){ 0 }, &fd);
 		l->broker->counters.refused_connections++;
 		return err_begin(-EMFILE);
 	}

@@ -21,6 +21,11 @@ static void on_alarm(struct alarm *a)
 	pending_free(p);
 }
 
+static bool is_wait(enum pending_kind kind)
+{
+	return kind == PENDING_WAIT_EXITED || kind == PENDING_WAIT_CLOSED;
+}
+
 int pending_new(struct pending **ret, struct conn *conn, struct port *port, enum pending_kind kind,
 		uint64_t request)
 {
@@ -51,6 +56,8 @@ int pending_new(struct pending **ret, struct conn *conn, struct port *port, enum
 	conn->n_pendings++;
 	if (port)
 		list_append(&port->pendings, &p->port_link);
+	if (port && is_wait(kind))
+		port->n_waits++;
 	*ret = p;
 	return 0;
 }
@@ -63,6 +70,10 @@ void pending_free(struct pending *p)
 		alarm_stop(&p->conn->broker->alarms, &p->alarm);
 		p->conn->n_pendings--;
 	}
+	if (p->port && is_wait(p->kind))
+		p->port->n_waits--;
+	if (list_is_linked(&p->select_link))
+		p->conn->broker->waits.n_selected--;
 	if (p->item)
 		p->item->cookie = NULL;
 	if (p->data)
@@ -75,6 +86,7 @@ void pending_free(struct pending *p)
 	list_remove(&p->select_link);
 	lease_unwait(&p->claim);
 	labels_unref(p->selector);
+	quota_charge_return(&p->select_charge);
 	quota_charge_return(&p->charge);
 	free(p);
 }

@@ -59,8 +59,8 @@ struct pending {
 	struct list cookie_link;  /* of the broker's group_signals */
 	struct lease_claim claim; /* LEASE */
 	struct labels *selector;  /* WAIT for any of several: a reference, and `port` is NULL */
-	struct list select_link;  /* of the broker's selected_waits */
-	bool is_looked_at;	  /* rights.c's */
+	struct list select_link;  /* of the broker's ... */
+	struct quota_charge select_charge; /* ... and one of so many */
 };
 
 #define PENDING_E_TOO_MANY 1 /* CONN_PENDING_MAX wait already */

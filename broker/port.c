@@ -79,6 +79,8 @@ static void port_blank(struct port *p, struct broker *b, const struct principal 
 	list_init(&p->subscriptions);
 	list_init(&p->marks);
 	list_init(&p->pendings);
+	list_init(&p->errands);
+	port_look_init(&p->look);
 	list_init(&p->lease_link);
 	lease_init(&p->lease);
 	alarm_init(&p->grants_end, rights_on_end);
@@ -136,6 +138,7 @@ void port_free(struct port *p)
 {
 	struct broker *b = p->broker;
 
+	errands_leave_port(p);
 	if (p->errand)
 		errand_cancel(TAKE(p->errand));
 	if (p->killer)
@@ -149,6 +152,7 @@ void port_free(struct port *p)
 	holding_forget(p);
 	list_remove(&p->session_link);
 	list_remove(&p->ended_link);
+	list_remove(&p->look.link);
 	if (p->session)
 		session_check(p->session);
 	if (p->record != PORT_NO_RECORD)
@@ -435,6 +439,7 @@ void port_check(struct port *p)
 	if (p->state == PORT_DRAINING && port_outputs_are_over(p) && !port_asks_holders(p))
 		port_close(p);
 	/* A blocking subscription was promised every byte: the log waits for it. */
-	if (p->state == PORT_ENDED && !alarm_is_set(&p->phase) && !subscriptions_need(p))
+	if (p->state == PORT_ENDED && !alarm_is_set(&p->phase) && !subscriptions_need(p) &&
+	    !port_look_is_due(&p->look))
 		port_forget(p);
 }

@@ -23,9 +23,11 @@
 #include "broker/quota.h"
 #include "broker/stream.h"
 #include "broker/string_block.h"
+#include "broker/waits.h"
 #include "proto/limits.h"
 
 struct broker;
+struct conn;
 struct session;
 struct record_live;
 struct errand;
@@ -102,8 +104,11 @@ struct port {
 	struct stream *streams[PORT_STREAMS_MAX];
 	unsigned n_streams;
 	struct list subscriptions;
-	struct list marks;     /* of subscriptions that asked for them */
-	struct list pendings;  /* requests that wait for something of this port */
+	unsigned n_needing;   /* of those: that block, and have not been told everything yet */
+	struct list marks;    /* of subscriptions that asked for them */
+	struct list pendings; /* requests that wait for something of this port */
+	unsigned n_waits;     /* of those: Waits */
+	struct port_look look;
 	struct grants *grants; /* a reference; NULL: it never had any */
 	struct alarm grants_end;
 	struct lease lease;	 /* of its inputs, by session */
@@ -119,6 +124,7 @@ struct port {
 	int32_t holders[HOLDERS_MAX];
 	uint32_t n_holders;
 	bool has_asked_holders;
+	struct list errands;	  /* all that have it in mind */
 	struct errand *errand;	  /* that looks for them; Closed waits for it */
 	struct errand *killer;	  /* that is on its way to kill the tree */
 	struct errand *signaller; /* the same with tree_signal */
@@ -203,8 +209,9 @@ void port_forget(struct port *p);
 int port_signal_leader(struct port *p, int signal);
 int port_signal_group(struct port *p, int signal);
 
-/* To the whole tree, without an answer; to the group where nobody could look for the tree. */
-void port_signal_tree(struct port *p, int signal);
+/* To the whole tree, without an answer; to the group where nobody could look for the tree. `asker`
+ * is the client that wants it; NULL: it is due. */
+void port_signal_tree(struct port *p, struct conn *asker, int signal);
 
 /* SIGKILL to the whole tree, and to the group as well. Not while STARTING. */
 void port_kill_tree(struct port *p);

@@ -117,5 +117,5 @@ bool port_asks_holders(struct port *p)
 		request.inodes[request.n_inodes].device = o->given_up_device;
 		request.inodes[request.n_inodes++].inode = o->given_up_inode;
 	}
-	return request.n_inodes && errand_start(p, &request, on_holders, p, &p->errand) == 0;
+	return request.n_inodes && errand_start(p, NULL, &request, on_holders, p, &p->errand) == 0;
 }

@@ -48,7 +48,7 @@ static void on_signalled(void *context, const struct opener_reply *reply)
 	}
 }
 
-void port_signal_tree(struct port *p, int signal)
+void port_signal_tree(struct port *p, struct conn *asker, int signal)
 {
 	struct opener_request request;
 
@@ -56,7 +56,7 @@ void port_signal_tree(struct port *p, int signal)
 		return; /* one is on its way already */
 	p->tree_signal = signal;
 	errand_tree_request(p, signal, &request);
-	if (errand_start(p, &request, on_signalled, p, &p->signaller) < 0)
+	if (errand_start(p, asker, &request, on_signalled, p, &p->signaller) < 0)
 		on_signalled(p, NULL);
 }
 
@@ -82,7 +82,7 @@ void port_kill_tree(struct port *p)
 	if (p->state == PORT_STARTING || p->state == PORT_GONE || p->killer)
 		return;
 	errand_tree_request(p, SIGKILL, &request);
-	if (errand_start(p, &request, on_killed, p, &p->killer) < 0)
+	if (errand_start(p, NULL, &request, on_killed, p, &p->killer) < 0)
 		on_killed(p, NULL);
 }
 
@@ -145,7 +145,7 @@ void port_on_timeout(struct alarm *a)
 		p->timeout_until_ms = monotonic_ms() + p->options.timeout_grace_ms;
 	p->timed_out = true;
 	port_save(p);
-	port_signal_tree(p, p->options.timeout_signal);
+	port_signal_tree(p, NULL, p->options.timeout_signal);
 	set_timeout(p);
 }
 

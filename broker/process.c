@@ -18,7 +18,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "broker/closer.h"
 #include "broker/helper_link.h"
 #include "broker/spawn_line.h"
 #include "proto/base/err.h"
@@ -93,8 +92,8 @@ static void process_drop_wish(struct process *p)
 	p->record_memfd = fd_close(p->record_memfd);
 	p->birth_fd = fd_close(p->birth_fd);
 	quota_charge_return(&p->charge);
-	if (p->has_foreign_fds)
-		closer_close(p->helper->context, p->child_fds, p->n_child_fds);
+	if (p->foreign.account)
+		closer_close(p->helper->context, &p->foreign, p->child_fds, p->n_child_fds);
 	else
 		fd_close_many(p->child_fds, p->n_child_fds);
 	p->n_child_fds = 0;

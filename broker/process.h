@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "broker/closer.h"
 #include "broker/quota.h"
 #include "helper/link.h"
 #include "proto/base/list.h"
@@ -67,7 +68,7 @@ struct process {
 	int birth_fd;		     /* write end, while it could not be handed over yet */
 	int child_fds[PORT_FDS_MAX]; /* the child's ends, owned until the verdict */
 	size_t n_child_fds;
-	bool has_foreign_fds; /* some came from a client: closing them may block */
+	struct closer_whose foreign; /* some came from that client: closing them may block */
 	struct process_hold holds[LINK_HOLDS_MAX];
 	size_t n_holds;
 };

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "broker/errand.h"
 #include "broker/turn.h"
 #include "proto/base/err.h"
 #include "proto/base/list.h"
@@ -32,6 +33,7 @@ struct quota_account {
 	uint64_t used[QUOTA_KINDS];
 	struct token_bucket spawns;
 	struct turn_share share; /* a uid's */
+	struct errand_share errands;
 };
 
 struct quota {
@@ -58,6 +60,10 @@ struct quota {
 		[QUOTA_BUFFER_BYTES] = who " has as many bytes of unfinished frames, unread "      \
 				       "answers, searches and waiting spawns as it may: finish and "  \
 				       "read some, or try again later",                                 \
+		[QUOTA_SELECTED_WAITS] = who " waits for as many sets of labels as it may: wait "  \
+					 "for ports by their ids, or follow them with Watch",      \
+		[QUOTA_ERRANDS] = who " has as many signals to whole trees on their way as it "     \
+				  "may: wait for some, or signal groups",                          \
 		[QUOTA_MEMORY] = who " uses as much memory as it may: forget ended ports, end "    \
 				 "subscriptions, or try again later",                              \
 	}
@@ -88,6 +94,8 @@ static const struct quota_limits defaults[QUOTA_LEVELS] = {
 			[QUOTA_DESCRIPTORS] = QUOTA_DESCRIPTORS_SERVICE,
 			[QUOTA_CONNECTIONS] = CONNS_MAX,
 			[QUOTA_BUFFER_BYTES] = QUOTA_BUFFER_BYTES_SERVICE,
+			[QUOTA_ERRANDS] = QUOTA_ERRANDS_SERVICE,
+			[QUOTA_SELECTED_WAITS] = SELECTED_WAITS_MAX,
 			[QUOTA_MEMORY] = QUOTA_MEMORY_MAX,
 		},
 		.spawns = { .per_second = 0, .burst = 0 },
@@ -101,6 +109,8 @@ static const struct quota_limits defaults[QUOTA_LEVELS] = {
 			[QUOTA_DESCRIPTORS] = QUOTA_DESCRIPTORS_UID,
 			[QUOTA_CONNECTIONS] = CONNS_PER_UID,
 			[QUOTA_BUFFER_BYTES] = QUOTA_BUFFER_BYTES_UID,
+			[QUOTA_ERRANDS] = QUOTA_ERRANDS_UID,
+			[QUOTA_SELECTED_WAITS] = SELECTED_WAITS_PER_UID,
 			[QUOTA_MEMORY] = QUOTA_MEMORY_MAX,
 		},
 		.spawns = { QUOTA_SPAWNS_PER_SECOND, QUOTA_SPAWNS_BURST },
@@ -114,6 +124,8 @@ static const struct quota_limits defaults[QUOTA_LEVELS] = {
 			[QUOTA_DESCRIPTORS] = QUOTA_DESCRIPTORS_CONN,
 			[QUOTA_CONNECTIONS] = 1,
 			[QUOTA_BUFFER_BYTES] = QUOTA_BUFFER_BYTES_CONN,
+			[QUOTA_ERRANDS] = QUOTA_ERRANDS_CONN,
+			[QUOTA_SELECTED_WAITS] = CONN_SELECTED_WAITS,
 			[QUOTA_MEMORY] = QUOTA_MEMORY_MAX,
 		},
 		.spawns = { QUOTA_SPAWNS_PER_SECOND, QUOTA_SPAWNS_BURST },
@@ -137,6 +149,7 @@ static void account_init(struct quota_account *a, struct quota *q, enum quota_le
 	*a = (struct quota_account){ .quota = q, .level = level, .n_refs = 1 };
 	list_init(&a->link);
 	turn_share_init(&a->share);
+	errand_share_init(&a->errands);
 }
 
 int quota_new(const struct quota_limits *limits, struct quota **ret)
@@ -221,6 +234,16 @@ struct turn_share *quota_turn_share(struct quota_account *a)
 	return a->level == QUOTA_CONNECTION ? &a->below->share : &a->share;
 }
 
+struct errand_share *quota_errand_share(struct quota_account *a)
+{
+	return &a->errands;
+}
+
+struct quota_account *quota_account_below(struct quota_account *a)
+{
+	return a->level == QUOTA_CONNECTION ? a->below : a;
+}
+
 struct quota_account *quota_account_ref(struct quota_account *a)
 {
 	a->n_refs++;
@@ -287,10 +310,16 @@ uint64_t quota_used(const struct quota_account *a, enum quota_kind kind)
 /* Logs, input and buffers are bytes themselves. The others are estimates from above of what one of
  * them makes the broker allocate, options and answers that it still has to get included. */
 static const uint64_t weights[QUOTA_KINDS] = {
-	[QUOTA_PORTS] = QUOTA_WEIGHT_PORT, [QUOTA_RING_BYTES] = 1,
-	[QUOTA_INPUT_BYTES] = 1,	   [QUOTA_SUBSCRIPTIONS] = QUOTA_WEIGHT_SUBSCRIPTION,
-	[QUOTA_DESCRIPTORS] = 0,	   [QUOTA_CONNECTIONS] = QUOTA_WEIGHT_CONNECTION,
-	[QUOTA_BUFFER_BYTES] = 1,	   [QUOTA_MEMORY] = 0, /* not a second time */
+	[QUOTA_PORTS] = QUOTA_WEIGHT_PORT,
+	[QUOTA_RING_BYTES] = 1,
+	[QUOTA_INPUT_BYTES] = 1,
+	[QUOTA_SUBSCRIPTIONS] = QUOTA_WEIGHT_SUBSCRIPTION,
+	[QUOTA_DESCRIPTORS] = 0,
+	[QUOTA_CONNECTIONS] = QUOTA_WEIGHT_CONNECTION,
+	[QUOTA_BUFFER_BYTES] = 1,
+	[QUOTA_MEMORY] = 0, /* not a second time */
+	[QUOTA_SELECTED_WAITS] = QUOTA_WEIGHT_WATCH,
+	[QUOTA_ERRANDS] = QUOTA_WEIGHT_ERRAND,
 };
 
 uint64_t quota_weight(enum quota_kind kind)

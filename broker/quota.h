@@ -23,9 +23,11 @@ enum quota_kind {
 	QUOTA_SUBSCRIPTIONS,
 	QUOTA_DESCRIPTORS, /* passed by clients, until a child has them */
 	QUOTA_CONNECTIONS,
-	QUOTA_BUFFER_BYTES, /* frames not whole, answers not read, searches, spawns that wait */
-	QUOTA_MEMORY,	    /* all of these in bytes, as far as they are the broker's; and what else
-			       there is */
+	QUOTA_BUFFER_BYTES,   /* frames not whole, answers not read, searches, spawns that wait */
+	QUOTA_ERRANDS,	      /* asked for by clients, waiting or out */
+	QUOTA_SELECTED_WAITS, /* each is looked at whenever a port exits, and ends */
+	QUOTA_MEMORY, /* all of these in bytes, as far as they are the broker's; and what else
+			 there is */
 	QUOTA_KINDS,
 };
 
@@ -59,6 +61,13 @@ int quota_account_of_connection(struct quota_account *uid_account, struct quota_
 /* The uid's part of the loop's turns, of any account of that uid; it lives as long as that. */
 struct turn_share;
 struct turn_share *quota_turn_share(struct quota_account *a);
+
+/* Its own errands, and, of a uid's account, those of its user. */
+struct errand_share;
+struct errand_share *quota_errand_share(struct quota_account *a);
+
+/* The uid's account that it stands on, or is. */
+struct quota_account *quota_account_below(struct quota_account *a);
 
 struct quota_account *quota_account_ref(struct quota_account *a);
 struct quota_account *quota_account_unref(struct quota_account *a); /* always NULL */

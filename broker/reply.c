@@ -43,13 +43,21 @@ static void send_message(struct conn *c, Redd__V1__Message *m)
 	conn_wake(c);
 }
 
+/* A Bye is a last word, and is not charged. */
+static void send_answer(struct conn *c, Redd__V1__Message *m)
+{
+	send_message(c, m);
+	if (c && c->state != CONN_CLOSED && c->state != CONN_LEAVING)
+		conn_charge_answer(c);
+}
+
 void reply_message(struct conn *c, uint64_t request, void *message)
 {
 	Redd__V1__Message *m = message;
 
 	m->has_reply_to = true;
 	m->reply_to = request;
-	send_message(c, m);
+	send_answer(c, m);
 }
 
 void reply_done(struct conn *c, uint64_t request)
@@ -162,7 +170,7 @@ static void send_leased(struct conn *c, uint64_t request, uint64_t port, uint64_
 	m.leased = &leased;
 	if (request)
 		SET(m, reply_to, request);
-	send_message(c, &m);
+	send_answer(c, &m);
 }
 
 void reply_leased(struct conn *c, uint64_t request, uint64_t port, uint64_t lease)

@@ -179,7 +179,7 @@ static void info_holders(struct stream_infos *ret, Redd__V1__StreamInfo *info,
 	size_t first = ret->n_holders;
 	struct reader *r;
 
-	list_for_each (r, &s->out.readers, link) {
+	list_for_each (r, &s->out.blockers, block_link) {
 		const struct subscription *by = r->subscription;
 		Redd__V1__Holder *h = &ret->holders[ret->n_holders];
 

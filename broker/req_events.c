@@ -50,7 +50,7 @@ static void on_exited(struct port *p)
 	struct subscription *s;
 
 	watches_note(p->broker, EVENT_EXITED, p);
-	req_wait_look(p);
+	waits_look(p);
 	req_close_whole_look(p);
 	expects_exited(p);
 	list_for_each (s, &p->subscriptions, port_link) {
@@ -64,7 +64,7 @@ static void on_closed(struct port *p)
 	struct subscription *s;
 
 	watches_note(p->broker, EVENT_CLOSED, p);
-	req_wait_look(p);
+	waits_look(p);
 	list_for_each (s, &p->subscriptions, port_link)
 		subscription_wake(s);
 	broker_check_idle(p->broker);
@@ -75,6 +75,7 @@ static void on_gone(struct port *p)
 {
 	struct pending *pending, *next;
 
+	waits_finish(p);
 	list_for_each_safe (pending, next, &p->pendings, port_link) {
 		reply_error(pending->conn, pending->request, REPLY_ABORTED, ECANCELED,
 			    "the port is gone; what was asked of it did not come about");

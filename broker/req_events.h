@@ -17,7 +17,4 @@ void req_input_failed(struct stream *s, int error);
 void req_spawn_started(struct port *p);
 void req_spawn_failed(struct port *p, uint32_t stage, int error);
 
-/* Answers the Waits that this state fulfils. */
-void req_wait_look(struct port *p);
-
 #endif

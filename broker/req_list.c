@@ -128,8 +128,8 @@ static int fill_subscriptions(struct port_message *m, const struct port *p)
 	size_t n = 0, most = 0;
 
 	list_for_each (s, &p->subscriptions, port_link)
-		most++;
-	most = MIN(most, SUBSCRIPTIONS_SHOWN);
+		if (++most == SUBSCRIPTIONS_SHOWN)
+			break;
 	if (!most)
 		return 0;
 	m->subscriptions = calloc(most, sizeof(*m->subscriptions));

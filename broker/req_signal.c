@@ -117,13 +117,17 @@ static void signal_tree(struct conn *c, struct port *p, uint64_t request, int si
 {
 	struct pending *pending = req_pending(c, p, PENDING_SIGNAL, request);
 	struct opener_request o;
+	const char *reason;
 	int r;
 
 	if (!pending)
 		return;
 	errand_tree_request(p, signal, &o);
-	r = errand_start(p, &o, on_tree, pending, &pending->errand);
-	if (r < 0) {
+	r = errand_ask(p, c, &o, on_tree, pending, &pending->errand, &reason);
+	if (r == ERRAND_E_QUOTA) {
+		pending_free(pending);
+		reply_error(c, request, REPLY_RESOURCE_EXHAUSTED, EAGAIN, "%s", reason);
+	} else if (r < 0) {
 		pending_free(pending);
 		reply_error(c, request, REPLY_UNAVAILABLE, -r,
 			    "nobody could be sent to look for the processes (%s); try again",
@@ -134,7 +138,7 @@ static void signal_tree(struct conn *c, struct port *p, uint64_t request, int si
 /* --- all that have labels -------------------------------------------------------------------- */
 
 /* Without an answer of its own. 0 or a negative errno. */
-static int signal_quietly(struct port *p, int signal, Redd__V1__Target target)
+static int signal_quietly(struct conn *c, struct port *p, int signal, Redd__V1__Target target)
 {
 	int r;
 
@@ -143,7 +147,7 @@ static int signal_quietly(struct port *p, int signal, Redd__V1__Target target)
 	if (target == REDD__V1__TARGET__TARGET_LEADER)
 		return port_signal_leader(p, signal);
 	if (target == REDD__V1__TARGET__TARGET_TREE) {
-		port_signal_tree(p, signal);
+		port_signal_tree(p, c, signal);
 		return 0;
 	}
 	r = port_signal_group(p, signal);
@@ -168,7 +172,7 @@ static int signal_selected(struct conn *c, const Redd__V1__Request *request)
 	port_table_for_each(p, &c->broker->ports)
 	{
 		if (labels_match(p->options.labels, selector) && rights_may(c, POLICY_SIGNAL, p) &&
-		    signal_quietly(p, (int)m->signal, m->target) == 0)
+		    signal_quietly(c, p, (int)m->signal, m->target) == 0)
 			n++;
 	}
 	answer(c, request->id, n, NULL);

@@ -412,6 +412,7 @@ static bool take_passed(struct spawn_plan *plan)
 
 int plan_serve(struct spawn_plan *plan)
 {
+	const struct closer_whose whose = conn_whose(plan->conn);
 	int r;
 
 	spawn_record_init(&plan->record);
@@ -427,7 +428,7 @@ int plan_serve(struct spawn_plan *plan)
 				   plan->sys_errno, plan->retry_after_ms, plan->sentence);
 	spawn_record_deinit(&plan->record);
 	port_options_deinit(&plan->options);
-	closer_close(plan->broker, plan->fds, plan->n_fds);
+	closer_close(plan->broker, &whose, plan->fds, plan->n_fds);
 	return 0;
 }
 

@@ -318,7 +318,9 @@ static int make_passed(struct spawn_plan *plan, struct wish *w)
 	int r = process_add_child_fd(&plan->port->process, TAKE_FD(plan->fds[w->m->passed]),
 				     &w->source);
 
-	plan->port->process.has_foreign_fds = true;
+	/* The port's account stays as long as its process. */
+	plan->port->process.foreign =
+		(struct closer_whose){ port_account(plan->port), plan->port->owner.delegation };
 	return r ? plan_refuse_errno(plan, -EMFILE, "descriptors") : 0;
 }
 

@@ -72,6 +72,16 @@ static uint64_t value_in_flight(struct broker *b)
 	return b->helper.in_flight;
 }
 
+static uint64_t value_errands(struct broker *b)
+{
+	return b->errand_turns.n;
+}
+
+static uint64_t value_errands_out(struct broker *b)
+{
+	return b->errand_turns.n_out[ERRAND_ASKED] + b->errand_turns.n_out[ERRAND_DUE];
+}
+
 static uint64_t value_unborn(struct broker *b)
 {
 	return b->helper.n_unborn;
@@ -115,6 +125,11 @@ static uint64_t value_descriptors(struct broker *b)
 	return n < 0 ? 0 : (uint64_t)n;
 }
 
+static uint64_t value_closing(struct broker *b)
+{
+	return closer_count(b);
+}
+
 static uint64_t value_memory(struct broker *b)
 {
 	struct rusage usage;
@@ -150,12 +165,17 @@ static const struct metric metrics[] = {
 	{ "redd_ports", GAUGE, "Ports, ended ones that are kept included.", value_ports },
 	{ "redd_clients", GAUGE, "Connections.", value_clients },
 	{ "redd_spawns_waiting", GAUGE, "Spawns that wait for their turn.", value_waiting },
+	{ "redd_errands", GAUGE, "Openers that are out, and errands that wait for one.",
+	  value_errands },
+	{ "redd_errands_out", GAUGE, "Openers that are out.", value_errands_out },
 	{ "redd_spawns_in_flight", GAUGE, "Spawns handed over and not answered.", value_in_flight },
 	{ "redd_expects_waiting", GAUGE, "Expects that wait.", value_expects_waiting },
 	{ "redd_logs", GAUGE, "Logs of output streams in memory.", value_logs },
 	{ "redd_log_bytes", GAUGE, "Memory of all logs.", value_log_bytes },
 	{ "redd_log_free_bytes", GAUGE, "Of these, kept for reuse.", value_log_bytes_free },
 	{ "redd_descriptors", GAUGE, "Open descriptors of the broker.", value_descriptors },
+	{ "redd_descriptors_closing", GAUGE, "Descriptors of clients that are not closed yet.",
+	  value_closing },
 	{ "redd_memory_max_bytes", GAUGE, "Largest resident size of the broker.", value_memory },
 	{ "redd_loop_turn_max_us", GAUGE, "Longest turn of the loop, in processor time.",
 	  value_longest_turn },

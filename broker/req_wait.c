@@ -1,5 +1,6 @@
 /* Wait, Forget, Watch, Unwatch. */
 #include <errno.h>
+#include <limits.h>
 
 #include "broker/broker.h"
 #include "broker/conn.h"
@@ -11,9 +12,10 @@
 
 /* --- Wait ------------------------------------------------------------------------------------ */
 
+/* Also when it is about to go. */
 static bool is_fulfilled(const struct port *p, enum pending_kind kind)
 {
-	return kind == PENDING_WAIT_CLOSED ? p->state == PORT_ENDED : p->has_exited;
+	return kind == PENDING_WAIT_CLOSED ? list_is_linked(&p->ended_link) : p->has_exited;
 }
 
 static void answer_wait(struct conn *c, uint64_t request, struct port *p, enum pending_kind kind)
@@ -39,33 +41,50 @@ static void answer_wait(struct conn *c, uint64_t request, struct port *p, enum p
 	reply_message(c, request, &m);
 }
 
-static int wait_until(struct conn *c, const Redd__V1__Request *request, struct port *p,
-		      enum pending_kind kind, struct labels *take_selector)
+static int wait_for(struct conn *c, const Redd__V1__Request *request, struct pending *pending)
 {
-	_cleanup_(labels_unrefp) struct labels *selector = take_selector;
-	struct pending *pending = req_pending(c, p, kind, request->id);
-
-	if (!pending)
-		return 0;
-	if (selector) {
-		pending->selector = TAKE(selector);
-		list_append(&c->broker->selected_waits, &pending->select_link);
-	}
 	return request->wait->has_timeout_ms
 		       ? alarm_set(&c->broker->alarms, &pending->alarm, request->wait->timeout_ms)
 		       : 0;
 }
 
-/* --- for any that has labels ----------------------------------------------------------------- */
-
-static bool has_too_many(const struct conn *c)
+static int wait_until(struct conn *c, const Redd__V1__Request *request, struct port *p,
+		      enum pending_kind kind)
 {
 	struct pending *pending;
-	unsigned n = 0;
 
-	list_for_each (pending, &c->pendings, conn_link)
-		n += pending->selector != NULL;
-	return n >= CONN_SELECTED_WAITS;
+	if (p->n_waits >= PORT_WAITS_MAX) {
+		reply_error(c, request->id, REPLY_RESOURCE_EXHAUSTED, EAGAIN,
+			    "as many requests wait for this port as may (%u); try again when some "
+			    "are over, or subscribe to it",
+			    PORT_WAITS_MAX);
+		return 0;
+	}
+	pending = req_pending(c, p, kind, request->id);
+	return pending ? wait_for(c, request, pending) : 0;
+}
+
+/* --- for any that has labels ----------------------------------------------------------------- */
+
+static int wait_until_any(struct conn *c, const Redd__V1__Request *request, enum pending_kind kind,
+			  struct labels *take_selector)
+{
+	_cleanup_(labels_unrefp) struct labels *selector = take_selector;
+	struct pending *pending = req_pending(c, NULL, kind, request->id);
+	const char *reason;
+
+	if (!pending)
+		return 0;
+	if (quota_charge_take(&pending->select_charge, c->account, QUOTA_SELECTED_WAITS, 1,
+			      &reason)) {
+		pending_free(pending);
+		reply_error(c, request->id, REPLY_RESOURCE_EXHAUSTED, EAGAIN, "%s", reason);
+		return 0;
+	}
+	pending->selector = TAKE(selector);
+	list_append(&c->broker->waits.selected, &pending->select_link);
+	c->broker->waits.n_selected++;
+	return wait_for(c, request, pending);
 }
 
 /* The first that is as it is waited for; else the first that there is. */
@@ -107,12 +126,8 @@ static int wait_selected(struct conn *c, const Redd__V1__Request *request, enum 
 	else if (m->has_timeout_ms && m->timeout_ms == 0)
 		reply_error(c, request->id, REPLY_DEADLINE_EXCEEDED, 0,
 			    "not yet; none of these ports has got so far");
-	else if (has_too_many(c))
-		reply_error(c, request->id, REPLY_RESOURCE_EXHAUSTED, 0,
-			    "the connection waits for as many sets of labels as it may (%u)",
-			    CONN_SELECTED_WAITS);
 	else
-		return wait_until(c, request, NULL, kind, TAKE(selector));
+		return wait_until_any(c, request, kind, TAKE(selector));
 	return 0;
 }
 
@@ -141,36 +156,108 @@ int req_wait(struct conn *c, const Redd__V1__Request *request)
 			    port_state_name(p->state));
 		return 0;
 	}
-	return wait_until(c, request, p, kind, NULL);
+	return wait_until(c, request, p, kind);
 }
 
-static void look_at_selected(struct port *p)
+/* --- looking --------------------------------------------------------------------------------- */
+
+static void on_looks(struct job *job);
+
+void waits_init(struct waits *w)
+{
+	*w = (struct waits){ 0 };
+	list_init(&w->selected);
+	list_init(&w->ports);
+	job_init(&w->job, on_looks);
+}
+
+void port_look_init(struct port_look *l)
+{
+	list_init(&l->link);
+}
+
+static void answer_if(struct pending *pending, struct port *p)
+{
+	if (!is_fulfilled(p, pending->kind))
+		return;
+	answer_wait(pending->conn, pending->request, p, pending->kind);
+	pending_free(pending);
+}
+
+static void look_at_own(struct port *p)
 {
 	struct pending *pending, *next;
 
-	list_for_each_safe (pending, next, &p->broker->selected_waits, select_link) {
-		if (!is_fulfilled(p, pending->kind) ||
-		    !labels_match(p->options.labels, pending->selector) ||
-		    !rights_may(pending->conn, POLICY_SEE, p))
-			continue;
-		answer_wait(pending->conn, pending->request, p, pending->kind);
-		pending_free(pending);
-	}
+	list_for_each_safe (pending, next, &p->pendings, port_link)
+		if (pending->kind == PENDING_WAIT_EXITED || pending->kind == PENDING_WAIT_CLOSED)
+			answer_if(pending, p);
 }
 
-void req_wait_look(struct port *p)
+/* The next of those by labels, which is the last then: so those that are left are always the
+ * first, whoever comes and goes meanwhile. Who comes has seen for himself how the port is. */
+static void look_at_next(struct port *p)
 {
-	struct pending *pending, *next;
+	struct waits *w = &p->broker->waits;
+	struct pending *next = list_first(&w->selected, struct pending, select_link);
 
-	look_at_selected(p);
-	list_for_each_safe (pending, next, &p->pendings, port_link) {
-		if (pending->kind != PENDING_WAIT_EXITED && pending->kind != PENDING_WAIT_CLOSED)
-			continue;
-		if (!is_fulfilled(p, pending->kind))
-			continue;
-		answer_wait(pending->conn, pending->request, p, pending->kind);
-		pending_free(pending);
+	p->look.n_left = next ? p->look.n_left - 1 : 0;
+	if (!next)
+		return;
+	list_remove(&next->select_link);
+	list_append(&w->selected, &next->select_link);
+	if (rights_may(next->conn, POLICY_SEE, p) &&
+	    labels_match(p->options.labels, next->selector))
+		answer_if(next, p);
+}
+
+/* False: some are left. */
+static bool look_slice(struct port *p)
+{
+	if (p->look.n_left == UINT_MAX) {
+		look_at_own(p);
+		p->look.n_left = p->broker->waits.n_selected;
+		return !p->look.n_left;
 	}
+	for (unsigned i = 0; i < WAITS_A_SLICE && p->look.n_left; i++)
+		look_at_next(p);
+	return !p->look.n_left;
+}
+
+static void on_looks(struct job *job)
+{
+	struct broker *b = container_of(job, struct broker, waits.job);
+	uint64_t end = uv_hrtime() + WAITS_TIME_A_TURN_NS;
+	struct port *p;
+
+	while ((p = list_first(&b->waits.ports, struct port, look.link))) {
+		if (look_slice(p)) {
+			list_remove(&p->look.link);
+			port_check(p); /* its retention may have been over */
+		}
+		if (uv_hrtime() >= end)
+			break;
+	}
+	if (!list_is_empty(&b->waits.ports))
+		turn_work(&b->turn, job);
+}
+
+void waits_look(struct port *p)
+{
+	struct waits *w = &p->broker->waits;
+
+	p->look.n_left = UINT_MAX;
+	if (!port_look_is_due(&p->look))
+		list_append(&w->ports, &p->look.link);
+	turn_work(&p->broker->turn, &w->job);
+}
+
+void waits_finish(struct port *p)
+{
+	if (!port_look_is_due(&p->look))
+		return;
+	list_remove(&p->look.link);
+	while (!look_slice(p))
+		;
 }
 
 /* --- Forget ---------------------------------------------------------------------------------- */

@@ -189,7 +189,7 @@ static void give_up(struct pending *w)
 		    "the right to this was revoked, or its time was up, while the request waited");
 	pending_free(w);
 	if (s)
-		s->port->events->stream.in_changed(s);
+		stream_settle_input(s);
 }
 
 static struct pending *pending_at(struct list *link, bool of_port)
@@ -198,30 +198,22 @@ static struct pending *pending_at(struct list *link, bool of_port)
 		       : list_entry(link, struct pending, conn_link);
 }
 
-/* The next one that was not looked at yet and may not go on. */
-static struct pending *next_without_right(struct list *list, bool of_port)
-{
-	for (struct list *l = list->next; l != list; l = l->next) {
-		struct pending *w = pending_at(l, of_port);
-
-		if (w->is_looked_at)
-			continue;
-		w->is_looked_at = true;
-		if (!may_go_on_waiting(w))
-			return w;
-	}
-	return NULL;
-}
-
-/* Giving one up may answer others, so each step begins at the front. */
+/* Giving one up may answer others, so each step begins at the front, and who was looked at is out
+ * of the way meanwhile. */
 static void look_at_pendings(struct list *list, bool of_port)
 {
-	struct pending *w;
+	struct list looked = LIST_INIT(looked);
 
-	for (struct list *l = list->next; l != list; l = l->next)
-		pending_at(l, of_port)->is_looked_at = false;
-	while ((w = next_without_right(list, of_port)))
-		give_up(w);
+	while (!list_is_empty(list)) {
+		struct list *link = list->next;
+		struct pending *w = pending_at(link, of_port);
+
+		list_remove(link);
+		list_append(&looked, link);
+		if (!may_go_on_waiting(w))
+			give_up(w);
+	}
+	list_splice(list, &looked);
 }
 
 void rights_look(struct port *p)

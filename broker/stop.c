@@ -36,7 +36,7 @@ void stop_port(struct broker *b, struct port *p)
 	else if (port_is_pumped(p))
 		pumped_discard(p);
 	else if (b->stop.phase == STOP_TERMINATE)
-		port_signal_tree(p, SIGTERM);
+		port_signal_tree(p, NULL, SIGTERM);
 	else
 		port_kill_tree(p);
 }

@@ -30,10 +30,10 @@ int stream_new(struct stream **ret, struct port *port, uint32_t number, enum str
 	s->kind = kind;
 	s->fd = TAKE_FD(fd);
 	list_init(&s->out.readers);
+	list_init(&s->out.blockers);
 	list_init(&s->out.expects);
 	list_init(&s->out.idle);
 	list_init(&s->out.shared);
-	s->out.floor = UINT64_MAX;
 	job_init(&s->work, on_work);
 	job_join(&s->work, quota_turn_share(port_account(port)));
 	*ret = s;

@@ -20,6 +20,7 @@
 #include "broker/pace.h"
 #include "broker/quota.h"
 #include "broker/ring.h"
+#include "broker/slowest.h"
 #include "broker/transit.h"
 #include "broker/turn.h"
 
@@ -42,9 +43,11 @@ enum stream_cause {
 
 /* A cursor that reads a stream's log; part of a subscription. */
 struct reader {
-	struct list link;	 /* of the stream's readers */
-	struct list idle_link;	 /* of those to be woken by the next byte */
-	struct list shared_link; /* of those that share its memory */
+	struct list link;	   /* of the stream's readers */
+	struct list idle_link;	   /* of those to be woken by the next byte */
+	struct list shared_link;   /* of those that share its memory */
+	struct list block_link;	   /* of those that may hold it back ... */
+	struct slowest_node floor; /* ... and where it was last seen, while it is one of them */
 	struct stream *stream;
 	struct subscription *subscription;
 	struct cursor cursor;
@@ -58,12 +61,14 @@ struct stream_output {
 	struct framing framing; /* what its port declared for it: kept with its log's index */
 	struct quota_charge charge;
 	struct list readers;
+	struct list blockers;	/* those that may hold it back, ... */
+	struct slowest slowest; /* ... by how far they are behind */
+	unsigned n_blockers;
 	struct list expects; /* waits for what comes */
 	unsigned n_expects;
 	struct pace pace;   /* when which byte came */
 	struct list idle;   /* readers that were told all, and wait for more */
 	struct list shared; /* readers by shared memory */
-	uint64_t floor;	    /* of blocking readers: none is behind it; UINT64_MAX: there is none */
 	bool is_ended, is_held;
 	bool awaits_cause; /* of a pump: the pipe is empty for ever, and nobody knows why yet */
 	uint64_t held_since_ms; /* while it is */
@@ -177,13 +182,17 @@ uint64_t stream_held_total_ms(const struct stream *s);
 /* XXH3_64bits of all bytes, for an output that wants_checksum. */
 uint64_t stream_checksum(const struct stream *s);
 
-/* It is the stream's from now on. */
+/* It is the stream's from now on, until it is dropped. */
 void stream_add_reader(struct stream *s, struct reader *r);
+void stream_drop_reader(struct stream *s, struct reader *r);
+
+/* Its cursor does not block any more. */
+void stream_unblock(struct stream *s, struct reader *r);
 
 /* A reader came, went or moved: a pipe that was held back may be read again. */
 void stream_readers_changed(struct stream *s);
 
-/* Writes down how many blocking readers there are; when one came, went or stopped blocking. */
+/* Writes down how many blocking readers there are, where nothing was recorded before. */
 void stream_note_blockers(struct stream *s);
 
 /* So many blocking readers are still awaited. */

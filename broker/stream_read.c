@@ -81,35 +81,30 @@ static uint64_t reader_floor(struct reader *r)
 	return floor == UINT64_MAX ? floor : MIN(floor, conn_floor(r->subscription->conn, r));
 }
 
-void stream_add_reader(struct stream *s, struct reader *r)
+/* None is behind it; UINT64_MAX: there is none. */
+static uint64_t floor_known(const struct stream *s)
 {
-	list_append(&s->out.readers, &r->link);
-	if (r->subscription->sharing)
-		list_append(&s->out.shared, &r->shared_link);
-	s->out.floor = MIN(s->out.floor, reader_floor(r));
+	const struct slowest_node *n = slowest_first(&s->out.slowest);
+
+	return n ? n->at : UINT64_MAX;
 }
 
-/* Where the slowest blocking reader is. Cursors only go on, so one that is still at the floor that
- * was known is the slowest; those that are ahead of it go to the end, to be looked at last. */
+/* Where the slowest blocking reader is. Cursors only go on, so one that is still where it was last
+ * seen, before all others, is the slowest. Those that share memory move while they are looked at:
+ * each is looked at once. */
 static uint64_t stream_floor(struct stream *s)
 {
-	struct list ahead = LIST_INIT(ahead);
-	uint64_t lowest = UINT64_MAX, floor;
-	struct reader *r;
+	struct slowest_node *n;
+	uint64_t floor;
 
-	while (s->out.floor != UINT64_MAX &&
-	       (r = list_first(&s->out.readers, struct reader, link))) {
-		floor = reader_floor(r);
-		if (floor == s->out.floor)
+	for (unsigned i = 0; i < s->out.n_blockers; i++) {
+		n = slowest_first(&s->out.slowest);
+		floor = reader_floor(container_of(n, struct reader, floor));
+		if (floor == n->at)
 			break;
-		lowest = MIN(lowest, floor);
-		list_remove(&r->link);
-		list_append(&ahead, &r->link);
+		slowest_move(&s->out.slowest, n, floor);
 	}
-	if (list_is_empty(&s->out.readers))
-		s->out.floor = lowest;
-	list_splice(&s->out.readers, &ahead);
-	return s->out.floor;
+	return floor_known(s);
 }
 
 static uint64_t room_above(const struct stream *s, uint64_t floor)
@@ -125,7 +120,7 @@ static uint64_t room_above(const struct stream *s, uint64_t floor)
  * readers they are only looked at when it gets tight. */
 static uint64_t stream_room(struct stream *s)
 {
-	uint64_t room = room_above(s, s->out.floor);
+	uint64_t room = room_above(s, floor_known(s));
 	struct expect *e;
 
 	if (room <= s->out.log_size / 2)
@@ -368,18 +363,49 @@ void stream_end_output(struct stream *s, enum stream_cause cause, int sys_errno)
 	s->port->events->stream.out_ended(s);
 }
 
-/* --- for a successor ------------------------------------------------------------------------- */
+/* --- readers --------------------------------------------------------------------------------- */
 
 void stream_note_blockers(struct stream *s)
 {
 	struct record_live *live = port_live(s);
-	struct reader *r;
-	uint32_t n = 0;
 
-	list_for_each (r, &s->out.readers, link)
-		n += r->cursor.overflow == CURSOR_MAY_BLOCK;
 	if (live)
-		live->blockers = n;
+		live->blockers = s->out.n_blockers;
+}
+
+static void stream_block(struct stream *s, struct reader *r)
+{
+	list_append(&s->out.blockers, &r->block_link);
+	slowest_add(&s->out.slowest, &r->floor, reader_floor(r));
+	s->out.n_blockers++;
+	stream_note_blockers(s);
+}
+
+void stream_unblock(struct stream *s, struct reader *r)
+{
+	if (!list_is_linked(&r->block_link))
+		return;
+	list_remove(&r->block_link);
+	slowest_remove(&s->out.slowest, &r->floor);
+	s->out.n_blockers--;
+	stream_note_blockers(s);
+}
+
+void stream_add_reader(struct stream *s, struct reader *r)
+{
+	list_append(&s->out.readers, &r->link);
+	if (r->subscription->sharing)
+		list_append(&s->out.shared, &r->shared_link);
+	if (r->cursor.overflow == CURSOR_MAY_BLOCK)
+		stream_block(s, r);
+}
+
+void stream_drop_reader(struct stream *s, struct reader *r)
+{
+	list_remove(&r->link);
+	list_remove(&r->idle_link);
+	list_remove(&r->shared_link);
+	stream_unblock(s, r);
 }
 
 void stream_await(struct stream *s, unsigned n_blockers)

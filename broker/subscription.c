@@ -85,6 +85,7 @@ static int reader_init(struct reader *r, struct subscription *s, struct stream *
 	list_init(&r->link);
 	list_init(&r->shared_link);
 	list_init(&r->idle_link);
+	list_init(&r->block_link);
 	cursor_init(&r->cursor, offset, s->overflow, view.tail);
 	return cursor_frame(&r->cursor, &framing, &view, o->from);
 }
@@ -135,6 +136,15 @@ static void subscription_readers_changed(struct subscription *s)
 	subscription_look(s);
 }
 
+/* The port is kept for those that are promised every byte. */
+static void subscription_need(struct subscription *s, bool is_needing)
+{
+	if (s->is_needing == is_needing)
+		return;
+	s->is_needing = is_needing;
+	s->port->n_needing += is_needing ? 1 : -1;
+}
+
 static void on_stall(struct alarm *a)
 {
 	struct subscription *s = container_of(a, struct subscription, stall);
@@ -144,14 +154,15 @@ static void on_stall(struct alarm *a)
 		return;
 	}
 	s->overflow = CURSOR_MAY_DROP;
+	subscription_need(s, false);
 	if (s->sharing)
 		sharing_stalled(s);
 	s->is_stalled = true;
 	s->conn->broker->counters.stalled++;
-	for (unsigned i = 0; i < s->n_readers; i++)
+	for (unsigned i = 0; i < s->n_readers; i++) {
 		cursor_stall(&s->readers[i].cursor);
-	for (unsigned i = 0; i < s->n_readers; i++)
-		stream_note_blockers(s->readers[i].stream);
+		stream_unblock(s->readers[i].stream, &s->readers[i]);
+	}
 	subscription_readers_changed(s);
 }
 
@@ -184,7 +195,6 @@ static void reader_link(struct reader *r)
 	struct stream *s = r->stream;
 
 	stream_add_reader(s, r);
-	stream_note_blockers(s);
 	if (s->out.awaited && r->cursor.overflow == CURSOR_MAY_BLOCK)
 		stream_await(s, s->out.awaited - 1);
 }
@@ -193,8 +203,10 @@ static void subscription_link(struct subscription *s)
 {
 	s->id = ++s->conn->last_subscription;
 	s->conn->n_subscriptions++;
+	id_table_add(&s->conn->subscription_ids, &s->by_id, s->id);
 	list_append(&s->conn->subscriptions, &s->conn_link);
 	list_append(&s->port->subscriptions, &s->port_link);
+	subscription_need(s, s->overflow == CURSOR_MAY_BLOCK);
 	for (unsigned i = 0; i < s->n_readers; i++)
 		reader_link(&s->readers[i]);
 	port_was_asked(s->port);
@@ -245,10 +257,7 @@ static void subscription_unread(struct subscription *s)
 	while (s->n_readers) {
 		struct reader *r = &s->readers[--s->n_readers];
 
-		list_remove(&r->link);
-		stream_note_blockers(r->stream);
-		list_remove(&r->idle_link);
-		list_remove(&r->shared_link);
+		stream_drop_reader(r->stream, r);
 		stream_readers_changed(r->stream);
 	}
 	subscription_look(s);
@@ -257,6 +266,7 @@ static void subscription_unread(struct subscription *s)
 static void subscription_stop(struct subscription *s, enum subscription_cause cause)
 {
 	s->state = SUBSCRIPTION_ENDING;
+	subscription_need(s, false);
 	s->cause = cause;
 	marks_leave(s);
 	subscription_unread(s);
@@ -267,6 +277,7 @@ void subscription_leave_port(struct subscription *s)
 	marks_leave(s);
 	subscription_unread(s);
 	list_remove(&s->port_link);
+	subscription_need(s, false);
 	s->port = NULL;
 	subscription_end(s, SUBSCRIPTION_FORGOTTEN);
 }
@@ -277,6 +288,7 @@ void subscription_free(struct subscription *s)
 
 	sharing_end(s);
 	subscription_unread(s);
+	subscription_need(s, false);
 	list_remove(&s->conn_link);
 	list_remove(&s->port_link);
 	list_remove(&s->ready_link);
@@ -284,6 +296,7 @@ void subscription_free(struct subscription *s)
 	marks_leave(s);
 	list_remove(&s->wake_link);
 	s->conn->n_subscriptions--;
+	id_table_remove(&s->conn->subscription_ids, &s->by_id);
 	quota_charge_return(&s->charge);
 	free(s);
 	if (port)
@@ -465,18 +478,13 @@ uint64_t subscription_blocked_total_ms(const struct subscription *s)
 
 bool subscriptions_need(const struct port *port)
 {
-	struct subscription *s;
-
-	list_for_each (s, &port->subscriptions, port_link)
-		if (s->overflow == CURSOR_MAY_BLOCK && s->state == SUBSCRIPTION_OPEN)
-			return true;
-	return false;
+	return port->n_needing;
 }
 
 void subscriptions_look(struct stream *stream)
 {
 	struct reader *r;
 
-	list_for_each (r, &stream->out.readers, link)
+	list_for_each (r, &stream->out.blockers, block_link)
 		subscription_look(r->subscription);
 }

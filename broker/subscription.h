@@ -12,6 +12,7 @@
 
 #include "broker/alarm.h"
 #include "broker/cursor.h"
+#include "broker/id_table.h"
 #include "broker/marks.h"
 #include "broker/quota.h"
 #include "broker/stream.h"
@@ -52,7 +53,8 @@ struct subscription_options {
 };
 
 struct subscription {
-	uint64_t id; /* unique on the connection */
+	uint64_t id;	      /* unique on the connection */
+	struct id_node by_id; /* of the connection's */
 	enum subscription_state state;
 	enum subscription_cause cause; /* ENDING */
 	uint32_t bad_stream;	       /* BAD_RECORD: where no packet stands ... */
@@ -71,6 +73,7 @@ struct subscription {
 	uint32_t stall_ms;
 	struct alarm stall;
 	struct marks marks;
+	bool is_needing; /* counted as that by the port */
 	bool is_blocking;
 	bool is_stalled;	    /* moved from BLOCK to DROP for it */
 	uint64_t blocking_since_ms; /* while it is */

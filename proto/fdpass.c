@@ -130,3 +130,18 @@ ssize_t fdpass_recv(int sock, void *buf, size_t size, int flags, int *ret_fds, s
 	ret->message_truncated = message.msg_flags & MSG_TRUNC;
 	return n;
 }
+
+/* Without room for them the kernel says MSG_CTRUNC, and their files stay open in the socket. A look
+ * ends behind the first message that carries some. */
+ssize_t fdpass_peek(int sock, void *buf, size_t size, bool *ret_brings)
+{
+	struct iovec iov = { .iov_base = buf, .iov_len = size };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n;
+
+	do
+		n = recvmsg(sock, &message, MSG_PEEK | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	*ret_brings = n >= 0 && message.msg_flags & MSG_CTRUNC;
+	return n < 0 ? failed() : n;
+}

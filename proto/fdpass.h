@@ -33,4 +33,9 @@ ssize_t fdpass_send(int sock, const struct iovec *iov, size_t n_iov, const int *
 ssize_t fdpass_recv(int sock, void *buf, size_t size, int flags, int *ret_fds, size_t max_fds,
 		    struct fdpass_info *ret);
 
+/* Looks at what comes next, which stays where it is; buf is for its bytes, which nobody needs.
+ * Returns how many there are, up to `size`, 0 at the end, or a negative errno; *ret_brings says
+ * whether descriptors come with them. If not, fdpass_recv() of as many bytes brings none. */
+ssize_t fdpass_peek(int sock, void *buf, size_t size, bool *ret_brings);
+
 #endif

@@ -66,13 +66,21 @@
 #define CONN_PENDING_MAX    1024u /* requests that wait for their answer */
 #define CONN_SUBSCRIPTIONS  16384u
 #define CONN_WATCHES	    64u
-#define CONN_SELECTED_WAITS 64u	  /* by labels: each is looked at whenever a port ends */
+#define CONN_SELECTED_WAITS 64u	  /* by labels */
 #define CONN_GROUPS	    64u	  /* of a client, besides its gid; more cannot be taken over */
 #define CONN_DOORS	    64u	  /* descriptors that wait to go out with their messages */
 #define CONN_SPAWN_ALIASES  1024u /* newest spawns that requests can refer to by request id */
 #define CONNS_MAX	    4096u /* of the whole service */
 #define CONNS_PER_UID	    2048u
 #define LISTENERS_MAX	    16u
+/* Descriptors of clients are closed by threads of their own, as many of them for whom closing takes
+ * long; of one user's connections, of one door, and of all doors of a user, so many at once. */
+#define CLOSER_THREADS	    16u
+#define CLOSER_THREADS_EACH 2u
+/* So many that are not closed yet, and no more are received; one message brings up to 253. */
+#define CLOSING_MAX	 4096u /* of the whole service; but who has none of them may send some */
+#define CLOSING_PER_UID	 512u  /* of its connections, and of its doors */
+#define CLOSING_PER_DOOR 64u
 
 /* --- the loop -------------------------------------------------------------------------------- */
 
@@ -174,6 +182,14 @@
 
 /* --- waits ----------------------------------------------------------------------------------- */
 
+/* By labels: each is looked at whenever a port exits, and ends, which takes up to a microsecond. So
+ * one user's take a millisecond for each port, and all of them four, in slices of the turns. */
+#define SELECTED_WAITS_PER_UID 1024u
+#define SELECTED_WAITS_MAX     4096u
+#define PORT_WAITS_MAX	       4096u   /* by id: all are answered in one slice */
+#define WAITS_TIME_A_TURN_NS   500000u /* and no slice is begun after so long */
+#define WAITS_A_SLICE	       32u
+
 /* One Expect. A program of so many instructions takes at most about 3 MiB with the state of its
  * search, and a byte of the stream at most so many steps. */
 #define EXPECT_PATTERNS_MAX 32u
@@ -209,7 +225,7 @@
 #define QUOTA_WEIGHT_CONNECTION \
 	KIB(192)		       /* CONN_READ_FREE, CONN_ANSWERS_FREE, an Output half sent */
 #define QUOTA_WEIGHT_PENDING	  512u /* a request that waits */
-#define QUOTA_WEIGHT_WATCH	  KIB(8) /* with its labels */
+#define QUOTA_WEIGHT_WATCH	  KIB(8) /* with its labels; and a Wait by labels */
 #define QUOTA_SUBSCRIPTIONS_MAX	  65536u /* of the service, and of a uid */
 #define QUOTA_DESCRIPTORS_SERVICE 16384u
 #define QUOTA_DESCRIPTORS_UID	  8192u
@@ -219,6 +235,12 @@
 #define QUOTA_RETRY_MS		  100u	/* told with what is only a matter of time */
 #define QUOTA_IDLE_UIDS_MAX	  1024u /* uids without connections whose spawn rate is remembered */
 
+/* Signals to whole trees that clients ask for, each of which sends an opener out. */
+#define QUOTA_ERRANDS_CONN    32u
+#define QUOTA_ERRANDS_UID     1024u
+#define QUOTA_ERRANDS_SERVICE 4096u
+#define QUOTA_WEIGHT_ERRAND   4096u
+
 /* --- helper ---------------------------------------------------------------------------------- */
 
 #define OPENER_TIMEOUT_MS  2000u /* what an opener may take before it is given up */
@@ -227,5 +249,14 @@
 #define HEARTBEAT_MS	   1000u
 #define RESTART_DEATHS_MAX 5u /* in RESTART_WINDOW_MS: degraded */
 #define RESTART_WINDOW_MS  10000u
+
+/* Openers out at once: few keep all processors busy. What is due has places of its own, whose
+ * descriptors (four each) are within DESCRIPTOR_RESERVE. */
+#define ERRANDS_ASKED_OUT	   16u
+#define ERRANDS_ASKED_OUT_PER_UID  12u
+#define ERRANDS_ASKED_OUT_PER_CONN 4u
+#define ERRANDS_DUE_OUT		   16u
+#define ERRANDS_DUE_OUT_PER_UID	   12u
+#define ERRANDS_A_TURN		   8u /* sent out */
 
 #endif

@@ -363,7 +363,7 @@ static void broker_rest(void)
 	stub_clear();
 	do
 		pump();
-	while (broker.n_conns || broker.loop.active_reqs.count);
+	while (broker.n_conns || closer_count(&broker));
 	ports_forget();
 	errands_free(&broker);
 	if (broker.state != BROKER_SERVING) { /* it was shut down: there is a next input */
@@ -373,7 +373,7 @@ static void broker_rest(void)
 	}
 	do
 		pump();
-	while (broker.loop.active_reqs.count || !list_is_empty(&broker.delegations));
+	while (closer_count(&broker) || !list_is_empty(&broker.delegations));
 }
 
 static void charges_check(void)

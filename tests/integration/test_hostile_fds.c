@@ -2,7 +2,6 @@
  * closing it costs nobody else any time, however long it takes (P7, P11, P15). */
 #include <criterion/criterion.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "proto/base/fd.h"
 #include "proto/fdpass.h"
 #include "tests/lib/ask.h"
+#include "tests/lib/linger.h"
 #include "tests/lib/measure.h"
 #include "tests/lib/narrow.h"
 #include "tests/lib/neighbour.h"
@@ -192,30 +192,6 @@ Test(hostile_fds, P14_a_listener_that_takes_none_says_so_and_gets_none)
 
 /* --- closing that takes its time ------------------------------------------------------------- */
 
-/* A connection over loopback whose last close blocks: nobody reads what is to be sent, and it
- * lingers. Two descriptors: the one to pass, and its other end. */
-static void linger_make(int ret_fds[2])
-{
-	struct linger linger = { 1, LINGER_S };
-	struct sockaddr_in address = { .sin_family = AF_INET,
-				       .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t size = sizeof(address);
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	char data[65536] = { 0 };
-
-	cr_assert_eq(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
-	cr_assert_eq(listen(listener, 1), 0);
-	cr_assert_eq(getsockname(listener, (struct sockaddr *)&address, &size), 0);
-	ret_fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	cr_assert_eq(connect(ret_fds[0], (struct sockaddr *)&address, sizeof(address)), 0);
-	ret_fds[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	cr_assert_geq(ret_fds[1], 0);
-	while (send(ret_fds[0], data, sizeof(data), MSG_DONTWAIT) > 0)
-		;
-	cr_assert_eq(setsockopt(ret_fds[0], SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
-	close(listener);
-}
-
 static void send_unused(struct peer *p, int fd)
 {
 	cr_assert_eq(send_with(p, "ping { }", &fd, 1), 0);
@@ -288,7 +264,7 @@ Test(hostile_fds, P7_a_descriptor_whose_close_takes_long_stalls_nobody)
 	for (size_t i = 0; i < WAYS; i++) {
 		struct peer p;
 
-		linger_make(fds[i]);
+		cr_assert_eq(linger_make(LINGER_S, &fds[i][0], &fds[i][1]), 0);
 		ask_greet(&p, service.socket);
 		ways[i](&p, fds[i][0]);
 		close(fds[i][0]);

@@ -71,6 +71,7 @@ void core_close(struct core *core)
 	while ((p = port_table_after(&b->ports, 0)))
 		port_free(p);
 	errands_free(b);
+	closer_end(b);
 	helper_link_close(&b->helper);
 	turn_close(&b->turn);
 	alarms_close(&b->alarms);

@@ -27,7 +27,7 @@ static void set_up(void)
 	list_init(&b->watching);
 	arena_init(&b->arena);
 	list_init(&b->delegations);
-	list_init(&b->selected_waits);
+	waits_init(&b->waits);
 	buf_init(&b->small, KIB(16));
 	policy_init(&b->policy, geteuid());
 	cr_assert_eq(uv_loop_init(&b->loop), 0);

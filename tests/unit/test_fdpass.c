@@ -238,3 +238,33 @@ Test(fdpass, a_wrong_socket_is_an_error)
 	cr_assert_eq(fdpass_send(-1, &(struct iovec){ "x", 1 }, 1, NULL, 0, 0), -EBADF);
 	close_pair();
 }
+
+Test(fdpass, a_look_tells_whether_descriptors_come_and_takes_nothing)
+{
+	struct fdpass_info info;
+	char data[16];
+	bool brings = true;
+	int fd, got;
+
+	open_pair(SOCK_STREAM);
+	open_many(&fd, 1);
+	cr_assert_eq(fdpass_peek(pair[1], data, sizeof(data), &brings), -EAGAIN);
+	cr_assert_not(brings);
+	cr_assert_eq(send_bytes("abc", 3, NULL, 0), 3);
+	cr_assert_eq(fdpass_peek(pair[1], data, sizeof(data), &brings), 3);
+	cr_assert_not(brings);
+	cr_assert_eq(send_bytes("d", 1, &fd, 1), 1);
+	cr_assert_eq(fdpass_peek(pair[1], data, sizeof(data), &brings), 4);
+	cr_assert(brings);
+	cr_assert_eq(fdpass_recv(pair[1], data, 3, MSG_DONTWAIT, &got, 1, &info), 3);
+	cr_assert_eq(info.n_fds, 0);
+	cr_assert_eq(fdpass_recv(pair[1], data, 3, MSG_DONTWAIT, &got, 1, &info), 1);
+	cr_assert_eq(info.n_fds, 1);
+	cr_assert_eq(inode_of(got), inode_of(fd));
+	fd_close(got);
+	fd_close(fd);
+	shutdown(pair[0], SHUT_WR);
+	cr_assert_eq(fdpass_peek(pair[1], data, sizeof(data), &brings), 0);
+	cr_assert_not(brings);
+	close_pair();
+}

@@ -1,0 +1,183 @@
+/* Errands that wait for their turn: how many are out, whose is next, and that what is due goes
+ * whatever clients ask for. The test is keeper and forker: nobody comes back unless it says so. */
+#include "broker/errand.h"
+
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/fd.h"
+#include "tests/lib/core.h"
+#include "tests/lib/countdown.h"
+
+#define CONNS 6
+
+static struct core *core;
+static struct conn *conns[CONNS];
+static struct port *port;
+static int fds[CONNS];
+static unsigned n_answered, n_without;
+static const char *reason;
+
+static void set_up(void)
+{
+	core = core_open();
+	for (int i = 0; i < CONNS; i++)
+		conns[i] = core_connect(core, &fds[i]);
+	port = core_port(core, conns[0], &(struct core_port){ 0 }, NULL);
+}
+
+static void tear_down(void)
+{
+	fd_close_many(fds, CONNS);
+	core_close(core);
+}
+
+TestSuite(errands, .init = set_up, .fini = tear_down, .timeout = 60);
+
+static void on_done(void *context, const struct opener_reply *reply)
+{
+	(void)context;
+	n_answered++;
+	n_without += !reply;
+}
+
+static int ask_for(struct conn *c)
+{
+	struct opener_request request;
+	struct errand *errand;
+
+	errand_tree_request(port, 0, &request);
+	return errand_ask(port, c, &request, on_done, NULL, &errand, &reason);
+}
+
+static void flood(struct conn *c)
+{
+	for (unsigned i = 0; i < QUOTA_ERRANDS_CONN; i++)
+		cr_assert_eq(ask_for(c), 0);
+}
+
+static unsigned out(enum errand_kind kind)
+{
+	return core->b.errand_turns.n_out[kind];
+}
+
+static unsigned out_of(struct conn *c)
+{
+	return quota_errand_share(c->account)->lines[ERRAND_ASKED].n_out;
+}
+
+/* Hears of the next opener that was handed over; false: of none. */
+static bool hear(struct link_spawn_id *ret)
+{
+	struct core_message *m = calloc(1, sizeof(*m));
+	bool heard;
+
+	core_ignore_keeper(core);
+	heard = core_hear(core->forker, m);
+	*ret = m->spawn.id;
+	core_message_close(m);
+	free(m);
+	return heard;
+}
+
+/* The next that was handed over could not be started. */
+static void one_comes_back(void)
+{
+	struct link_spawn_id id;
+
+	core_until(core, hear(&id));
+	core_say_failed(core, id, LINK_STAGE_EXEC, ENOENT);
+	core_turns(core, 3);
+}
+
+Test(errands, a_flood_is_refused_and_few_of_it_are_out)
+{
+	int before = fd_count();
+
+	for (int i = 0; i < CONNS; i++) {
+		flood(conns[i]);
+		cr_expect_eq(ask_for(conns[i]), ERRAND_E_QUOTA);
+		cr_expect_not_null(strstr(reason, "connection"));
+	}
+	core_turns(core, 20);
+	cr_expect_eq(out(ERRAND_ASKED), ERRANDS_ASKED_OUT_PER_UID);
+	cr_expect_eq(core->b.errand_turns.n, CONNS * QUOTA_ERRANDS_CONN);
+	for (int i = 0; i < CONNS; i++)
+		cr_expect_leq(out_of(conns[i]), ERRANDS_ASKED_OUT_PER_CONN);
+	cr_expect_leq(fd_count(), before + 6 * (int)ERRANDS_ASKED_OUT_PER_UID);
+	cr_expect_eq(n_answered, 0);
+}
+
+Test(errands, who_asks_for_one_does_not_wait_for_all_of_another_ones)
+{
+	flood(conns[0]);
+	core_turns(core, 5);
+	cr_assert_eq(out_of(conns[0]), ERRANDS_ASKED_OUT_PER_CONN);
+	cr_assert_eq(ask_for(conns[1]), 0);
+	core_turns(core, 3);
+	cr_expect_eq(out_of(conns[1]), 1);
+	one_comes_back();
+	cr_expect_eq(n_answered, 1);
+	cr_expect_eq(out_of(conns[0]), ERRANDS_ASKED_OUT_PER_CONN, "the next went");
+	cr_expect_eq(ask_for(conns[0]), 0, "there is room for another");
+}
+
+Test(errands, when_a_user_has_all_out_its_connections_take_turns)
+{
+	for (int i = 0; i < CONNS - 1; i++)
+		flood(conns[i]);
+	core_turns(core, 20);
+	cr_assert_eq(out(ERRAND_ASKED), ERRANDS_ASKED_OUT_PER_UID);
+	cr_assert_eq(ask_for(conns[CONNS - 1]), 0);
+	core_turns(core, 3);
+	cr_expect_eq(out_of(conns[CONNS - 1]), 0);
+	for (int i = 0; i < CONNS && !out_of(conns[CONNS - 1]); i++)
+		one_comes_back();
+	cr_expect_eq(out_of(conns[CONNS - 1]), 1, "its turn did not come round");
+	cr_expect_eq(out(ERRAND_ASKED), ERRANDS_ASKED_OUT_PER_UID);
+}
+
+Test(errands, what_is_due_goes_whatever_clients_ask_for)
+{
+	for (int i = 0; i < CONNS; i++)
+		flood(conns[i]);
+	core_turns(core, 20);
+	port_kill_tree(port);
+	core_turns(core, 3);
+	cr_expect_eq(out(ERRAND_DUE), 1);
+	cr_expect_not_null(port->killer);
+}
+
+Test(errands, one_goes_also_when_its_port_has_gone)
+{
+	struct link_spawn_id id;
+
+	flood(conns[0]);
+	port_kill_tree(port);
+	core_port_exit(core, port, 0);
+	core_until(core, port->state == PORT_ENDED);
+	port_forget(port);
+	while (core->b.errand_turns.n) {
+		core_until(core, hear(&id));
+		core_say_failed(core, id, LINK_STAGE_EXEC, ENOENT);
+	}
+	cr_expect_eq(n_without, QUOTA_ERRANDS_CONN);
+	cr_expect_eq(quota_used(conns[0]->account, QUOTA_ERRANDS), 0);
+}
+
+Test(errands, one_that_cannot_go_is_told_so)
+{
+	cr_assert_eq(ask_for(conns[0]), 0);
+	countdown_arm(COUNTDOWN_SOCKET, 1, EMFILE);
+	core_turns(core, 3);
+	cr_assert(countdown_off());
+	cr_expect_eq(n_without, 1);
+	cr_expect_eq(core->b.errand_turns.n, 0);
+	cr_expect_eq(out(ERRAND_ASKED), 0);
+	countdown_arm(COUNTDOWN_MALLOC, 1, ENOMEM);
+	cr_expect_eq(ask_for(conns[0]), -ENOMEM);
+	cr_assert(countdown_off());
+	cr_expect_eq(quota_used(conns[0]->account, QUOTA_ERRANDS), 0);
+}
