@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tests/lib/census.h"
+#include "tests/lib/death.h"
 #include "tests/lib/outcome.h"
 #include "tests/lib/places.h"
 #include "tests/lib/random.h"
@@ -19,36 +19,14 @@ static struct random dice;
 /* Its log would be one line a death. */
 static void begin(void)
 {
-	const struct service_options o = { .quiet = true };
-
 	dice.state = (uint64_t)getpid() ^ (uint64_t)scene_now_ms();
 	fprintf(stderr, "repeat: seed %llu\n", (unsigned long long)dice.state);
-	cr_assert_eq(service_start(&scene.service, &o), 0);
-	scene.r = service_connect(&scene.service);
-	cr_assert_not_null(scene.r);
-	collect_init(&scene.c);
+	death_begin();
 }
 
-static void end(void)
-{
-	collect_deinit(&scene.c);
-	redd_free(scene.r);
-	cr_assert_eq(service_finish(&scene.service), 0);
-}
-
-TestSuite(repeat, .init = begin, .fini = end, .timeout = 180);
+TestSuite(repeat, .init = begin, .fini = scene_end, .timeout = 180);
 
 /* --- tools ----------------------------------------------------------------------------------- */
-
-/* Kills the broker that is there. */
-static void broker_kill(void)
-{
-	pid_t pid;
-
-	while (!(pid = census_child(scene.service.pid, "redd-broker")))
-		; /* it is just being started */
-	cr_assert_eq(kill(pid, SIGKILL), 0);
-}
 
 /* A cat that reads when its descriptor 3 is closed. */
 static struct redd_port *spawn_cat(struct redd_framing framing)
@@ -105,7 +83,7 @@ Test(repeat, P9_packets_are_whole_whoever_dies)
 		cr_assert_eq(redd_write_start(port, data, SIZE, NULL, outcome_call(&o[i])), 0);
 	}
 	fill_pipe(o, N, 4);
-	broker_kill();
+	death_now();
 	cr_assert_eq(redd_close(port, 3, NULL), 0, "%s", redd_last_error(scene.r)->message);
 	cr_assert_eq(outcomes_wait(o, N, scene.r, 30000), 0);
 	cat_ends(port);
@@ -135,7 +113,7 @@ Test(repeat, P9_an_expect_writes_once)
 	cr_assert_eq(redd_close(port, 3, NULL), 0);
 	cr_assert_eq(redd_expect_start(port, &o, -1, outcome_call(&expect)), 0);
 	cr_assert_eq(collect_wait_bytes(&scene.c, scene.r, 1, 8, 30000), 0);
-	broker_kill();
+	death_now();
 	cr_assert_eq(outcome_wait(&expect, scene.r, 30000), 0);
 	cr_expect_eq(expect.result, -ENOTCONN);
 	cat_ends(port);
@@ -160,7 +138,7 @@ Test(repeat, P13_an_expect_behind_its_spawn_goes_on)
 	cr_assert_eq(redd_spawn_start(scene.r, &o, &port, outcome_call(&spawned)), 0);
 	cr_assert_eq(redd_expect_start(port, &begin_at, -1, outcome_call(&expect)), 0);
 	cr_assert_eq(outcome_wait(&spawned, scene.r, 30000), 0);
-	broker_kill();
+	death_now();
 	cr_assert_eq(redd_write(port, "hello\n", 6, NULL, NULL), 0);
 	cr_assert_eq(outcome_wait(&expect, scene.r, 30000), 0);
 	cr_expect_eq(expect.result, 0, "%s", redd_last_error(scene.r)->message);
@@ -248,9 +226,9 @@ Test(repeat, P9_whatever_was_under_way_is_in_the_input_once_or_in_doubt)
 			if (random_chance(&dice, 3))
 				cr_assert_eq(redd_run_once(scene.r, 1), 0);
 			if (random_chance(&dice, OPS / 3))
-				broker_kill();
+				death_now();
 		}
-		broker_kill();
+		death_now();
 		while (n_over < OPS)
 			cr_assert_eq(redd_run_once(scene.r, place_patience_ms(30000)), 0);
 		cat_ends(port);

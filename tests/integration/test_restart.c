@@ -15,9 +15,10 @@
 
 #include "proto/base/cleanup.h"
 #include "tests/lib/census.h"
+#include "tests/lib/death.h"
 #include "tests/lib/measure.h"
-#include "tests/lib/packet.h"
 #include "tests/lib/outcome.h"
+#include "tests/lib/packet.h"
 #include "tests/lib/pattern.h"
 #include "tests/lib/places.h"
 #include "tests/lib/random.h"
@@ -40,47 +41,21 @@ static uint64_t pattern_sum(uint64_t size)
 	return sum;
 }
 
-/* Its log would be one line a death. */
-static void begin(void)
-{
-	const struct service_options o = { .quiet = true };
-
-	cr_assert_eq(service_start(&scene.service, &o), 0);
-	scene.r = service_connect(&scene.service);
-	cr_assert_not_null(scene.r);
-	collect_init(&scene.c);
-}
-
 static void end(void)
 {
 	collect_deinit(&scene.c);
 	redd_free(scene.r);
 }
 
-static void end_and_finish(void)
-{
-	end();
-	cr_assert_eq(service_finish(&scene.service), 0);
-}
-
-TestSuite(restart, .init = begin, .fini = end_and_finish, .timeout = 120);
-TestSuite(restart_end, .init = begin, .fini = end, .timeout = 120);
+TestSuite(restart, .init = death_begin, .fini = scene_end, .timeout = 120);
+TestSuite(restart_end, .init = death_begin, .fini = end, .timeout = 120);
 
 /* --- tools ----------------------------------------------------------------------------------- */
 
+/* 0: none just now. */
 static pid_t broker_pid(void)
 {
 	return census_child(scene.service.pid, "redd-broker");
-}
-
-/* Kills the broker that is there; connections to it are lost. */
-static void broker_kill(void)
-{
-	pid_t pid;
-
-	while (!(pid = broker_pid()))
-		; /* it is just being started */
-	cr_assert_eq(kill(pid, SIGKILL), 0);
 }
 
 static void reconnect(void)
@@ -118,7 +93,7 @@ Test(restart, P13_the_service_comes_back_on_the_same_socket_every_time)
 	for (unsigned i = 0; i < rounds && i < MOST; i++) {
 		double begin_s = measure_now();
 
-		broker_kill();
+		death_now();
 		reconnect(); /* no connect is ever refused */
 		cr_assert_eq(redd_ping(scene.r), 0);
 		times[i] = measure_now() - begin_s;
@@ -140,7 +115,7 @@ Test(restart, P13_connects_queue_while_no_broker_is_there)
 	struct outcome outcomes[N];
 
 	for (unsigned round = 0; round < place_rounds(10); round++) {
-		broker_kill();
+		death_now();
 		for (int i = 0; i < N; i++) {
 			clients[i] = redd_new();
 			cr_assert_eq(redd_connect_start(clients[i], &o, outcome_call(&outcomes[i])),
@@ -173,7 +148,7 @@ Test(restart, P13_a_client_that_comes_back_finds_its_port)
 
 	memcpy(instance, redd_welcome(scene.r)->instance, sizeof(instance));
 	cr_assert_eq(redd_write(port, "before ", 7, NULL, NULL), 0);
-	broker_kill();
+	death_now();
 	reconnect();
 	cr_expect_eq(memcmp(instance, redd_welcome(scene.r)->instance, sizeof(instance)), 0);
 	cr_assert_eq(redd_port_by_id(scene.r, id, &port), 0);
@@ -208,7 +183,7 @@ static uint64_t follow(uint64_t id, uint64_t offset, uint64_t size, struct colle
 		     redd_last_error(scene.r)->message);
 	cr_assert_eq(collect_wait_bytes(ret, scene.r, 1, offset + size, 30000), 0);
 	if (!ret->n_closed) {
-		broker_kill();
+		death_now();
 		collect_wait(ret, scene.r, 30000); /* what was on its way, until it is lost */
 		cr_assert_eq(ret->n_closed, 1);
 		reconnect();
@@ -271,7 +246,7 @@ Test(restart, P13_S43_the_marks_of_an_input_survive)
 	struct redd_stream_info s;
 
 	redd_port_free(port);
-	broker_kill();
+	death_now();
 	reconnect();
 	cr_assert_eq(redd_port_by_name(scene.r, "marked", &port), 0);
 	s = scene_stream(port, 0);
@@ -295,7 +270,7 @@ Test(restart, P13_an_exit_that_nobody_saw_is_told_by_the_next_broker)
 	id = redd_port_id(port);
 	fd = open(here("fifo"), O_WRONLY | O_CLOEXEC);
 	cr_assert_geq(fd, 0);
-	broker_kill();
+	death_now();
 	cr_assert_eq(write(fd, "go\n", 3), 3);
 	close(fd);
 	reconnect();
@@ -335,7 +310,7 @@ Test(restart, P13_framing_and_the_starts_of_packets_survive)
 		total += 4 + packet_size(n, 1500);
 	while (scene_stream(port, 1).total < total)
 		;
-	broker_kill();
+	death_now();
 	reconnect();
 	cr_assert_eq(redd_port_by_id(scene.r, id, &port), 0);
 	cr_assert_eq(redd_inspect(port, &ports), 0);
@@ -360,7 +335,7 @@ Test(restart, P13_broker_and_forker_may_be_killed_together)
 	for (unsigned i = 0; i < place_rounds(20); i++) {
 		pid_t forker = census_child(scene.service.pid, "forker");
 
-		broker_kill();
+		death_now();
 		if (forker)
 			kill(forker, SIGKILL);
 		reconnect();
@@ -468,7 +443,7 @@ Test(restart_end, P13_a_requested_end_survives_its_broker)
 	cr_assert_not_null(port);
 	cr_assert_eq(kill(scene.service.pid, SIGTERM), 0);
 	cr_assert_eq(collect_wait_bytes(&scene.c, scene.r, 1, 11, 20000), 0);
-	broker_kill(); /* while it drains */
+	death_now(); /* while it drains */
 	cr_assert_eq(service_ended(&scene.service), 0);
 }
 
@@ -489,7 +464,7 @@ static void kill_until_the_end(void)
 Test(restart_end, P13_a_service_whose_brokers_die_again_and_again_still_ends)
 {
 	crowd();
-	broker_kill();
+	death_now();
 	cr_assert_eq(kill(scene.service.pid, SIGTERM), 0);
 	kill_until_the_end();
 	cr_assert_eq(service_failed(&scene.service), 0);

@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tests/lib/census.h"
 #include "tests/lib/command.h"
+#include "tests/lib/death.h"
 #include "tests/lib/outcome.h"
 #include "tests/lib/pattern.h"
 #include "tests/lib/places.h"
@@ -24,14 +24,9 @@ static struct random dice;
 /* Its log would be one line a death. */
 static void begin(void)
 {
-	const struct service_options o = { .quiet = true };
-
 	dice.state = (uint64_t)getpid() ^ (uint64_t)scene_now_ms();
 	fprintf(stderr, "resume: seed %llu\n", (unsigned long long)dice.state);
-	cr_assert_eq(service_start(&scene.service, &o), 0);
-	scene.r = service_connect(&scene.service);
-	cr_assert_not_null(scene.r);
-	collect_init(&scene.c);
+	death_begin();
 }
 
 static void forget_all(void)
@@ -60,26 +55,6 @@ static void end(void)
 TestSuite(resume, .init = begin, .fini = end, .timeout = 180);
 
 /* --- tools ----------------------------------------------------------------------------------- */
-
-/* Kills the broker that is there. */
-static pid_t broker_kill(void)
-{
-	pid_t pid;
-
-	while (!(pid = census_child(scene.service.pid, "redd-broker")))
-		; /* it is just being started */
-	cr_assert_eq(kill(pid, SIGKILL), 0);
-	return pid;
-}
-
-static void broker_await_next(pid_t before)
-{
-	pid_t pid;
-
-	do
-		pid = census_child(scene.service.pid, "redd-broker");
-	while (!pid || pid == before);
-}
 
 static unsigned n_back;
 
@@ -112,9 +87,9 @@ static void relay_kill(struct relay_run *run)
 	run->kills_left--;
 	if (stopped)
 		kill(run->c.pid, SIGSTOP);
-	before = broker_kill();
+	before = death_now();
 	if (stopped) {
-		broker_await_next(before);
+		death_await_next(before);
 		kill(run->c.pid, SIGCONT);
 	}
 }
@@ -201,11 +176,11 @@ Test(resume, P13_commands_that_watch_and_wait_go_on)
 	cr_assert(command_await(&events, "started"));
 	cr_assert_eq(redd_write(port, "before\n", 7, NULL, NULL), 0);
 	cr_assert(command_await(&logs, "before\n"));
-	broker_await_next(broker_kill());
+	death_await_next(death_now());
 	command_run(&write, scene.service.socket, NULL, 0, "write", "it", "after", NULL);
 	cr_expect_eq(write.status, 0, "%s", write.err.text);
 	cr_assert(command_await(&logs, "after\n"));
-	broker_kill();
+	death_now();
 	cr_assert_eq(redd_close(port, 0, NULL), 0, "%s", redd_last_error(scene.r)->message);
 	command_finish(&logs, NULL, 0);
 	command_finish(&wait, NULL, 0);
@@ -242,7 +217,7 @@ Test(resume, P13_a_subscription_proves_that_it_saw_everything)
 	for (unsigned i = 0; i < kills; i++) {
 		at += random_below(&dice, MIB / 2);
 		cr_assert_eq(collect_wait_bytes(&scene.c, scene.r, 1 + i % 2, at, 30000), 0);
-		broker_kill();
+		death_now();
 	}
 	cr_assert_eq(collect_wait(&scene.c, scene.r, 60000), 0);
 	cr_expect_str_eq(scene.c.wrong, "");
@@ -286,7 +261,7 @@ Test(resume, P13_spawns_under_way_run_exactly_once)
 		if (random_chance(&dice, 2))
 			redd_dispatch(scene.r);
 		poll(NULL, 0, (int)random_below(&dice, 4)); /* any instant will do */
-		broker_kill();
+		death_now();
 		cr_assert_eq(outcomes_wait(outcomes, N, scene.r, 30000), 0);
 		for (int i = 0; i < N; i++) {
 			cr_expect_eq(outcomes[i].result, 0, "%s",
@@ -312,19 +287,19 @@ Test(resume, P13_blocking_calls_only_take_longer)
 	uint64_t taken, total;
 
 	pattern_fill((uint8_t *)bytes, sizeof(bytes), 0);
-	broker_kill();
+	death_now();
 	port = scene_spawn(&o, &scene.c);
-	broker_kill();
+	death_now();
 	cr_assert_eq(redd_write_all(port, bytes, sizeof(bytes), NULL, &taken), 0, "%s",
 		     redd_last_error(scene.r)->message);
 	cr_assert_eq(taken, sizeof(bytes));
-	broker_kill();
+	death_now();
 	cr_assert_eq(redd_inspect(port, &ports), 0);
 	cr_expect_eq(ports->ports[0].streams[0].total, sizeof(bytes));
 	redd_ports_free(ports);
-	broker_kill();
+	death_now();
 	cr_assert_eq(redd_close(port, REDD_STREAM_DEFAULT, &total), 0);
-	broker_kill();
+	death_now();
 	cr_assert_eq(redd_wait(port, REDD_UNTIL_CLOSED, 60000, &waited), 0);
 	cr_expect_eq(redd_exit_status(&waited.exit), 0);
 	cr_assert_eq(collect_wait(&scene.c, scene.r, 20000), 0);
@@ -369,7 +344,7 @@ Test(resume, P13_life_events_are_counted_on)
 		scene_forget(port);
 		while (lives.n < 4 * (i + 1))
 			cr_assert_eq(redd_run_once(scene.r, -1), 0);
-		broker_kill();
+		death_now();
 	}
 	cr_expect_eq(lives.n_started, rounds);
 	cr_expect_eq(lives.n_missed, 0);

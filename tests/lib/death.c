@@ -32,9 +32,18 @@ pid_t death_broker(void)
 	return pid;
 }
 
-void death_now(void)
+pid_t death_now(void)
 {
-	cr_assert_eq(kill(death_broker(), SIGKILL), 0);
+	pid_t pid = death_broker();
+
+	cr_assert_eq(kill(pid, SIGKILL), 0);
+	return pid;
+}
+
+void death_await_next(pid_t before)
+{
+	while (death_broker() == before)
+		;
 }
 
 void death_needs_tracing(void)

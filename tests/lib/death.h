@@ -24,8 +24,11 @@ void death_begin_with(const char *const *args);
 /* The broker that is there; waits for one that is just being started. */
 pid_t death_broker(void);
 
-/* Kills it. */
-void death_now(void);
+/* Kills it. Returns which one it was. */
+pid_t death_now(void);
+
+/* Waits until there is another one than that. */
+void death_await_next(pid_t before);
 
 /* Skips a test with death_at() under valgrind, of which no program can be traced. First of all in
  * it, while there is nothing to be ended. */
