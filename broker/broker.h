@@ -1,8 +1,7 @@
 /* The service's broker: owner of the loop and of everything in it; the order in which it starts and
  * stops.
  *
- *	STARTING --keeper is ready--> SERVING --signal, Shutdown--> DRAINING --ports are over-->
- *LEFT
+ *	STARTING --keeper is ready--> SERVING --signal, Shutdown--> DRAINING --ports over--> LEFT
  *	                                 `--- last idle second ----------^
  */
 #ifndef REDD_BROKER_BROKER_H

@@ -1,5 +1,5 @@
 /* One subscription's place in one stream's log, and the decision what to send from there next.
- *Pure: it knows of no ring, socket or message, only of numbers.
+ * Pure: it knows of no ring, socket or message, only of numbers.
  *
  *	cursor_next(&c, &view, credit, &step)     what would be sent now
  *	...                                       the event goes into the connection's bulk lane

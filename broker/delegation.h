@@ -2,10 +2,9 @@
  * other end of a SOCK_SEQPACKET pair. Who sends one byte with one end of a fresh SOCK_STREAM pair
  * through it has a connection, which is the delegation's, whoever that is and wherever.
  *
- *	OPEN --all copies of the door are closed, connections are left--> SHUT --the last one
- *goes--> over
- *	  `--revoked, time up, session ended: its connections are
- *ended------------------------------> over
+ *	OPEN --all copies of the door are closed, connections are left--> SHUT
+ *	SHUT --the last connection goes--> over
+ *	OPEN, SHUT --revoked, time up, session ended: its connections are ended--> over
  *
  * It names ports, which are fixed, or has a selector, which is followed. A right that it gives is
  * one that its maker still has when it is used.

@@ -13,7 +13,7 @@
  * away for a round has its quantum again; who leaves in debt finds it when he is back.
  *
  * Promise: as long as there is work some item is next; and while a node waits, any other of its
- *ring is served for two quanta at most, and what the last of those services cost above that.
+ * ring is served for two quanta at most, and what the last of those services cost above that.
  */
 #ifndef REDD_FAIR_H
 #define REDD_FAIR_H

@@ -6,7 +6,7 @@
  *	                  `--> FAILED  (failed)
  *
  * Exactly one of `failed` and `started` is called, and after `started` exactly one `exited`. A
- *process is a part of what it serves (a port, an opener), which gets the calls.
+ * process is a part of what it serves (a port, an opener), which gets the calls.
  */
 #ifndef REDD_BROKER_PROCESS_H
 #define REDD_BROKER_PROCESS_H

@@ -1,7 +1,7 @@
 /* The log of one output stream.
  *
  * Owns: head and tail, the checksum, the list of pins (the pins are their owners'). The memory
- *comes from ring_memory.c, life and number from ring_pool.c.
+ * comes from ring_memory.c, life and number from ring_pool.c.
  *
  * Writing goes in an order that whoever looks at the memory at any instant, a reader of shared
  * memory or a successor after our death, can rely on:

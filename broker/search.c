@@ -4,7 +4,7 @@
  * instructions.
  *
  * Owns the program and two lists of threads, most preferred first: `now`, of those that wait for
- *the byte at `offset`, and `next`, which is being made. One byte:
+ * the byte at `offset`, and `next`, which is being made. One byte:
  *
  *	settle()   threads that wait at an assertion for what comes next (\b, $) go on or end
  *	step()     each thread takes the byte or ends; where it goes on is followed up to the next

@@ -1,11 +1,11 @@
 /* Queued bytes go out in order with one writev a turn; what the pipe does not take waits for the
- *next UV_WRITABLE. When nobody reads any more (EPIPE) the whole queue fails with that errno.
+ * next UV_WRITABLE. When nobody reads any more (EPIPE) the whole queue fails with that errno.
  *
  * A close is the last item. By kind:
  *	pipe       the keeper closes its duplicate and says so, then ours is closed, then it is told
  *	socket     shutdown(2) of our direction: the child sees end of file, we go on reading
  *	terminal   the end-of-file character, if the terminal is in canonical mode: the line that
- *was begun is delivered by a first one, end of file by the next; the input stays open
+ * was begun is delivered by a first one, end of file by the next; the input stays open
  */
 #include "broker/stream.h"
 

@@ -1,8 +1,8 @@
 /* A connection that is lost and comes back.
  *
- *	UP, HELLO --loss--> AWAY --try--> AGAIN --Welcome--> UP     (or HELLO, before a first
- *Welcome) |  ^----loss--'  `--another instance, no session--> DOWN
- *	                      `--away.deadline_ms--> DOWN
+ *	UP, HELLO --loss--> AWAY
+ *	AWAY --try--> AGAIN, or HELLO before a first Welcome; --away.deadline_ms--> DOWN
+ *	AGAIN --Welcome--> UP; --loss--> AWAY; --another instance, no session--> DOWN
  */
 #ifndef REDD_CLIENT_RECONNECT_H
 #define REDD_CLIENT_RECONNECT_H

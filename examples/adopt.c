@@ -1,6 +1,6 @@
 /* adopt NAME: gives the service one end of a socket pair as a port and keeps the other, so that
- *every client that may can talk to this program, late, several at once, and by `redd write` and
- *`redd logs` too. It answers each line in capitals, until one says bye.
+ * every client that may can talk to this program, late, several at once, and by `redd write` and
+ * `redd logs` too. It answers each line in capitals, until one says bye.
  *
  *	cc adopt.c $(pkg-config --cflags --libs redd) -o adopt
  */

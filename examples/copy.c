@@ -1,6 +1,6 @@
 /* copy FROM TO: copies a file by way of the service: one port reads, one writes. The reader may be
- *as far ahead as its credit, which is given back as bytes are written; and the close of the writer
- *comes back when everything is in the file.
+ * as far ahead as its credit, which is given back as bytes are written; and the close of the writer
+ * comes back when everything is in the file.
  *
  *	cc copy.c $(pkg-config --cflags --libs redd) -o copy
  */

@@ -1,6 +1,6 @@
 /* dialogue: drives an interactive program as a person would: waits for its prompts, answers them,
- *and takes numbers out of what it says. Each line is sent and waited for in one step, so that no
- *answer can be missed, and nothing here sleeps.
+ * and takes numbers out of what it says. Each line is sent and waited for in one step, so that no
+ * answer can be missed, and nothing here sleeps.
  *
  *	cc dialogue.c $(pkg-config --cflags --libs redd) -o dialogue
  */

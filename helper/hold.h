@@ -1,6 +1,6 @@
 /* What the keeper holds: a fixed table of slots with the descriptors, the process and the outcome
- *of each spawn, the rings, and the port records. Knows neither links nor event loops nor how to
- *wait for a process; closes descriptors, and nothing else that acts outside.
+ * of each spawn, the rings, and the port records. Knows neither links nor event loops nor how to
+ * wait for a process; closes descriptors, and nothing else that acts outside.
  *
  * A slot's life (hold_set_state() checks it):
  *
@@ -12,8 +12,8 @@
  *	any -> FREE              forgotten
  *
  * What the broker has to be told is two flags of the slot, not a message in a queue:
- *`tells_verdict` (UNBORN, FAILED or STARTED, as the state says) and `tells_exit`. Slots with a flag
- *are on the list `telling`, in the order in which it happened.
+ * `tells_verdict` (UNBORN, FAILED or STARTED, as the state says) and `tells_exit`. Slots with a
+ * flag are on the list `telling`, in the order in which it happened.
  */
 #ifndef REDD_HELPER_HOLD_H
 #define REDD_HELPER_HOLD_H

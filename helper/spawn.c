@@ -12,7 +12,7 @@
  *
  * The good path: receive, check, plan, clone, close all descriptors of the request. On any failure
  * the birth socket is told stage and errno, and the descriptors are closed as well; a child that
- *was not cloned leaves no trace. Without a birth socket there is nobody to tell: one log line.
+ * was not cloned leaves no trace. Without a birth socket there is nobody to tell: one log line.
  */
 #include "helper/spawn.h"
 

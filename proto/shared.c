@@ -1,5 +1,5 @@
 /* Both sides of shared memory. Each function that a side relies on for not missing the other has
- *one full fence between what it publishes and what it looks at then:
+ * one full fence between what it publishes and what it looks at then:
  *
  *	broker                              reader
  *	head, ended, waiting = new          position, sleep = new

@@ -1,5 +1,5 @@
 /* The broker of the scene dies: now, or at a step that the test has chosen; the next one takes
- *over.
+ * over.
  *
  *	struct death d;
  *

@@ -1,5 +1,6 @@
 /* A test that plays the broker: a real keeper and forker (redd-helper), with tests/progs/stand_in
- *as the process that they take for redd-broker. The keeper link and the forker link are the test's.
+ * as the process that they take for redd-broker. The keeper link and the forker link are the
+ * test's.
  *
  *	struct play p;
  *

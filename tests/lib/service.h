@@ -6,9 +6,8 @@
  *	struct redd *r = service_connect(&s);
  *	...
  *	redd_free(r);
- *	cr_assert_eq(service_finish(&s), 0);    // as many descriptors and processes as at the
- *start,
- *						// then it exits with 0 and leaves nothing
+ *	cr_assert_eq(service_finish(&s), 0); // no more descriptors and processes than at first;
+ *					     // then it exits with 0 and leaves nothing
  *
  * Any number can run side by side. What goes wrong is told in a line on stderr.
  */
