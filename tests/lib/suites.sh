@@ -79,7 +79,7 @@ count()
 tell_failures()
 {
 	echo "== $name ($flavour): $failed failed, status $status, $((SECONDS - begin)) s"
-	grep -aE -A4 '^\[(FAIL|ERR )\]|^\[----\]|^not ok |^(FAIL|ERROR): |: error: |Sanitizer: |^==[0-9]+== ' "$log" | head -40
+	grep -aE -A4 '^\[(FAIL|ERR )\]|^\[----\]|^not ok |^(FAIL|ERROR): |: error: |Sanitizer: |^==[0-9]+== |^service: ' "$log" | head -40
 	local found
 	for found in "$logs/found/$name".*; do
 		[ -f "$found" ] && grep -v '^--' "$found" | head -30
@@ -107,8 +107,9 @@ run_once()
 		grep -qv '^--' "$found" 2>/dev/null && n_found=$((n_found + 1))
 	done
 	# A process whose environment is its own, and a service's valgrind (tests/lib/service.c),
-	# report to the suite's output.
-	grep -qE 'ERROR: (Address|Leak)Sanitizer|: runtime error: |^==[0-9]+== ' "$log" &&
+	# report to the suite's output. So does who has waited for long for a service to be as
+	# before: what is left then is a leak, and not slow.
+	grep -qE 'ERROR: (Address|Leak)Sanitizer|: runtime error: |^==[0-9]+== |^service: not as before' "$log" &&
 		n_found=$((n_found + 1))
 	failed=$((failed + n_found))
 }
