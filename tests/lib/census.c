@@ -190,26 +190,69 @@ long census_pss(pid_t pid)
 	return line && sscanf(line, "\nPss: %ld", &kib) == 1 ? kib * 1024 : -1;
 }
 
-static void census_add(struct census *c, pid_t pid)
+enum role { ROLE_GONE, ROLE_ZOMBIE, ROLE_BROKER, ROLE_FORKER, ROLE_OTHER };
+
+static enum role role_of(pid_t pid)
 {
 	char state;
 
 	if (!census_parent(pid, &state))
-		return;
-	if (state == 'Z') {
+		return ROLE_GONE;
+	if (state == 'Z')
+		return ROLE_ZOMBIE;
+	if (has_not_executed(pid))
+		return ROLE_OTHER;
+	if (has_argument(pid, "redd-broker"))
+		return ROLE_BROKER;
+	return has_argument(pid, "forker") ? ROLE_FORKER : ROLE_OTHER;
+}
+
+static void census_add(struct census *c, pid_t pid)
+{
+	switch (role_of(pid)) {
+	case ROLE_GONE:
+		break;
+	case ROLE_ZOMBIE:
 		c->zombies++;
-	} else if (has_not_executed(pid)) {
-		c->processes++;
-	} else if (has_argument(pid, "redd-broker")) {
+		break;
+	case ROLE_BROKER:
 		c->broker = pid;
 		c->broker_fds = census_fds(pid);
 		c->broker_rss = census_rss(pid);
-	} else if (has_argument(pid, "forker")) {
+		break;
+	case ROLE_FORKER:
 		c->forker = pid;
 		c->forker_fds = census_fds(pid);
-	} else {
+		break;
+	case ROLE_OTHER:
 		c->processes++;
+		break;
 	}
+}
+
+static void print_process(pid_t pid)
+{
+	char line[256] = "", at[64] = "", state;
+	ssize_t n = proc_read(pid, "cmdline", line, sizeof(line));
+	pid_t parent = census_parent(pid, &state);
+
+	proc_read(pid, "wchan", at, sizeof(at));
+	for (ssize_t i = 0; i + 1 < n; i++)
+		if (!line[i])
+			line[i] = ' ';
+	fprintf(stderr, "service: process %d, child of %d, state %c, in %s%s: %s\n", (int)pid,
+		(int)parent, state ? state : '?', at, has_not_executed(pid) ? ", not executed" : "",
+		line);
+}
+
+void census_print(pid_t keeper)
+{
+	pid_t pids[64];
+	int n = census_children(keeper, pids, 64);
+
+	for (int i = 0; i < n && i < 64; i++)
+		if (role_of(pids[i]) == ROLE_OTHER)
+			print_process(pids[i]);
 }
 
 int census_take(pid_t keeper, struct census *ret)

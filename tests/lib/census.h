@@ -30,6 +30,10 @@ int census_take(pid_t keeper, struct census *ret);
 const char *census_compare(const struct census *before, const struct census *after, char *text,
 			   size_t size);
 
+/* Says on standard error who is below the keeper and neither broker nor forker: state, what it
+ * waits in, arguments. */
+void census_print(pid_t keeper);
+
 /* Children of a process, from /proc; at most `max` go to pids. Returns how many there are, zombies
  * among them. */
 int census_children(pid_t parent, pid_t *pids, int max);

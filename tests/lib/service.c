@@ -288,7 +288,10 @@ int service_settle_as(const struct service *s, const struct census *before)
 			break;
 	}
 	redd_free(r);
-	return *text ? complain("not as before", text) : 0;
+	if (!*text)
+		return 0;
+	census_print(s->pid);
+	return complain("not as before", text);
 }
 
 int service_settle(const struct service *s)
