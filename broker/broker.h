@@ -75,6 +75,7 @@ struct broker {
 	struct list delegations;
 	struct waits waits;
 	struct errand_turns errand_turns;
+	unsigned n_errands; /* that wait or are out */
 	unsigned n_delegations;
 	uint64_t last_grant; /* and claim, and delegation: with `deaths` never used twice */
 	unsigned n_conns;
@@ -115,7 +116,7 @@ static inline void broker_empty(struct broker *b)
 	list_init(&b->ended_ports);
 	list_init(&b->delegations);
 	waits_init(&b->waits);
-	errand_turns_init(&b->errand_turns);
+	errand_turns_init(&b->errand_turns, &b->turn, errand_send_out);
 	expect_turns_init(&b->expects);
 	arena_init(&b->arena);
 	buf_init(&b->small, KIB(16));

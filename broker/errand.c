@@ -4,9 +4,12 @@
  *
  *	WAITING --its turn--> ASKING --answer, or none any more--> ANSWERED --its exit--> OVER
  *
- * While it waits it is memory and nothing else. A line has its place among its user's, and the user
- * on the queue of the kind, while they have one that waits and not as many out as may be. A job of
- * the loop's turns takes from the queues.
+ * While it waits for its turn it is memory and nothing else.
+ *
+ * A tree is stopped before it is killed, so an opener that ends in between (it took too long, or
+ * somebody killed it) would leave it standing still for ever: a kill without an answer is an errand
+ * again, up to OPENER_TRIES of them, each with twice the time of the one before. Whoever waits for
+ * the answer is told after the first, and the port may have gone meanwhile.
  *
  * So while there are errands there are openers: a service that ends waits for them.
  */
@@ -26,29 +29,35 @@
 #include "broker/spawn_record.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
+#include "proto/base/log.h"
 
 #define EXIT_MS	     1000 /* that an opener may take to end when it has answered or was killed */
 #define LEADER_PIDFD 3	  /* of an opener that looks for a tree */
 
 enum errand_state { ERRAND_WAITING, ERRAND_ASKING, ERRAND_ANSWERED, ERRAND_OVER };
 
-struct errand {
-	struct process process;
-	enum errand_state state;
-	enum errand_kind kind;
-	struct broker *broker;
-	struct list link;	       /* of the broker's errands */
-	struct list wait_link;	       /* of its line's */
-	struct port *port;	       /* NULL: it has gone */
-	struct list port_link;	       /* of the port's */
-	struct quota_account *account; /* in whose name; a reference */
-	struct quota_charge charge;    /* of one that was asked for */
-	struct opener_request request;
-	bool is_other_identity;
+/* As whom the opener runs. */
+struct identity {
+	bool is_other;
 	uid_t uid;
 	gid_t gid;
 	uint32_t groups[64];
 	unsigned n_groups;
+};
+
+struct errand {
+	struct process process;
+	enum errand_state state;
+	struct broker *broker;
+	struct list link; /* of the broker's errands */
+	struct errand_ticket ticket;
+	struct port *port;	    /* NULL: it has gone */
+	struct list port_link;	    /* of the port's */
+	struct quota_charge charge; /* of one that was asked for */
+	struct opener_request request;
+	struct identity identity;
+	unsigned n_tries; /* before this one */
+	bool is_done;	  /* or not to be done again */
 	struct alarm alarm;
 	uv_poll_t poll;
 	int fd;
@@ -56,75 +65,57 @@ struct errand {
 	void *context;
 };
 
-/* --- whose turn it is ------------------------------------------------------------------------ */
+/* --- its beginning ---------------------------------------------------------------------------- */
 
-static const struct {
-	unsigned all, user, line;
-} most_out[] = {
-	[ERRAND_ASKED] = { ERRANDS_ASKED_OUT, ERRANDS_ASKED_OUT_PER_UID,
-			   ERRANDS_ASKED_OUT_PER_CONN },
-	[ERRAND_DUE] = { ERRANDS_DUE_OUT, ERRANDS_DUE_OUT_PER_UID, ERRANDS_DUE_OUT_PER_UID },
-};
+static void on_alarm(struct alarm *a);
 
-void errand_share_init(struct errand_share *s)
+static struct errand *errand_new(struct broker *b, struct port *p, struct quota_account *account,
+				 enum errand_kind kind, const struct opener_request *request)
 {
-	for (int i = 0; i < ERRAND_KINDS; i++) {
-		s->lines[i] = (struct errand_line){ 0 };
-		list_init(&s->lines[i].link);
-		list_init(&s->lines[i].waiting);
-		s->users[i] = (struct errand_user){ 0 };
-		fair_item_init(&s->users[i].item);
-		list_init(&s->users[i].lines);
+	struct errand *o = calloc(1, sizeof(*o));
+
+	if (!o)
+		return NULL;
+	o->broker = b;
+	o->fd = -1;
+	o->request = *request;
+	o->port = p;
+	alarm_init(&o->alarm, on_alarm);
+	errand_ticket_init(&o->ticket, kind, account);
+	list_init(&o->port_link);
+	if (p)
+		list_append(&p->errands, &o->port_link);
+	list_append(&b->errands, &o->link);
+	b->n_errands++;
+	return o;
+}
+
+static bool is_kill(const struct errand *o)
+{
+	return o->request.verb == OPENER_TREE && o->request.signal == SIGKILL;
+}
+
+/* The next one waits first, as what was in the way may be still, and nobody waits for it. */
+static void errand_repeat(struct errand *o)
+{
+	struct errand *next;
+
+	if (o->is_done || !is_kill(o))
+		return;
+	next = o->n_tries + 1 < OPENER_TRIES ? errand_new(o->broker, o->port, o->ticket.account,
+							  o->ticket.kind, &o->request)
+					     : NULL;
+	if (!next) {
+		log_error("some of what process %d became may be left, and stopped: nobody could "
+			  "be sent to kill it",
+			  (int)o->request.leader);
+		return;
 	}
-}
-
-static struct errand_line *line_of(const struct errand *o)
-{
-	return &quota_errand_share(o->account)->lines[o->kind];
-}
-
-static struct errand_user *user_of(const struct errand *o)
-{
-	return &quota_errand_share(quota_account_below(o->account))->users[o->kind];
-}
-
-/* Its line on its user's list, and that on the queue, or not, as it is. */
-static void errand_look(struct errand *o)
-{
-	struct errand_turns *t = &o->broker->errand_turns;
-	struct errand_user *u = user_of(o);
-	struct errand_line *line = line_of(o);
-
-	if (list_is_empty(&line->waiting) || line->n_out >= most_out[o->kind].line)
-		list_remove(&line->link);
-	else if (!list_is_linked(&line->link))
-		list_append(&u->lines, &line->link);
-	if (list_is_empty(&u->lines) || u->n_out >= most_out[o->kind].user)
-		fair_remove(&u->item);
-	else
-		fair_add(&t->queues[o->kind], &t->groups[o->kind], &u->item);
-	turn_work(&o->broker->turn, &t->job);
-}
-
-/* It is out, or back. */
-static void errand_count_out(struct errand *o, int change)
-{
-	o->broker->errand_turns.n_out[o->kind] += (unsigned)change;
-	user_of(o)->n_out += (unsigned)change;
-	line_of(o)->n_out += (unsigned)change;
-	errand_look(o);
-}
-
-static void errand_wait(struct errand *o)
-{
-	list_append(&line_of(o)->waiting, &o->wait_link);
-	errand_look(o);
-}
-
-static void errand_wait_no_more(struct errand *o)
-{
-	list_remove(&o->wait_link);
-	errand_look(o);
+	next->n_tries = o->n_tries + 1;
+	next->identity = o->identity;
+	quota_charge_move(&next->charge, &o->charge);
+	if (alarm_set(&o->broker->alarms, &next->alarm, OPENER_AGAIN_MS << o->n_tries) < 0)
+		errand_turns_wait(&o->broker->errand_turns, &next->ticket);
 }
 
 /* --- its end --------------------------------------------------------------------------------- */
@@ -139,6 +130,7 @@ static void errand_answer(struct errand *o, const struct opener_reply *reply)
 	if (o->state != ERRAND_ASKING)
 		return;
 	o->state = ERRAND_ANSWERED;
+	o->is_done |= reply != NULL;
 	uv_poll_stop(&o->poll);
 	if (alarm_set(&o->broker->alarms, &o->alarm, EXIT_MS) < 0)
 		process_signal(&o->process, SIGKILL); /* then it ends without it */
@@ -150,9 +142,9 @@ static void errand_let_go(struct errand *o)
 {
 	list_remove(&o->link);
 	list_remove(&o->port_link);
-	o->broker->errand_turns.n--;
+	o->broker->n_errands--;
 	quota_charge_return(&o->charge);
-	o->account = quota_account_unref(o->account);
+	errand_ticket_deinit(&o->ticket);
 }
 
 static void errand_close(struct errand *o)
@@ -162,7 +154,8 @@ static void errand_close(struct errand *o)
 	errand_answer(o, NULL);
 	o->state = ERRAND_OVER;
 	alarm_stop(&o->broker->alarms, &o->alarm);
-	errand_count_out(o, -1);
+	errand_turns_count(&o->broker->errand_turns, &o->ticket, -1);
+	errand_repeat(o);
 	errand_let_go(o);
 	process_deinit(&o->process);
 	uv_close((uv_handle_t *)&o->poll, on_closed);
@@ -172,7 +165,8 @@ static void errand_close(struct errand *o)
 /* It was never out. */
 static void errand_drop(struct errand *o)
 {
-	errand_wait_no_more(o);
+	alarm_stop(&o->broker->alarms, &o->alarm);
+	errand_turns_leave(&o->broker->errand_turns, &o->ticket);
 	errand_let_go(o);
 	free(o);
 }
@@ -200,7 +194,9 @@ static void on_alarm(struct alarm *a)
 {
 	struct errand *o = container_of(a, struct errand, alarm);
 
-	if (o->state == ERRAND_ASKING && process_signal(&o->process, SIGKILL) == 0)
+	if (o->state == ERRAND_WAITING)
+		errand_turns_wait(&o->broker->errand_turns, &o->ticket); /* once more */
+	else if (o->state == ERRAND_ASKING && process_signal(&o->process, SIGKILL) == 0)
 		errand_answer(o, NULL);
 	else
 		errand_close(o);
@@ -240,24 +236,15 @@ static const struct process_events errand_process_events = {
 	.released = on_released,
 };
 
-static void record_identity(struct spawn_record *record, const struct errand *o)
+static void record_identity(struct spawn_record *record, const struct identity *i)
 {
-	if (!o->is_other_identity)
+	if (!i->is_other)
 		return;
 	record->head.flags |= LINK_SPAWN_IDS;
-	record->head.uid = o->uid;
-	record->head.gid = o->gid;
-	for (unsigned i = 0; i < o->n_groups; i++)
-		spawn_record_group(record, o->groups[i]);
-}
-
-static void copy_identity(struct errand *o, const struct port_options *identity)
-{
-	o->is_other_identity = identity->is_other_identity;
-	o->uid = identity->uid;
-	o->gid = identity->gid;
-	o->n_groups = identity->n_groups;
-	memcpy(o->groups, identity->groups, identity->n_groups * sizeof(o->groups[0]));
+	record->head.uid = i->uid;
+	record->head.gid = i->gid;
+	for (unsigned n = 0; n < i->n_groups; n++)
+		spawn_record_group(record, i->groups[n]);
 }
 
 /* The opener gets a duplicate; without one it can still find the tree by other signs. */
@@ -295,7 +282,7 @@ static int errand_record(struct errand *o, int take_fd)
 	if (o->request.verb == OPENER_TREE && o->port)
 		record_leader(o, &record, o->port->process.pidfd);
 	spawn_record_directory(&record, "/", 1);
-	record_identity(&record, o);
+	record_identity(&record, &o->identity);
 	r = spawn_record_seal(&record, (uint32_t)o->process.n_child_fds, &data, &size, &memfd);
 	spawn_record_deinit(&record);
 	if (r < 0)
@@ -307,7 +294,7 @@ static int errand_record(struct errand *o, int take_fd)
 /* What clients ask for leaves some to what is due. */
 static bool is_scarce(const struct errand *o)
 {
-	return o->kind == ERRAND_ASKED && fd_is_high(o->fd, DESCRIPTOR_RESERVE);
+	return o->ticket.kind == ERRAND_ASKED && fd_is_high(o->fd, DESCRIPTOR_RESERVE);
 }
 
 static int errand_open(struct errand *o)
@@ -330,7 +317,7 @@ static int errand_open(struct errand *o)
 	r = errand_record(o, pair[1]);
 	if (r < 0)
 		return err_pass(r);
-	r = alarm_set(&o->broker->alarms, &o->alarm, OPENER_TIMEOUT_MS);
+	r = alarm_set(&o->broker->alarms, &o->alarm, (uint64_t)OPENER_TIMEOUT_MS << o->n_tries);
 	if (r < 0)
 		return err_pass(r);
 	r = uv_poll_init(&o->broker->loop, &o->poll, o->fd);
@@ -346,104 +333,46 @@ static void errand_fail(struct errand *o)
 	fd_close(o->fd);
 	if (o->done)
 		o->done(o->context, NULL);
+	errand_repeat(o);
 	errand_let_go(o);
 	free(o);
 }
 
-static void errand_send_out(struct errand *o)
+void errand_send_out(struct errand_ticket *ticket)
 {
-	errand_wait_no_more(o);
+	struct errand *o = container_of(ticket, struct errand, ticket);
+
 	if (errand_open(o) < 0) {
 		errand_fail(o);
 		return;
 	}
 	o->state = ERRAND_ASKING;
-	errand_count_out(o, 1);
+	errand_turns_count(&o->broker->errand_turns, &o->ticket, 1);
 	o->poll.data = o;
 	uv_poll_start(&o->poll, UV_READABLE, on_reply);
 }
 
-/* The first of the user's lines, which is the last then. */
-static struct errand *user_next(struct errand_user *u)
+static void copy_identity(struct identity *i, const struct port_options *options)
 {
-	struct errand_line *line = list_first(&u->lines, struct errand_line, link);
-
-	list_remove(&line->link);
-	list_append(&u->lines, &line->link);
-	return list_first(&line->waiting, struct errand, wait_link);
-}
-
-static bool errands_run_one(struct errand_turns *t, enum errand_kind kind)
-{
-	struct fair_item *i;
-
-	if (t->n_out[kind] >= most_out[kind].all)
-		return false;
-	i = fair_first(&t->queues[kind]);
-	if (!i)
-		return false;
-	fair_spend(i, 1);
-	errand_send_out(user_next(container_of(i, struct errand_user, item)));
-	return true;
-}
-
-static void on_run(struct job *job)
-{
-	struct errand_turns *t = container_of(job, struct errand_turns, job);
-	struct broker *b = container_of(t, struct broker, errand_turns);
-
-	for (unsigned i = 0; i < ERRANDS_A_TURN; i++) {
-		bool due = errands_run_one(t, ERRAND_DUE), asked = errands_run_one(t, ERRAND_ASKED);
-
-		if (!due && !asked)
-			return;
-	}
-	turn_work(&b->turn, job);
-}
-
-void errand_turns_init(struct errand_turns *t)
-{
-	*t = (struct errand_turns){ 0 };
-	for (int i = 0; i < ERRAND_KINDS; i++) {
-		fair_queue_init(&t->queues[i], 1);
-		fair_group_init(&t->groups[i]);
-	}
-	job_init(&t->job, on_run);
-}
-
-static struct errand *errand_new(struct port *p, struct conn *asker,
-				 const struct opener_request *request, errand_done done,
-				 void *context)
-{
-	struct errand *o = calloc(1, sizeof(*o));
-
-	if (!o)
-		return NULL;
-	o->kind = asker ? ERRAND_ASKED : ERRAND_DUE;
-	o->broker = p->broker;
-	o->fd = -1;
-	o->done = done;
-	o->context = context;
-	o->request = *request;
-	o->account = quota_account_ref(asker ? asker->account : port_account(p));
-	o->port = p;
-	copy_identity(o, &p->options);
-	alarm_init(&o->alarm, on_alarm);
-	list_init(&o->wait_link);
-	list_append(&p->errands, &o->port_link);
-	list_append(&p->broker->errands, &o->link);
-	p->broker->errand_turns.n++;
-	return o;
+	i->is_other = options->is_other_identity;
+	i->uid = options->uid;
+	i->gid = options->gid;
+	i->n_groups = options->n_groups;
+	memcpy(i->groups, options->groups, options->n_groups * sizeof(i->groups[0]));
 }
 
 int errand_start(struct port *p, struct conn *asker, const struct opener_request *request,
 		 errand_done done, void *context, struct errand **ret)
 {
-	struct errand *o = errand_new(p, asker, request, done, context);
+	struct errand *o = errand_new(p->broker, p, asker ? asker->account : port_account(p),
+				      asker ? ERRAND_ASKED : ERRAND_DUE, request);
 
 	if (!o)
 		return err_begin(-ENOMEM);
-	errand_wait(o);
+	copy_identity(&o->identity, &p->options);
+	o->done = done;
+	o->context = context;
+	errand_turns_wait(&o->broker->errand_turns, &o->ticket);
 	*ret = o;
 	return 0;
 }
@@ -485,12 +414,13 @@ void errands_free(struct broker *b)
 
 	list_for_each_safe (o, next, &b->errands, link) {
 		o->done = NULL;
+		o->is_done = true;
 		if (o->state == ERRAND_WAITING)
 			errand_drop(o);
 		else
 			errand_close(o);
 	}
-	job_cancel(&b->errand_turns.job);
+	errand_turns_deinit(&b->errand_turns);
 }
 
 static void request_blank(const struct broker *b, uint32_t verb, struct opener_request *ret)

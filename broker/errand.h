@@ -1,61 +1,22 @@
 /* Openers: short-lived processes under the caller's identity that do what needs the file system,
  * which the broker never touches, or what may block. One question, one answer.
  *
- * Each is a process and three descriptors, so only few are out at once; others wait, in two lines
- * that are apart:
- *
- *	ASKED   what clients ask for: users take turns, and so do the connections of each
- *	DUE     what was promised: time limits, orphans, drains, the service's end; users take turns
- *
- * So whatever clients ask for, what is due has its places.
+ * Each is a process and three descriptors, so only few are out at once; the others wait for their
+ * turn (errand_turns.h).
  */
 #ifndef REDD_BROKER_ERRAND_H
 #define REDD_BROKER_ERRAND_H
 
-#include <stdbool.h>
-
-#include "broker/fair.h"
-#include "broker/turn.h"
+#include "broker/errand_turns.h"
 #include "helper/link.h"
-#include "proto/base/list.h"
 
 struct broker;
 struct conn;
 struct errand;
 struct port;
 
-enum errand_kind { ERRAND_ASKED, ERRAND_DUE, ERRAND_KINDS };
-
-/* Part of each account: errands that wait in its name. */
-struct errand_line {
-	struct list link; /* of the user's, while one waits that may go; who went last is last */
-	struct list waiting;
-	unsigned n_out;
-};
-
-/* Part of a uid's account. */
-struct errand_user {
-	struct fair_item item; /* on the queue while it has a line, and may have more out */
-	struct list lines;
-	unsigned n_out;
-};
-
-struct errand_share {
-	struct errand_line lines[ERRAND_KINDS];
-	struct errand_user users[ERRAND_KINDS]; /* of a uid's account */
-};
-
-void errand_share_init(struct errand_share *s);
-
-/* Part of the broker. */
-struct errand_turns {
-	struct fair_queue queues[ERRAND_KINDS]; /* of users */
-	struct fair_group groups[ERRAND_KINDS]; /* the only ones */
-	unsigned n, n_out[ERRAND_KINDS];
-	struct job job;
-};
-
-void errand_turns_init(struct errand_turns *t);
+/* What `errand_turns` of the broker calls. */
+void errand_send_out(struct errand_ticket *ticket);
 
 /* reply is NULL when there is none: the opener failed or took too long. */
 typedef void (*errand_done)(void *context, const struct opener_reply *reply);

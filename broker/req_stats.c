@@ -74,7 +74,7 @@ static uint64_t value_in_flight(struct broker *b)
 
 static uint64_t value_errands(struct broker *b)
 {
-	return b->errand_turns.n;
+	return b->n_errands;
 }
 
 static uint64_t value_errands_out(struct broker *b)

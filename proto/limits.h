@@ -244,6 +244,8 @@
 /* --- helper ---------------------------------------------------------------------------------- */
 
 #define OPENER_TIMEOUT_MS  2000u /* what an opener may take before it is given up */
+#define OPENER_TRIES	   5u	 /* of them for one tree that is killed, ... */
+#define OPENER_AGAIN_MS	   100u	 /* ... so long after the first, and twice that after each more */
 #define SCAN_SURVIVORS_MAX 64u
 #define WATCHDOG_MS	   5000u /* a broker silent for so long is killed and comes back */
 #define HEARTBEAT_MS	   1000u

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "tests/lib/census.h"
+#include "tests/lib/inject.h"
 #include "tests/lib/outcome.h"
 #include "tests/lib/places.h"
 #include "tests/lib/scene.h"
@@ -338,6 +339,55 @@ Test(signal, P10_many_strays_are_killed_in_one_go)
 	wait_exit(SIGKILL);
 	scene_forget(port);
 	free(pids);
+}
+
+/* Each opener that the forker starts from now on dies at its nth signal. */
+static void openers_die(struct inject *i, unsigned nth)
+{
+	const char *what = scene_text("pidfd_send_signal:signal=KILL:when=%u", nth);
+
+	cr_assert_eq(inject_start(i, census_child(scene.service.pid, "forker"), what), 0);
+}
+
+/* An opener stops a tree before it kills it. One that dies in between leaves it standing still, so
+ * that not even the end of its input can end it. */
+Test(signal, P10_a_kill_that_ends_half_way_is_done_again)
+{
+	struct redd_port *port = scene_prog(&scene.c, "stray", "2", "stay", NULL);
+	struct inject inject;
+	pid_t pids[2];
+
+	cr_assert_eq(wait_pids(pids, 2), 2);
+	openers_die(&inject, 4); /* the first that would kill: three were stopped */
+	cr_expect_eq(redd_signal(port, SIGKILL, REDD_TREE, NULL), -EBUSY);
+	cr_expect_eq(redd_last_error(scene.r)->code, REDD_UNAVAILABLE);
+	cr_assert_eq(inject_stop(&inject), 0);
+	for (int i = 0; i < 2; i++)
+		wait_dead(pids[i]);
+	wait_exit(SIGKILL);
+	scene_forget(port);
+}
+
+/* The same where nobody asks: the client goes, and then its port, before its strays do. */
+Test(signal, P10_what_goes_with_its_client_goes_although_the_opener_dies)
+{
+	const char *const argv[] = { place_prog("stray"), "2", "stay", NULL };
+	const struct redd_spawn_options o = { .size = sizeof(o),
+					      .argv = argv,
+					      .set = REDD_SET_RETENTION };
+	struct redd_port *port = scene_spawn(&o, &scene.c);
+	struct inject inject;
+	pid_t pids[2], leader = redd_port_pid(port);
+
+	cr_assert_eq(wait_pids(pids, 2), 2);
+	openers_die(&inject, 4);
+	redd_free(scene.r);
+	scene.r = service_connect(&scene.service);
+	cr_assert_not_null(scene.r);
+	wait_dead(leader); /* which is done without one */
+	cr_assert_eq(inject_stop(&inject), 0);
+	for (int i = 0; i < 2; i++)
+		wait_dead(pids[i]);
 }
 
 /* --- the end --------------------------------------------------------------------------------- */

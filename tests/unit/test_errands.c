@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "proto/base/fd.h"
 #include "tests/lib/core.h"
@@ -68,8 +69,9 @@ static unsigned out_of(struct conn *c)
 	return quota_errand_share(c->account)->lines[ERRAND_ASKED].n_out;
 }
 
-/* Hears of the next opener that was handed over; false: of none. */
-static bool hear(struct link_spawn_id *ret)
+/* Hears of the next opener that was handed over, with its socket if that is wanted; false: of none.
+ */
+static bool hear_socket(struct link_spawn_id *ret, int *ret_socket)
 {
 	struct core_message *m = calloc(1, sizeof(*m));
 	bool heard;
@@ -77,9 +79,18 @@ static bool hear(struct link_spawn_id *ret)
 	core_ignore_keeper(core);
 	heard = core_hear(core->forker, m);
 	*ret = m->spawn.id;
+	if (heard && ret_socket) {
+		*ret_socket = m->fds[1]; /* behind the birth socket */
+		m->fds[1] = -1;
+	}
 	core_message_close(m);
 	free(m);
 	return heard;
+}
+
+static bool hear(struct link_spawn_id *ret)
+{
+	return hear_socket(ret, NULL);
 }
 
 /* The next that was handed over could not be started. */
@@ -103,7 +114,7 @@ Test(errands, a_flood_is_refused_and_few_of_it_are_out)
 	}
 	core_turns(core, 20);
 	cr_expect_eq(out(ERRAND_ASKED), ERRANDS_ASKED_OUT_PER_UID);
-	cr_expect_eq(core->b.errand_turns.n, CONNS * QUOTA_ERRANDS_CONN);
+	cr_expect_eq(core->b.n_errands, CONNS * QUOTA_ERRANDS_CONN);
 	for (int i = 0; i < CONNS; i++)
 		cr_expect_leq(out_of(conns[i]), ERRANDS_ASKED_OUT_PER_CONN);
 	cr_expect_leq(fd_count(), before + 6 * (int)ERRANDS_ASKED_OUT_PER_UID);
@@ -159,7 +170,7 @@ Test(errands, one_goes_also_when_its_port_has_gone)
 	core_port_exit(core, port, 0);
 	core_until(core, port->state == PORT_ENDED);
 	port_forget(port);
-	while (core->b.errand_turns.n) {
+	while (core->b.n_errands) {
 		core_until(core, hear(&id));
 		core_say_failed(core, id, LINK_STAGE_EXEC, ENOENT);
 	}
@@ -174,10 +185,76 @@ Test(errands, one_that_cannot_go_is_told_so)
 	core_turns(core, 3);
 	cr_assert(countdown_off());
 	cr_expect_eq(n_without, 1);
-	cr_expect_eq(core->b.errand_turns.n, 0);
+	cr_expect_eq(core->b.n_errands, 0);
 	cr_expect_eq(out(ERRAND_ASKED), 0);
 	countdown_arm(COUNTDOWN_MALLOC, 1, ENOMEM);
 	cr_expect_eq(ask_for(conns[0]), -ENOMEM);
 	cr_assert(countdown_off());
 	cr_expect_eq(quota_used(conns[0]->account, QUOTA_ERRANDS), 0);
+}
+
+Test(errands, a_kill_that_was_not_done_is_sent_again_but_not_for_ever)
+{
+	struct link_spawn_id id;
+	unsigned n = 0;
+
+	port_kill_tree(port);
+	while (core->b.n_errands) {
+		core_until(core, hear(&id));
+		core_say_failed(core, id, LINK_STAGE_EXEC, ENOENT);
+		cr_expect_null(port->killer, "it waits no more");
+		n++;
+	}
+	cr_expect_eq(n, OPENER_TRIES);
+	cr_expect_eq(out(ERRAND_DUE), 0);
+}
+
+Test(errands, a_kill_that_a_client_asked_for_is_answered_once_and_counts_until_it_is_done)
+{
+	struct opener_request request;
+	struct link_spawn_id id;
+	struct errand *errand;
+	unsigned n = 0;
+
+	errand_tree_request(port, SIGKILL, &request);
+	cr_assert_eq(errand_ask(port, conns[0], &request, on_done, NULL, &errand, &reason), 0);
+	while (core->b.n_errands) {
+		cr_expect_eq(quota_used(conns[0]->account, QUOTA_ERRANDS), 1);
+		core_until(core, hear(&id));
+		core_say_failed(core, id, LINK_STAGE_EXEC, ENOENT);
+		cr_expect_eq(n_answered, 1);
+		n++;
+	}
+	cr_expect_eq(n, OPENER_TRIES);
+	cr_expect_eq(quota_used(conns[0]->account, QUOTA_ERRANDS), 0);
+}
+
+Test(errands, a_kill_that_was_done_is_not_sent_again)
+{
+	struct opener_reply reply = { .count = 1 };
+	struct link_spawn_id id;
+	int sock = -1;
+
+	port_kill_tree(port);
+	core_until(core, hear_socket(&id, &sock));
+	core_say_started(core, id, 4711);
+	cr_assert_eq(send(sock, &reply, sizeof(reply), MSG_NOSIGNAL), sizeof(reply));
+	core_until(core, !port->killer);
+	fd_close(sock);
+	cr_expect_eq(core->b.n_errands, 1, "it has not ended");
+	core_say_exited(core, id, 0);
+	core_turns(core, 3);
+	cr_expect_eq(core->b.n_errands, 0);
+}
+
+/* The broker goes while one waits for its second turn. */
+Test(errands, one_that_is_to_go_again_may_be_given_up)
+{
+	struct link_spawn_id id;
+
+	port_kill_tree(port);
+	core_until(core, hear(&id));
+	core_say_failed(core, id, LINK_STAGE_EXEC, ENOENT);
+	cr_expect_eq(core->b.n_errands, 1);
+	cr_expect_eq(out(ERRAND_DUE), 0);
 }
