@@ -4,6 +4,7 @@
 #include "broker/broker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -187,6 +188,9 @@ static int broker_open_loop(struct broker *b)
 		r = turn_init(&b->turn, &b->loop);
 	if (!r)
 		r = alarms_init(&b->alarms, &b->loop);
+	if (!r)
+		yield_start(&b->yield, open("/proc/loadavg", O_RDONLY | O_CLOEXEC),
+			    uv_available_parallelism());
 	for (size_t i = 0; !r && i < ARRAY_SIZE(b->signals); i++) {
 		r = uv_signal_init(&b->loop, &b->signals[i]);
 		b->signals[i].data = b;
@@ -251,6 +255,7 @@ static void broker_deinit(struct broker *b)
 	inherit_free(b);
 	errands_free(b);
 	closer_end(b);
+	yield_end(&b->yield);
 	alarm_stop(&b->alarms, &b->beat);
 	alarm_stop(&b->alarms, &b->stop.alarm);
 	for (size_t i = 0; i < ARRAY_SIZE(b->signals); i++)

@@ -12,6 +12,7 @@
 #include <uv.h>
 
 #include "broker/alarm.h"
+#include "broker/yield.h"
 #include "broker/errand.h"
 #include "broker/events.h"
 #include "broker/expect.h"
@@ -54,6 +55,7 @@ struct broker {
 	uv_loop_t loop;
 	enum broker_state state;
 	struct turn turn;
+	struct yield yield;
 	struct alarms alarms;
 	struct expect_turns expects;
 	struct helper_link helper;
@@ -116,6 +118,7 @@ static inline void broker_empty(struct broker *b)
 	list_init(&b->ended_ports);
 	list_init(&b->delegations);
 	waits_init(&b->waits);
+	yield_init(&b->yield, &b->loop, &b->alarms, &b->turn);
 	errand_turns_init(&b->errand_turns, &b->turn, errand_send_out);
 	expect_turns_init(&b->expects);
 	arena_init(&b->arena);

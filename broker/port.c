@@ -284,10 +284,17 @@ void port_run(struct port *p)
 		stop_port(p->broker, p);
 }
 
+void port_hurry(struct port *p)
+{
+	if (p->process.line && !spawn_line_is_long(p->process.line))
+		yield_to_spawn(&p->broker->yield);
+}
+
 static void on_started(struct process *process)
 {
 	struct port *p = container_of(process, struct port, process);
 
+	port_hurry(p);
 	if (port_is_pumped(p))
 		pumped_started(p);
 	else

@@ -178,6 +178,9 @@ struct record_live *port_live(const struct stream *s);
 void port_set_state(struct port *p, enum port_state state);
 const char *port_state_name(enum port_state state);
 
+/* Its program is about to be started, or was just now: bulk gives way (yield.h). */
+void port_hurry(struct port *p);
+
 /* What was asked for is there: the program runs, the file is open. */
 void port_run(struct port *p);
 

@@ -328,6 +328,7 @@ static int plan_hand_in(struct spawn_plan *plan, uint8_t *take_record, size_t si
 		fd_close(take_memfd);
 		return plan_refuse(plan, REPLY_RESOURCE_EXHAUSTED, EAGAIN, "%s", reason);
 	}
+	port_hurry(plan->port);
 	process_start(process, take_record, size, take_memfd);
 	port_save(plan->port);
 	return 0;

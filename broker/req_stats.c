@@ -154,6 +154,11 @@ static uint64_t value_longest_turn(struct broker *b)
 	return b->turn.cost.longest_ns / 1000;
 }
 
+static uint64_t value_yielded(struct broker *b)
+{
+	return yield_held_ms(&b->yield);
+}
+
 static uint64_t value_lost_lines(struct broker *b)
 {
 	(void)b;
@@ -181,6 +186,8 @@ static const struct metric metrics[] = {
 	  value_longest_turn },
 	{ "redd_loop_turns_total", COUNTER, "Turns of the loop.", value_turns },
 	{ "redd_loop_turns_long_total", COUNTER, "Of these, longer than 10 ms.", value_long_turns },
+	{ "redd_bulk_held_milliseconds_total", COUNTER,
+	  "Time that bulk was held back for spawns, with no processor to spare.", value_yielded },
 	{ "redd_connections_total", COUNTER, "Connections accepted.", value_connections },
 	{ "redd_connections_refused_total", COUNTER, "Connections refused.",
 	  value_refused_connections },

@@ -68,6 +68,11 @@ struct spawn_line *spawn_line_unref(struct spawn_line *line)
 	return NULL;
 }
 
+bool spawn_line_is_long(const struct spawn_line *line)
+{
+	return !list_is_empty(&line->waiting) || line->in_flight > LINE_SHORT;
+}
+
 uint32_t spawn_line_weight(size_t record_size)
 {
 	return 1 + (uint32_t)MIN(record_size / LINE_RECORD_SIZE, LINE_QUANTUM - 1);

@@ -33,6 +33,10 @@ int spawn_line_new(struct spawn_line **ret);
 struct spawn_line *spawn_line_ref(struct spawn_line *line);
 struct spawn_line *spawn_line_unref(struct spawn_line *line); /* always NULL; NULL is harmless */
 
+/* More than LINE_SHORT of its spawns are on their way: who asked for them wants many, not one soon.
+ */
+bool spawn_line_is_long(const struct spawn_line *line);
+
 /* What a spawn with a record of that size counts for: 1 or more. */
 uint32_t spawn_line_weight(size_t record_size);
 

@@ -147,6 +147,7 @@ void stop_begin(struct broker *b, uint32_t drain_ms)
 	while (b->n_listeners)
 		listener_free(TAKE(b->listeners[--b->n_listeners]));
 	alarm_stop(&b->alarms, &b->idle);
+	yield_end(&b->yield);
 	if (drain_ms)
 		enter(b, STOP_TERMINATE, drain_ms);
 	else

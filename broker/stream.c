@@ -123,11 +123,20 @@ static int stream_wants(const struct stream *s)
 	return mask;
 }
 
+static uint64_t moved(const struct stream *s)
+{
+	return (s->out.is_there ? stream_total(s) : 0) + s->in.queue.written;
+}
+
 static void on_work(struct job *job)
 {
 	struct stream *s = container_of(job, struct stream, work);
 	int events = s->events & stream_wants(s);
+	uint64_t before = moved(s);
 
+	/* Once its program has ended its time to be read is counted. */
+	if (!s->port->has_exited && yield_waits(&s->broker->yield, &s->flow, job))
+		return;
 	s->events = 0;
 	if (events & UV_WRITABLE)
 		stream_write(s);
@@ -135,6 +144,7 @@ static void on_work(struct job *job)
 		pumped_ready(s);
 	else if (s->fd >= 0 && (events & UV_READABLE))
 		stream_read(s);
+	yield_moved(&s->broker->yield, &s->flow, moved(s) - before);
 	stream_watch(s);
 }
 

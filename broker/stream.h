@@ -20,6 +20,7 @@
 #include "broker/pace.h"
 #include "broker/quota.h"
 #include "broker/ring.h"
+#include "broker/yield.h"
 #include "broker/slowest.h"
 #include "broker/transit.h"
 #include "broker/turn.h"
@@ -112,6 +113,7 @@ struct stream {
 	uv_poll_t poll;
 	struct job work;
 	int events; /* that it is about */
+	struct yield_flow flow;
 	struct stream_output out;
 	struct stream_input in;
 };

@@ -177,6 +177,21 @@ void turn_flush(struct turn *t, struct job *j)
 	turn_add(t, TURN_FLUSH, j);
 }
 
+void turn_set_aside(struct list *aside, struct job *j)
+{
+	list_append(aside, &j->item.node.link);
+}
+
+void turn_resume(struct turn *t, struct list *aside)
+{
+	struct job *j;
+
+	while ((j = list_first(aside, struct job, item.node.link))) {
+		list_remove(&j->item.node.link);
+		turn_work(t, j);
+	}
+}
+
 void job_cancel(struct job *j)
 {
 	fair_remove(&j->item);

@@ -83,6 +83,10 @@ static inline bool job_waits(const struct job *j)
 	return fair_item_waits(&j->item);
 }
 
+/* Keeps it out of the turns, on that list, until turn_resume() of that; from within its own run. */
+void turn_set_aside(struct list *aside, struct job *j);
+void turn_resume(struct turn *t, struct list *aside);
+
 /* Takes the job from its queue; harmless when it is on none. Before its memory goes, also from
  * within its own run. */
 void job_cancel(struct job *j);

@@ -95,6 +95,16 @@
 #define KEEPER_NEWS_A_TURN 64u	   /* messages of the keeper */
 #define HAND_OVERS_A_TURN  16u	   /* handed over */
 
+/* Bulk gives way to programs that are being started (yield.h). Measured with two processors that
+ * floods keep busy: half a millisecond in which they are served costs a spawn that meets it two. */
+#define YIELD_WINDOW_MS 2u   /* from a spawn, and from its start on */
+#define YIELD_STEP_MS	50u  /* in which each flow moves once all the same */
+#define YIELD_MOST_MS	500u /* at a time */
+#define YIELD_LEAST_MS	50u
+#define YIELD_PART	2u /* in the long run half of the time is held back at most */
+#define YIELD_LOOK_MS	10u
+#define YIELD_BYTES	KIB(256) /* in so long: 25 MiB a second */
+
 /* --- ports ----------------------------------------------------------------------------------- */
 
 #define PORTS_MAX	   16384u
@@ -140,6 +150,7 @@
  * A few keep all processors busy, and more would only lengthen everybody's way. A record counts for
  * another one with each LINE_RECORD_SIZE, up to LINE_QUANTUM, which is what lines get in turns. */
 #define LINE_IN_FLIGHT	 16u
+#define LINE_SHORT	 4u /* who has no more on their way waits for each */
 #define LINE_QUANTUM	 16u
 #define LINE_RECORD_SIZE KIB(16)
 

@@ -5,8 +5,10 @@
  * BENCH_ROUNDS (3) rounds; BENCH_ONLY names one.
  *
  * BENCH_NICE (0) is the niceness of the neighbours and their children, not of the broker. At 19
- * they leave the processors to others: what is left of the ratios is what redd does, and not that
- * there are more who want to run than processors.
+ * they leave the processors to others.
+ *
+ * Bulk gives way to the polite client's spawns for YIELD_MOST_MS at a time (broker/yield.h): with
+ * more than about 1500 of them in a row the rest is seen without it.
  *
  * The line: p99 beside (redd=), p99 alone (raw=), and their ratio, which is to be 2 at most; the
  * same once more for the process without redd. */
