@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "helper/proc.h"
 #include "helper/raw.h"
 #include "helper/signals.h"
 #include "proto/base/err.h"
@@ -137,8 +138,18 @@ static void on_event(struct keeper *k, const struct epoll_event *e)
 /* --- time --------------------------------------------------------------------------------------
  */
 
+/* Since it is suspected, without the time in which it would have run and was not let. */
+static int64_t silent_ms(const struct keeper *k, int64_t now)
+{
+	int64_t delay = proc_run_delay_ms(k->broker.pid) - k->suspect_delay_ms;
+
+	return now - k->suspect_at_ms - MAX(delay, 0);
+}
+
 static void watch_broker(struct keeper *k, int64_t now)
 {
+	int64_t silent;
+
 	if (k->watch_at_ms > now)
 		return;
 	k->watch_at_ms = k->beat_at_ms + (k->has_beaten ? WATCHDOG_MS : KEEPER_START_MS);
@@ -148,7 +159,14 @@ static void watch_broker(struct keeper *k, int64_t now)
 		/* A machine that stood still as a whole looks the same: the broker gets a moment of
 		 * a machine that runs. */
 		k->is_suspect = true;
+		k->suspect_at_ms = now;
+		k->suspect_delay_ms = proc_run_delay_ms(k->broker.pid);
 		k->watch_at_ms = now + HEARTBEAT_MS;
+		return;
+	}
+	silent = silent_ms(k, now);
+	if (silent < HEARTBEAT_MS) {
+		k->watch_at_ms = now + HEARTBEAT_MS - silent;
 		return;
 	}
 	log_error("the broker has been silent for %lld ms: it is killed",

@@ -105,6 +105,19 @@ int proc_stat_read(pid_t pid, struct proc_stat *ret)
 	return proc_stat_parse(text, (size_t)n, ret) ? 0 : -ESRCH;
 }
 
+int64_t proc_run_delay_ms(pid_t pid)
+{
+	_cleanup_(fd_closep) int fd = open_of(pid, "schedstat", 0);
+	char text[128], *end;
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (n < 0)
+		return 0;
+	text[n] = '\0';
+	strtoull(text, &end, 10); /* how long it ran; then what is asked for */
+	return (int64_t)(strtoull(end, NULL, 10) / 1000000);
+}
+
 pid_t proc_of_pidfd(int fd)
 {
 	char path[64], text[1024], *at;

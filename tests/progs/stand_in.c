@@ -1,7 +1,7 @@
 /* stand_in SOCKET: stands in for redd-broker, so that a test can be the broker: sends its
  * descriptor 3 (the keeper link) to whoever listens on SOCKET, keeps no copy, and stays. A byte
- * that comes is the status to leave with; the connection's end means 0. Signals that end a service
- * are not obeyed but told, one byte each.
+ * that comes is the status to leave with, but 255 to be busy for ever; the connection's end means
+ * 0. Signals that end a service are not obeyed but told, one byte each.
  */
 #include <poll.h>
 #include <signal.h>
@@ -58,6 +58,17 @@ static int open_signals(void)
 	return signalfd(-1, &set, 0);
 }
 
+static int leave(int sock)
+{
+	unsigned char byte = 0;
+
+	if (read(sock, &byte, 1) != 1)
+		return 0;
+	while (byte == 255)
+		__asm__ volatile("");
+	return byte;
+}
+
 int main(int argc, char **argv)
 {
 	int signals = open_signals();
@@ -72,7 +83,7 @@ int main(int argc, char **argv)
 	close(LINK_FD);
 	while (poll(p, 2, -1) > 0) {
 		if (p[0].revents)
-			return read(sock, &byte, 1) == 1 ? (unsigned char)byte : 0;
+			return leave(sock);
 		if (read(signals, &info, sizeof(info)) != sizeof(info))
 			return 101;
 		byte = (char)info.ssi_signo;

@@ -18,6 +18,7 @@
 #include "proto/base/fd.h"
 #include "tests/lib/act.h"
 #include "tests/lib/census.h"
+#include "tests/lib/hog.h"
 #include "tests/lib/places.h"
 #include "tests/lib/play.h"
 #include "tests/lib/random.h"
@@ -441,6 +442,34 @@ DEATHS(a_broker_that_falls_silent_is_killed_and_comes_back, 60)
 	cr_assert_geq(now_ms() - begin, (int64_t)WATCHDOG_MS - 100);
 	cr_assert_leq(now_ms() - begin,
 		      (int64_t)(WATCHDOG_MS + HEARTBEAT_MS) + place_patience_ms(2000));
+	cr_assert_eq(play_greet(p, NULL, NULL), 0);
+}
+
+/* Two others leave it a third of a processor: what it waited for that is not held against it, so it
+ * has three times as long. */
+DEATHS(a_broker_that_is_not_let_run_gets_more_time_but_not_for_ever, 60)
+{
+	int processor = hog_processor();
+	unsigned char busy = 255;
+	pid_t hogs[2];
+	int64_t begin;
+
+	if (place_patience_ms(1) > 1)
+		cr_skip_test("it takes long, and is the same with a tool");
+	if (access("/proc/self/schedstat", R_OK) < 0)
+		cr_skip_test("the kernel does not count who waits (CONFIG_SCHED_INFO)");
+	beat(p);
+	begin = now_ms();
+	cr_assert_eq(hog_pin(p->stand_in, processor), 0);
+	cr_assert_eq(write(p->stand_in_fd, &busy, 1), 1);
+	for (int i = 0; i < 2; i++)
+		cr_assert_gt(hogs[i] = hog_start(processor), 0);
+	wait_for_end(p);
+	for (int i = 0; i < 2; i++)
+		hog_stop(hogs[i]);
+	cr_expect_geq(now_ms() - begin, (int64_t)(WATCHDOG_MS + 3 * HEARTBEAT_MS / 2), "%lld",
+		      (long long)(now_ms() - begin));
+	cr_assert_eq(play_meet(p), 0);
 	cr_assert_eq(play_greet(p, NULL, NULL), 0);
 }
 

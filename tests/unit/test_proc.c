@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "helper/proc.h"
+#include "tests/lib/hog.h"
 
 static bool parse(const char *text, struct proc_stat *ret)
 {
@@ -48,6 +49,23 @@ Test(proc, we_find_ourselves, .timeout = 5)
 	cr_assert_eq(s.session, getsid(0));
 	cr_assert_gt(s.start_ticks, 0);
 	cr_assert_lt(proc_stat_read(0x7ffffff0, &s), 0);
+}
+
+/* Two on one processor: each waits for the other. */
+Test(proc, who_is_not_let_run_is_known_for_it, .timeout = 20)
+{
+	int processor = hog_processor();
+	pid_t pids[2];
+
+	if (access("/proc/self/schedstat", R_OK) < 0)
+		cr_skip_test("the kernel does not count it (CONFIG_SCHED_INFO)");
+	for (int i = 0; i < 2; i++)
+		cr_assert_gt(pids[i] = hog_start(processor), 0);
+	while (proc_run_delay_ms(pids[0]) < 20)
+		;
+	for (int i = 0; i < 2; i++)
+		hog_stop(pids[i]);
+	cr_expect_eq(proc_run_delay_ms(pids[0]), 0, "it is gone");
 }
 
 static bool is_us(pid_t pid, void *context)
