@@ -24,6 +24,7 @@
 #include "broker/reply.h"
 #include "broker/record.h"
 #include "broker/req.h"
+#include "broker/selection.h"
 #include "broker/resume.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
@@ -246,6 +247,7 @@ static void broker_deinit(struct broker *b)
 	list_for_each_safe (c, next, &b->conns, link)
 		conn_close(c);
 	delegations_end_all(b);
+	selections_free(b);
 	while ((p = port_table_after(&b->ports, 0)))
 		port_free(p);
 	resume_free(b);

@@ -74,7 +74,7 @@ struct broker {
 	struct listener *listeners[LISTENERS_MAX];
 	unsigned n_listeners;
 	struct list conns, sessions, errands, watching, group_signals, ended_ports;
-	struct list delegations;
+	struct list delegations, selections; /* selections: those on their own */
 	struct waits waits;
 	struct errand_turns errand_turns;
 	unsigned n_errands; /* that wait or are out */
@@ -117,6 +117,7 @@ static inline void broker_empty(struct broker *b)
 	list_init(&b->group_signals);
 	list_init(&b->ended_ports);
 	list_init(&b->delegations);
+	list_init(&b->selections);
 	waits_init(&b->waits);
 	yield_init(&b->yield, &b->loop, &b->alarms, &b->turn);
 	errand_turns_init(&b->errand_turns, &b->turn, errand_send_out);

@@ -24,7 +24,6 @@
 #include <uv.h>
 
 #include "broker/broker.h"
-#include "broker/conn.h"
 #include "broker/port.h"
 #include "broker/spawn_record.h"
 #include "proto/base/err.h"
@@ -361,10 +360,10 @@ static void copy_identity(struct identity *i, const struct port_options *options
 	memcpy(i->groups, options->groups, options->n_groups * sizeof(i->groups[0]));
 }
 
-int errand_start(struct port *p, struct conn *asker, const struct opener_request *request,
+int errand_start(struct port *p, struct quota_account *asker, const struct opener_request *request,
 		 errand_done done, void *context, struct errand **ret)
 {
-	struct errand *o = errand_new(p->broker, p, asker ? asker->account : port_account(p),
+	struct errand *o = errand_new(p->broker, p, asker ? asker : port_account(p),
 				      asker ? ERRAND_ASKED : ERRAND_DUE, request);
 
 	if (!o)
@@ -377,13 +376,13 @@ int errand_start(struct port *p, struct conn *asker, const struct opener_request
 	return 0;
 }
 
-int errand_ask(struct port *p, struct conn *asker, const struct opener_request *request,
+int errand_ask(struct port *p, struct quota_account *asker, const struct opener_request *request,
 	       errand_done done, void *context, struct errand **ret, const char **ret_reason)
 {
 	struct quota_charge charge = QUOTA_CHARGE_INIT;
 	int r;
 
-	if (quota_charge_take(&charge, asker->account, QUOTA_ERRANDS, 1, ret_reason))
+	if (quota_charge_take(&charge, asker, QUOTA_ERRANDS, 1, ret_reason))
 		return ERRAND_E_QUOTA;
 	r = errand_start(p, asker, request, done, context, ret);
 	if (r < 0)

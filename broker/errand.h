@@ -11,9 +11,9 @@
 #include "helper/link.h"
 
 struct broker;
-struct conn;
 struct errand;
 struct port;
+struct quota_account;
 
 /* What `errand_turns` of the broker calls. */
 void errand_send_out(struct errand_ticket *ticket);
@@ -21,16 +21,16 @@ void errand_send_out(struct errand_ticket *ticket);
 /* reply is NULL when there is none: the opener failed or took too long. */
 typedef void (*errand_done)(void *context, const struct opener_reply *reply);
 
-/* Asks, as whom the port's child is: for that client, or, with NULL, because it is due. *ret is for
- * errand_cancel() until done is called, which is never from within; done may be NULL. The port may
- * go before its errand does. 0 or a negative errno. */
-int errand_start(struct port *p, struct conn *asker, const struct opener_request *request,
+/* Asks, as whom the port's child is: in the name of that client's connection, or, with NULL,
+ * because it is due. *ret is for errand_cancel() until done is called, which is never from within;
+ * done may be NULL. The port may go before its errand does. 0 or a negative errno. */
+int errand_start(struct port *p, struct quota_account *asker, const struct opener_request *request,
 		 errand_done done, void *context, struct errand **ret);
 
 /* The same for one request of a client, of which it may have only so many. 0, ERRAND_E_QUOTA with
  * *ret_reason, or a negative errno. */
 #define ERRAND_E_QUOTA 1
-int errand_ask(struct port *p, struct conn *asker, const struct opener_request *request,
+int errand_ask(struct port *p, struct quota_account *asker, const struct opener_request *request,
 	       errand_done done, void *context, struct errand **ret, const char **ret_reason);
 
 /* The answer is not wanted any more; the errand itself goes on. */

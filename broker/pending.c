@@ -10,6 +10,7 @@
 #include "broker/expect.h"
 #include "broker/port.h"
 #include "broker/reply.h"
+#include "broker/selection.h"
 #include "proto/base/err.h"
 
 static void on_alarm(struct alarm *a)
@@ -86,6 +87,7 @@ void pending_free(struct pending *p)
 	list_remove(&p->select_link);
 	lease_unwait(&p->claim);
 	labels_unref(p->selector);
+	selection_leave(p->selection);
 	quota_charge_return(&p->select_charge);
 	quota_charge_return(&p->charge);
 	free(p);

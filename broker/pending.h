@@ -18,6 +18,7 @@ struct expect;
 struct input_item;
 struct errand;
 struct port;
+struct selection;
 struct stream;
 struct subscription;
 
@@ -54,12 +55,13 @@ struct pending {
 	/* SPAWN */
 	uint64_t subscription; /* id on the connection, 0: none */
 	/* SIGNAL */
-	struct errand *errand;	  /* TREE: its answer is waited for */
-	uint64_t cookie;	  /* GROUP by the keeper: what its answer carries */
-	struct list cookie_link;  /* of the broker's group_signals */
-	struct lease_claim claim; /* LEASE */
-	struct labels *selector;  /* WAIT for any of several: a reference, and `port` is NULL */
-	struct list select_link;  /* of the broker's ... */
+	struct errand *errand;	     /* TREE: its answer is waited for */
+	uint64_t cookie;	     /* GROUP by the keeper: what its answer carries */
+	struct list cookie_link;     /* of the broker's group_signals */
+	struct lease_claim claim;    /* LEASE */
+	struct labels *selector;     /* WAIT for any of several: a reference, and `port` is NULL */
+	struct selection *selection; /* WAIT, SIGNAL by labels: while ports are looked for */
+	struct list select_link;     /* of the broker's ... */
 	struct quota_charge select_charge; /* ... and one of so many */
 };
 

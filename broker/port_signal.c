@@ -48,7 +48,7 @@ static void on_signalled(void *context, const struct opener_reply *reply)
 	}
 }
 
-void port_signal_tree(struct port *p, struct conn *asker, int signal)
+void port_signal_tree(struct port *p, struct quota_account *asker, int signal)
 {
 	struct opener_request request;
 

@@ -55,6 +55,17 @@ bool req_write_first(struct conn *c, const Redd__V1__Write *m, struct pending *p
 /* Of a Write that is in the pipe. */
 void req_fill_written(Redd__V1__Written *ret, const struct pending *pending);
 
+/* Parts of Wait and Signal that those for all ports with labels (req_labels.c) have too. */
+int req_wait_selected(struct conn *c, const Redd__V1__Request *request, enum pending_kind kind);
+bool req_wait_is_fulfilled(const struct port *p, enum pending_kind kind);
+void req_wait_answer(struct conn *c, uint64_t request, struct port *p, enum pending_kind kind);
+int req_wait_set(struct pending *pending, const Redd__V1__Wait *m); /* its time; 0 or -ENOMEM */
+int req_signal_selected(struct conn *c, const Redd__V1__Request *request);
+void req_signal_answer(struct conn *c, uint64_t request, uint32_t count,
+		       const struct opener_reply *reply); /* reply may be NULL */
+int req_signal_quietly(struct port *p, struct quota_account *asker, int signal,
+		       Redd__V1__Target target); /* 0 or a negative errno */
+
 /* The port that a request means, if the client may do `verb` with it; else NULL, and the request
  * has been answered. A port that the client may not see is NOT_FOUND to it. */
 struct port *req_port(struct conn *c, uint64_t request, const Redd__V1__PortRef *ref,

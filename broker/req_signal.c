@@ -11,8 +11,8 @@
 
 #define SIGNAL_HIGHEST 64u
 
-static void answer(struct conn *c, uint64_t request, uint32_t count,
-		   const struct opener_reply *reply)
+void req_signal_answer(struct conn *c, uint64_t request, uint32_t count,
+		       const struct opener_reply *reply)
 {
 	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
 	Redd__V1__Signalled s = REDD__V1__SIGNALLED__INIT;
@@ -31,7 +31,7 @@ static void answer(struct conn *c, uint64_t request, uint32_t count,
 static void answer_result(struct conn *c, uint64_t request, int error)
 {
 	if (error == 0)
-		answer(c, request, 1, NULL);
+		req_signal_answer(c, request, 1, NULL);
 	else if (error == -ESRCH)
 		reply_error(c, request, REPLY_FAILED_PRECONDITION, ESRCH,
 			    "nobody is left to be signalled: it has ended");
@@ -109,7 +109,7 @@ static void on_tree(void *context, const struct opener_reply *reply)
 	else if (reply->error || !reply->count)
 		answer_result(p->conn, p->request, reply->error ? -reply->error : -ESRCH);
 	else
-		answer(p->conn, p->request, reply->count, reply);
+		req_signal_answer(p->conn, p->request, reply->count, reply);
 	pending_free(p);
 }
 
@@ -123,7 +123,7 @@ static void signal_tree(struct conn *c, struct port *p, uint64_t request, int si
 	if (!pending)
 		return;
 	errand_tree_request(p, signal, &o);
-	r = errand_ask(p, c, &o, on_tree, pending, &pending->errand, &reason);
+	r = errand_ask(p, c->account, &o, on_tree, pending, &pending->errand, &reason);
 	if (r == ERRAND_E_QUOTA) {
 		pending_free(pending);
 		reply_error(c, request, REPLY_RESOURCE_EXHAUSTED, EAGAIN, "%s", reason);
@@ -135,10 +135,9 @@ static void signal_tree(struct conn *c, struct port *p, uint64_t request, int si
 	}
 }
 
-/* --- all that have labels -------------------------------------------------------------------- */
-
-/* Without an answer of its own. 0 or a negative errno. */
-static int signal_quietly(struct conn *c, struct port *p, int signal, Redd__V1__Target target)
+/* Without an answer of its own. */
+int req_signal_quietly(struct port *p, struct quota_account *asker, int signal,
+		       Redd__V1__Target target)
 {
 	int r;
 
@@ -147,36 +146,11 @@ static int signal_quietly(struct conn *c, struct port *p, int signal, Redd__V1__
 	if (target == REDD__V1__TARGET__TARGET_LEADER)
 		return port_signal_leader(p, signal);
 	if (target == REDD__V1__TARGET__TARGET_TREE) {
-		port_signal_tree(p, c, signal);
+		port_signal_tree(p, asker, signal);
 		return 0;
 	}
 	r = port_signal_group(p, signal);
 	return r == -EINVAL ? ask_keeper(p, signal, ++p->broker->last_cookie) : r;
-}
-
-static int signal_selected(struct conn *c, const Redd__V1__Request *request)
-{
-	_cleanup_(labels_unrefp) struct labels *selector = NULL;
-	const Redd__V1__Signal *m = request->signal;
-	const char *reason;
-	struct port *p;
-	uint32_t n = 0;
-	int r = req_read_labels(m->labels, m->n_labels, true, &selector, &reason);
-
-	if (r < 0)
-		return err_pass(r);
-	if (r) {
-		reply_error(c, request->id, REPLY_INVALID_ARGUMENT, 0, "%s", reason);
-		return 0;
-	}
-	port_table_for_each(p, &c->broker->ports)
-	{
-		if (labels_match(p->options.labels, selector) && rights_may(c, POLICY_SIGNAL, p) &&
-		    signal_quietly(c, p, (int)m->signal, m->target) == 0)
-			n++;
-	}
-	answer(c, request->id, n, NULL);
-	return 0;
 }
 
 /* NULL, or what is wrong with it whatever port it is for. */
@@ -200,7 +174,7 @@ int req_signal(struct conn *c, const Redd__V1__Request *request)
 	if (m->n_labels && wrong)
 		reply_error(c, request->id, REPLY_INVALID_ARGUMENT, EINVAL, "%s", wrong);
 	if (m->n_labels)
-		return wrong ? 0 : signal_selected(c, request);
+		return wrong ? 0 : req_signal_selected(c, request);
 	p = req_port(c, request->id, m->port, POLICY_SIGNAL);
 	if (!p)
 		return 0;

@@ -13,12 +13,12 @@
 /* --- Wait ------------------------------------------------------------------------------------ */
 
 /* Also when it is about to go. */
-static bool is_fulfilled(const struct port *p, enum pending_kind kind)
+bool req_wait_is_fulfilled(const struct port *p, enum pending_kind kind)
 {
 	return kind == PENDING_WAIT_CLOSED ? list_is_linked(&p->ended_link) : p->has_exited;
 }
 
-static void answer_wait(struct conn *c, uint64_t request, struct port *p, enum pending_kind kind)
+void req_wait_answer(struct conn *c, uint64_t request, struct port *p, enum pending_kind kind)
 {
 	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
 	Redd__V1__Waited w = REDD__V1__WAITED__INIT;
@@ -41,10 +41,10 @@ static void answer_wait(struct conn *c, uint64_t request, struct port *p, enum p
 	reply_message(c, request, &m);
 }
 
-static int wait_for(struct conn *c, const Redd__V1__Request *request, struct pending *pending)
+int req_wait_set(struct pending *pending, const Redd__V1__Wait *m)
 {
-	return request->wait->has_timeout_ms
-		       ? alarm_set(&c->broker->alarms, &pending->alarm, request->wait->timeout_ms)
+	return m->has_timeout_ms
+		       ? alarm_set(&pending->conn->broker->alarms, &pending->alarm, m->timeout_ms)
 		       : 0;
 }
 
@@ -61,74 +61,7 @@ static int wait_until(struct conn *c, const Redd__V1__Request *request, struct p
 		return 0;
 	}
 	pending = req_pending(c, p, kind, request->id);
-	return pending ? wait_for(c, request, pending) : 0;
-}
-
-/* --- for any that has labels ----------------------------------------------------------------- */
-
-static int wait_until_any(struct conn *c, const Redd__V1__Request *request, enum pending_kind kind,
-			  struct labels *take_selector)
-{
-	_cleanup_(labels_unrefp) struct labels *selector = take_selector;
-	struct pending *pending = req_pending(c, NULL, kind, request->id);
-	const char *reason;
-
-	if (!pending)
-		return 0;
-	if (quota_charge_take(&pending->select_charge, c->account, QUOTA_SELECTED_WAITS, 1,
-			      &reason)) {
-		pending_free(pending);
-		reply_error(c, request->id, REPLY_RESOURCE_EXHAUSTED, EAGAIN, "%s", reason);
-		return 0;
-	}
-	pending->selector = TAKE(selector);
-	list_append(&c->broker->waits.selected, &pending->select_link);
-	c->broker->waits.n_selected++;
-	return wait_for(c, request, pending);
-}
-
-/* The first that is as it is waited for; else the first that there is. */
-static struct port *find_selected(struct conn *c, const struct labels *selector,
-				  enum pending_kind kind)
-{
-	struct port *p, *any = NULL;
-
-	port_table_for_each(p, &c->broker->ports)
-	{
-		if (!labels_match(p->options.labels, selector) || !rights_may(c, POLICY_SEE, p))
-			continue;
-		if (is_fulfilled(p, kind))
-			return p;
-		any = any ? any : p;
-	}
-	return any;
-}
-
-static int wait_selected(struct conn *c, const Redd__V1__Request *request, enum pending_kind kind)
-{
-	_cleanup_(labels_unrefp) struct labels *selector = NULL;
-	const Redd__V1__Wait *m = request->wait;
-	struct port *p = NULL;
-	const char *wrong = m->port ? "port and labels exclude each other" : NULL;
-	int r = wrong ? 0 : req_read_labels(m->labels, m->n_labels, true, &selector, &wrong);
-
-	if (r < 0)
-		return err_pass(r);
-	if (!wrong)
-		p = find_selected(c, selector, kind);
-	if (wrong)
-		reply_error(c, request->id, REPLY_INVALID_ARGUMENT, 0, "%s", wrong);
-	else if (!p)
-		reply_error(c, request->id, REPLY_NOT_FOUND, 0,
-			    "there is no port with these labels; List shows those there are");
-	else if (is_fulfilled(p, kind))
-		answer_wait(c, request->id, p, kind);
-	else if (m->has_timeout_ms && m->timeout_ms == 0)
-		reply_error(c, request->id, REPLY_DEADLINE_EXCEEDED, 0,
-			    "not yet; none of these ports has got so far");
-	else
-		return wait_until_any(c, request, kind, TAKE(selector));
-	return 0;
+	return pending ? req_wait_set(pending, request->wait) : 0;
 }
 
 int req_wait(struct conn *c, const Redd__V1__Request *request)
@@ -146,9 +79,9 @@ int req_wait(struct conn *c, const Redd__V1__Request *request)
 		return 0;
 	}
 	if (m->n_labels)
-		return wait_selected(c, request, kind);
-	if (is_fulfilled(p, kind)) {
-		answer_wait(c, request->id, p, kind);
+		return req_wait_selected(c, request, kind);
+	if (req_wait_is_fulfilled(p, kind)) {
+		req_wait_answer(c, request->id, p, kind);
 		return 0;
 	}
 	if (m->has_timeout_ms && m->timeout_ms == 0) {
@@ -178,9 +111,9 @@ void port_look_init(struct port_look *l)
 
 static void answer_if(struct pending *pending, struct port *p)
 {
-	if (!is_fulfilled(p, pending->kind))
+	if (!req_wait_is_fulfilled(p, pending->kind))
 		return;
-	answer_wait(pending->conn, pending->request, p, pending->kind);
+	req_wait_answer(pending->conn, pending->request, p, pending->kind);
 	pending_free(pending);
 }
 

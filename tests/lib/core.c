@@ -11,11 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "broker/errand.h"
 #include "broker/inherit.h"
 #include "broker/req.h"
+#include "broker/selection.h"
 #include "broker/session.h"
 #include "proto/base/fd.h"
 #include "proto/fdpass.h"
@@ -68,10 +70,12 @@ void core_close(struct core *core)
 	b->state = BROKER_LEFT;
 	list_for_each_safe (c, next, &b->conns, link)
 		conn_close(c);
+	selections_free(b);
 	while ((p = port_table_after(&b->ports, 0)))
 		port_free(p);
 	errands_free(b);
 	closer_end(b);
+	yield_end(&b->yield);
 	helper_link_close(&b->helper);
 	turn_close(&b->turn);
 	alarms_close(&b->alarms);
@@ -93,6 +97,14 @@ void core_close(struct core *core)
 void core_turn(struct core *core)
 {
 	uv_run(&core->b.loop, UV_RUN_NOWAIT);
+}
+
+double core_cpu_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
 void core_turns(struct core *core, int n)

@@ -44,6 +44,9 @@ void core_close(struct core *core);
 void core_turn(struct core *core);
 void core_turns(struct core *core, int n);
 
+/* Processor time of this thread so far, in milliseconds: what turns cost. */
+double core_cpu_ms(void);
+
 /* Turns until the condition holds; one that never does fails the test. */
 #define core_until(core, condition)                                     \
 	do {                                                            \

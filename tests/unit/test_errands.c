@@ -50,7 +50,7 @@ static int ask_for(struct conn *c)
 	struct errand *errand;
 
 	errand_tree_request(port, 0, &request);
-	return errand_ask(port, c, &request, on_done, NULL, &errand, &reason);
+	return errand_ask(port, c->account, &request, on_done, NULL, &errand, &reason);
 }
 
 static void flood(struct conn *c)
@@ -217,7 +217,8 @@ Test(errands, a_kill_that_a_client_asked_for_is_answered_once_and_counts_until_i
 	unsigned n = 0;
 
 	errand_tree_request(port, SIGKILL, &request);
-	cr_assert_eq(errand_ask(port, conns[0], &request, on_done, NULL, &errand, &reason), 0);
+	cr_assert_eq(errand_ask(port, conns[0]->account, &request, on_done, NULL, &errand, &reason),
+		     0);
 	while (core->b.n_errands) {
 		cr_expect_eq(quota_used(conns[0]->account, QUOTA_ERRANDS), 1);
 		core_until(core, hear(&id));

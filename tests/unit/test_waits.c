@@ -4,14 +4,13 @@
 
 #include <criterion/criterion.h>
 #include <limits.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "broker/pending.h"
 #include "broker/req.h"
 #include "proto/base/fd.h"
+#include "tests/lib/alike.h"
 #include "tests/lib/core.h"
 #include "tests/lib/places.h"
 
@@ -21,15 +20,12 @@
 static struct core *core;
 static struct conn *conns[CONNS + 1];
 static int fds[CONNS + 1];
-static char keys[LABELS_MAX][LABEL_KEY_MAX + 1];
 
 static void set_up(void)
 {
 	core = core_open();
 	for (unsigned i = 0; i <= CONNS; i++)
 		conns[i] = core_connect(core, &fds[i]);
-	for (unsigned i = 0; i < LABELS_MAX; i++)
-		snprintf(keys[i], sizeof(keys[i]), "%060u", i);
 }
 
 static void tear_down(void)
@@ -40,27 +36,11 @@ static void tear_down(void)
 
 TestSuite(waits, .init = set_up, .fini = tear_down, .timeout = 60);
 
-/* All keys, and the last one's value. */
-static struct labels *labels_make(const char *last)
-{
-	struct label all[LABELS_MAX];
-	struct labels *labels;
-	const char *reason;
-
-	for (unsigned i = 0; i < LABELS_MAX; i++) {
-		const char *value = i == LABELS_MAX - 1 ? last : "same";
-
-		all[i] = (struct label){ keys[i], strlen(keys[i]), value, strlen(value) };
-	}
-	cr_assert_eq(labels_new(all, LABELS_MAX, &labels, &reason), 0);
-	return labels;
-}
-
 static struct port *port_make(const char *last)
 {
 	struct port *p = core_port(core, conns[0], &(struct core_port){ 0 }, NULL);
 
-	p->options.labels = labels_make(last);
+	p->options.labels = alike_labels(last);
 	return p;
 }
 
@@ -68,16 +48,11 @@ static bool wait_for(struct conn *c, uint64_t id, const char *last)
 {
 	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
 	Redd__V1__Wait m = REDD__V1__WAIT__INIT;
-	Redd__V1__Label pairs[LABELS_MAX], *pointers[LABELS_MAX];
+	struct alike_selector selector;
 
-	for (unsigned i = 0; i < LABELS_MAX; i++) {
-		redd__v1__label__init(&pairs[i]);
-		pairs[i].key = keys[i];
-		pairs[i].value = (char *)(i == LABELS_MAX - 1 ? last : "same");
-		pointers[i] = &pairs[i];
-	}
+	alike_selector(&selector, last);
 	m.n_labels = LABELS_MAX;
-	m.labels = pointers;
+	m.labels = selector.pointers;
 	m.until = REDD__V1__WAIT__UNTIL__CLOSED;
 	request.id = id;
 	request.wait = &m;
@@ -166,14 +141,6 @@ Test(waits, one_that_is_given_up_is_told_first)
 	cr_expect_eq(core->b.waits.n_selected, 0);
 }
 
-static double cpu_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
 /* All compare all labels with each port's, and only the last differs. */
 Test(waits, looking_through_many_takes_no_long_turn)
 {
@@ -186,9 +153,9 @@ Test(waits, looking_through_many_takes_no_long_turn)
 	for (unsigned i = 0; i < PORTS; i++)
 		say_exited(others[i]);
 	do {
-		begin = cpu_ms();
+		begin = core_cpu_ms();
 		core_turn(core);
-		worst = MAX(worst, cpu_ms() - begin);
+		worst = MAX(worst, core_cpu_ms() - begin);
 	} while (!others[PORTS - 1]->has_exited || !list_is_empty(&core->b.waits.ports));
 	cr_expect_lt(worst, place_patience_ms(5), "a turn of %.1f ms", worst);
 	cr_expect_eq(core->b.waits.n_selected, SELECTED_WAITS_PER_UID, "one was told of another's");

@@ -16,9 +16,10 @@ static uint64_t written;
 /* On a machine of one processor that two want. */
 static void set_up(void)
 {
-	int load_fd = memfd_create("load", MFD_CLOEXEC);
+	int load_fd;
 
 	core = core_open();
+	load_fd = memfd_create("load", MFD_CLOEXEC);
 	cr_assert_eq(write(load_fd, "1.0 1.0 1.0 2/80 1\n", 19), 19);
 	yield_start(&core->b.yield, load_fd, 1);
 	port = core_port(core, core_connect(core, &client), &(struct core_port){ .n_outputs = 1 },
