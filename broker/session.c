@@ -18,19 +18,32 @@
 #include "broker/reply.h"
 #include "proto/base/err.h"
 
+static void on_leave(struct job *job);
+
+static struct session *session_make(struct broker *b, const struct principal *who)
+{
+	struct session *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->broker = b;
+	s->who = *who;
+	list_init(&s->ports);
+	list_init(&s->leaving);
+	list_init(&s->leases);
+	job_init(&s->leave, on_leave);
+	return s;
+}
+
 int session_new(struct session **ret, struct broker *b, struct conn *conn)
 {
-	_cleanup_(freep) struct session *s = calloc(1, sizeof(*s));
+	_cleanup_(freep) struct session *s = session_make(b, &conn->who);
 
 	if (!s)
 		return err_begin(-ENOMEM);
 	if (getrandom(s->id, sizeof(s->id), 0) != (ssize_t)sizeof(s->id))
 		return err_errno();
-	s->broker = b;
-	s->who = conn->who;
 	s->conn = conn;
-	list_init(&s->ports);
-	list_init(&s->leases);
 	list_append(&b->sessions, &s->link);
 	*ret = TAKE(s);
 	return 0;
@@ -67,14 +80,10 @@ struct session *session_restore(struct broker *b, const uint8_t id[SESSION_ID_SI
 
 	if (s || id_is_same(id, nobody))
 		return s;
-	s = calloc(1, sizeof(*s));
+	s = session_make(b, who);
 	if (!s)
 		return NULL;
-	s->broker = b;
 	memcpy(s->id, id, sizeof(s->id));
-	s->who = *who;
-	list_init(&s->ports);
-	list_init(&s->leases);
 	list_append(&b->sessions, &s->link);
 	return s;
 }
@@ -90,6 +99,8 @@ void session_attach(struct session *s, struct conn *conn)
 		conn_leave(old, REPLY_ABORTED, "another connection has taken the session over");
 		pendings_abandon(old); /* nobody is told; claims are the session's */
 	}
+	job_cancel(&s->leave);
+	list_splice(&s->ports, &s->leaving);
 	list_for_each (p, &s->ports, session_link)
 		port_come_back(p);
 	holding_attached(s);
@@ -97,7 +108,9 @@ void session_attach(struct session *s, struct conn *conn)
 
 void session_check(struct session *s)
 {
-	if (s->conn || !list_is_empty(&s->ports))
+	if (list_is_empty(&s->leaving))
+		job_cancel(&s->leave); /* it is at the cost of whose ports they were */
+	if (s->conn || s->is_telling || !list_is_empty(&s->ports) || !list_is_empty(&s->leaving))
 		return;
 	list_remove(&s->link);
 	holding_session_over(s);
@@ -105,14 +118,38 @@ void session_check(struct session *s)
 	free(s);
 }
 
+/* The next ones; they may go over it. */
+static void tell_ports(struct session *s)
+{
+	uint64_t end_ns = uv_hrtime() + SESSION_SLICE_NS;
+	struct port *p;
+
+	s->is_telling = true;
+	while ((p = list_first(&s->leaving, struct port, session_link))) {
+		list_remove(&p->session_link);
+		list_append(&s->ports, &p->session_link);
+		port_orphan(p);
+		if (uv_hrtime() >= end_ns)
+			break;
+	}
+	s->is_telling = false;
+	p = list_first(&s->leaving, struct port, session_link);
+	if (p) {
+		job_join(&s->leave, quota_turn_share(port_account(p)));
+		turn_work(&s->broker->turn, &s->leave);
+	}
+	session_check(s);
+}
+
+static void on_leave(struct job *job)
+{
+	tell_ports(container_of(job, struct session, leave));
+}
+
 void session_detach(struct session *s)
 {
-	struct port *p, *next;
-
-	/* Attached still, so that it stays when the last port goes meanwhile. */
-	list_for_each_safe (p, next, &s->ports, session_link)
-		port_orphan(p);
 	s->conn = NULL;
 	holding_detached(s);
-	session_check(s);
+	list_splice(&s->leaving, &s->ports);
+	tell_ports(s);
 }

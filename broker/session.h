@@ -4,9 +4,11 @@
 #ifndef REDD_BROKER_SESSION_H
 #define REDD_BROKER_SESSION_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "broker/policy.h"
+#include "broker/turn.h"
 #include "proto/base/list.h"
 #include "proto/limits.h"
 
@@ -20,6 +22,9 @@ struct session {
 	struct principal who;
 	struct conn *conn; /* NULL while nobody is connected */
 	struct list ports;
+	struct list leaving; /* of those whose connection has gone: they do not know it yet */
+	struct job leave;    /* tells them */
+	bool is_telling;
 	struct list leases; /* ports to whose inputs only it may write */
 };
 
@@ -38,8 +43,9 @@ struct session *session_find(struct broker *b, const struct principal *who, cons
 /* The connection takes the session over; one that has it still is disconnected from it. */
 void session_attach(struct session *s, struct conn *conn);
 
-/* Its connection is gone: every port does what was agreed on for that. The session goes when none
- * of its ports is left to come back to. */
+/* Its connection is gone: every port does what was agreed on for that, when there are many in the
+ * turns of the loop that follow. The session goes when none of its ports is left to come back to.
+ */
 void session_detach(struct session *s);
 
 /* Called when a port of the session is gone. */

@@ -9,6 +9,7 @@
 #include "broker/port.h"
 #include "tests/lib/core.h"
 #include "tests/lib/countdown.h"
+#include "tests/lib/places.h"
 
 static struct core *core;
 static struct conn *conn;
@@ -270,4 +271,68 @@ Test(session, taken_over_again_and_again_it_is_one)
 	}
 	cr_assert_eq(n_sessions(), 1);
 	cr_assert_eq(session->conn, now);
+}
+
+/* --- many ports ------------------------------------------------------------------------------ */
+
+#define MANY 1500u
+
+static struct port *many[MANY];
+
+static void make_many(void)
+{
+	struct core_port o = { .session = session, .orphan = PORT_ORPHAN_KILL };
+
+	for (unsigned i = 0; i < MANY; i++)
+		many[i] = core_port(core, conn, &o, NULL);
+	core_ignore_keeper(core);
+}
+
+static unsigned count_orphans(void)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < MANY; i++)
+		n += many[i]->is_orphaned;
+	return n;
+}
+
+Test(session, one_with_many_ports_ends_in_no_long_turn)
+{
+	double begin, worst;
+
+	make_many();
+	begin = core_cpu_ms();
+	conn_close(conn);
+	worst = core_cpu_ms() - begin;
+	while (count_orphans() < MANY) {
+		begin = core_cpu_ms();
+		core_turn(core);
+		worst = MAX(worst, core_cpu_ms() - begin);
+	}
+	cr_expect_lt(worst, place_patience_ms(5), "a turn of %.1f ms", worst);
+}
+
+Test(session, who_is_back_before_all_ports_know_has_them_all)
+{
+	make_many();
+	session_detach(session);
+	cr_assert_lt(count_orphans(), MANY);
+	core_turn(core);
+	session_attach(session, conn);
+	core_turns(core, 3);
+	cr_expect_eq(count_orphans(), 0);
+}
+
+Test(session, ports_may_go_before_they_know)
+{
+	make_many();
+	session_detach(session);
+	cr_assert_lt(count_orphans(), MANY);
+	for (unsigned i = 0; i < MANY; i++) {
+		core_port_exit(core, many[i], 0);
+		port_forget(many[i]);
+	}
+	cr_expect(list_is_empty(&core->b.sessions), "it went with the last one");
+	conn->session = NULL;
 }
