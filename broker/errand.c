@@ -8,8 +8,9 @@
  *
  * A tree is stopped before it is killed, so an opener that ends in between (it took too long, or
  * somebody killed it) would leave it standing still for ever: a kill without an answer is an errand
- * again, up to OPENER_TRIES of them, each with twice the time of the one before. Whoever waits for
- * the answer is told after the first, and the port may have gone meanwhile.
+ * again, up to OPENER_TRIES of them, each with twice the time of the one before. Whoever waits is
+ * told of the first answer, or after OPENER_TRIES_AWAITED that there is none; the port may have
+ *gone meanwhile.
  *
  * So while there are errands there are openers: a service that ends waits for them.
  */
@@ -56,12 +57,13 @@ struct errand {
 	struct opener_request request;
 	struct identity identity;
 	unsigned n_tries; /* before this one */
-	bool is_done;	  /* or not to be done again */
+	bool is_answered, is_given_up;
 	struct alarm alarm;
 	uv_poll_t poll;
 	int fd;
-	errand_done done;
+	errand_done done; /* NULL: nobody waits for it, or any more */
 	void *context;
+	struct errand **handle; /* of who waits */
 };
 
 /* --- its beginning ---------------------------------------------------------------------------- */
@@ -94,27 +96,77 @@ static bool is_kill(const struct errand *o)
 	return o->request.verb == OPENER_TREE && o->request.signal == SIGKILL;
 }
 
-/* The next one waits first, as what was in the way may be still, and nobody waits for it. */
+static void errand_tell(struct errand *o, const struct opener_reply *reply)
+{
+	errand_done done = TAKE(o->done);
+
+	o->handle = NULL;
+	if (done)
+		done(o->context, reply);
+}
+
+static struct errand *errand_next_try(struct errand *o)
+{
+	struct errand *next;
+
+	if (o->n_tries + 1 == OPENER_TRIES)
+		return NULL;
+	next = errand_new(o->broker, o->port, o->ticket.account, ERRAND_AGAIN, &o->request);
+	if (!next)
+		return NULL;
+	next->n_tries = o->n_tries + 1;
+	next->identity = o->identity;
+	next->context = o->context;
+	next->handle = TAKE(o->handle);
+	next->done = TAKE(o->done);
+	if (next->done)
+		*next->handle = next;
+	quota_charge_move(&next->charge, &o->charge);
+	return next;
+}
+
+/* It waits first, as what was in the way may be still. */
 static void errand_repeat(struct errand *o)
 {
 	struct errand *next;
 
-	if (o->is_done || !is_kill(o))
-		return;
-	next = o->n_tries + 1 < OPENER_TRIES ? errand_new(o->broker, o->port, o->ticket.account,
-							  o->ticket.kind, &o->request)
-					     : NULL;
-	if (!next) {
-		log_error("some of what process %d became may be left, and stopped: nobody could "
-			  "be sent to kill it",
+	if (o->n_tries + 1 == OPENER_TRIES_AWAITED)
+		errand_tell(o, NULL);
+	next = errand_next_try(o);
+	if (!next)
+		log_error("what process %d became cannot be killed as a tree: some of it may be "
+			  "left, and stopped",
 			  (int)o->request.leader);
-		return;
-	}
-	next->n_tries = o->n_tries + 1;
-	next->identity = o->identity;
-	quota_charge_move(&next->charge, &o->charge);
-	if (alarm_set(&o->broker->alarms, &next->alarm, OPENER_AGAIN_MS << o->n_tries) < 0)
+	else if (alarm_set(&o->broker->alarms, &next->alarm, OPENER_AGAIN_MS << o->n_tries) < 0)
 		errand_turns_wait(&o->broker->errand_turns, &next->ticket);
+}
+
+static bool is_right(const struct opener_reply *reply, ssize_t size)
+{
+	return size == (ssize_t)sizeof(*reply) && reply->n_pids <= SCAN_SURVIVORS_MAX;
+}
+
+/* One that was given up may have answered at the last moment. */
+static void errand_look_once_more(struct errand *o)
+{
+	struct opener_reply reply;
+	ssize_t n = o->fd < 0 ? -1 : recv(o->fd, &reply, sizeof(reply), MSG_DONTWAIT);
+
+	o->is_answered = n > 0 && is_right(&reply, n);
+	if (o->is_answered)
+		errand_tell(o, &reply);
+}
+
+/* It is over: nobody comes back any more. */
+static void errand_conclude(struct errand *o)
+{
+	bool is_due = is_kill(o) && !o->is_given_up;
+
+	if (is_due && !o->is_answered)
+		errand_look_once_more(o);
+	if (is_due && !o->is_answered)
+		errand_repeat(o);
+	errand_tell(o, NULL); /* who still waits */
 }
 
 /* --- its end --------------------------------------------------------------------------------- */
@@ -124,17 +176,18 @@ static void on_closed(uv_handle_t *handle)
 	free(handle->data);
 }
 
+/* The good answer, or NULL: it may come back without one now. */
 static void errand_answer(struct errand *o, const struct opener_reply *reply)
 {
 	if (o->state != ERRAND_ASKING)
 		return;
 	o->state = ERRAND_ANSWERED;
-	o->is_done |= reply != NULL;
 	uv_poll_stop(&o->poll);
 	if (alarm_set(&o->broker->alarms, &o->alarm, EXIT_MS) < 0)
 		process_signal(&o->process, SIGKILL); /* then it ends without it */
-	if (o->done)
-		o->done(o->context, reply);
+	o->is_answered = reply != NULL;
+	if (o->is_answered || !is_kill(o))
+		errand_tell(o, reply);
 }
 
 static void errand_let_go(struct errand *o)
@@ -154,7 +207,7 @@ static void errand_close(struct errand *o)
 	o->state = ERRAND_OVER;
 	alarm_stop(&o->broker->alarms, &o->alarm);
 	errand_turns_count(&o->broker->errand_turns, &o->ticket, -1);
-	errand_repeat(o);
+	errand_conclude(o);
 	errand_let_go(o);
 	process_deinit(&o->process);
 	uv_close((uv_handle_t *)&o->poll, on_closed);
@@ -178,8 +231,7 @@ static void errand_receive(struct errand *o)
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	errand_answer(o, n == (ssize_t)sizeof(reply) && reply.n_pids <= SCAN_SURVIVORS_MAX ? &reply
-											   : NULL);
+	errand_answer(o, is_right(&reply, n) ? &reply : NULL);
 }
 
 static void on_reply(uv_poll_t *poll, int status, int events)
@@ -290,10 +342,10 @@ static int errand_record(struct errand *o, int take_fd)
 	return 0;
 }
 
-/* What clients ask for leaves some to what is due. */
+/* All others leave some to what is due. */
 static bool is_scarce(const struct errand *o)
 {
-	return o->ticket.kind == ERRAND_ASKED && fd_is_high(o->fd, DESCRIPTOR_RESERVE);
+	return o->ticket.kind != ERRAND_DUE && fd_is_high(o->fd, DESCRIPTOR_RESERVE);
 }
 
 static int errand_open(struct errand *o)
@@ -329,10 +381,8 @@ static void errand_fail(struct errand *o)
 {
 	alarm_stop(&o->broker->alarms, &o->alarm);
 	process_deinit(&o->process);
-	fd_close(o->fd);
-	if (o->done)
-		o->done(o->context, NULL);
-	errand_repeat(o);
+	o->fd = fd_close(o->fd);
+	errand_conclude(o);
 	errand_let_go(o);
 	free(o);
 }
@@ -371,6 +421,7 @@ int errand_start(struct port *p, struct quota_account *asker, const struct opene
 	copy_identity(&o->identity, &p->options);
 	o->done = done;
 	o->context = context;
+	o->handle = ret;
 	errand_turns_wait(&o->broker->errand_turns, &o->ticket);
 	*ret = o;
 	return 0;
@@ -395,6 +446,7 @@ int errand_ask(struct port *p, struct quota_account *asker, const struct opener_
 void errand_cancel(struct errand *o)
 {
 	o->done = NULL;
+	o->handle = NULL;
 }
 
 void errands_leave_port(struct port *p)
@@ -407,13 +459,23 @@ void errands_leave_port(struct port *p)
 	}
 }
 
+bool errands_are_over(const struct broker *b)
+{
+	struct errand *o;
+
+	list_for_each (o, &b->errands, link)
+		if (!o->n_tries)
+			return false;
+	return true;
+}
+
 void errands_free(struct broker *b)
 {
 	struct errand *o, *next;
 
 	list_for_each_safe (o, next, &b->errands, link) {
 		o->done = NULL;
-		o->is_done = true;
+		o->is_given_up = true;
 		if (o->state == ERRAND_WAITING)
 			errand_drop(o);
 		else

@@ -18,12 +18,14 @@ struct quota_account;
 /* What `errand_turns` of the broker calls. */
 void errand_send_out(struct errand_ticket *ticket);
 
-/* reply is NULL when there is none: the opener failed or took too long. */
+/* reply is NULL when there is none: the opener failed or took too long; one that was to kill a tree
+ * may be sent again all the same, and without anybody who waits. */
 typedef void (*errand_done)(void *context, const struct opener_reply *reply);
 
 /* Asks, as whom the port's child is: in the name of that client's connection, or, with NULL,
  * because it is due. *ret is for errand_cancel() until done is called, which is never from within;
- * done may be NULL. The port may go before its errand does. 0 or a negative errno. */
+ * it stays right until then, as the next try is another errand. done may be NULL. The port may go
+ * before its errand does. 0 or a negative errno. */
 int errand_start(struct port *p, struct quota_account *asker, const struct opener_request *request,
 		 errand_done done, void *context, struct errand **ret);
 
@@ -38,6 +40,10 @@ void errand_cancel(struct errand *o);
 
 /* The port goes: its errands do without it. */
 void errands_leave_port(struct port *p);
+
+/* But for repeated tries, which are nothing to wait for at the end: the keeper kills who is left.
+ */
+bool errands_are_over(const struct broker *b);
 
 /* Gives up all of them, without a word: the broker is about to go. */
 void errands_free(struct broker *b);

@@ -13,6 +13,8 @@ static const struct {
 	[ERRAND_ASKED] = { ERRANDS_ASKED_OUT, ERRANDS_ASKED_OUT_PER_UID,
 			   ERRANDS_ASKED_OUT_PER_CONN },
 	[ERRAND_DUE] = { ERRANDS_DUE_OUT, ERRANDS_DUE_OUT_PER_UID, ERRANDS_DUE_OUT_PER_UID },
+	[ERRAND_AGAIN] = { ERRANDS_AGAIN_OUT, ERRANDS_AGAIN_OUT_PER_UID,
+			   ERRANDS_AGAIN_OUT_PER_UID },
 };
 
 void errand_share_init(struct errand_share *s)
@@ -119,9 +121,11 @@ static void on_run(struct job *job)
 	struct errand_turns *t = container_of(job, struct errand_turns, job);
 
 	for (unsigned i = 0; i < ERRANDS_A_TURN; i++) {
-		bool due = run_one(t, ERRAND_DUE), asked = run_one(t, ERRAND_ASKED);
+		bool any = run_one(t, ERRAND_DUE);
 
-		if (!due && !asked)
+		any |= run_one(t, ERRAND_ASKED);
+		any |= run_one(t, ERRAND_AGAIN);
+		if (!any)
 			return;
 	}
 	turn_work(t->turn, job);

@@ -1,9 +1,10 @@
-/* Whose errand is the next to be sent out. They wait in two lines that are apart:
+/* Whose errand is the next to be sent out. They wait in lines that are apart:
  *
  *	ASKED   what clients ask for: users take turns, and so do the connections of each
  *	DUE     what was promised: time limits, orphans, drains, the service's end; users take turns
+ *	AGAIN   what of these has failed before, and may hang
  *
- * So whatever clients ask for, what is due has its places.
+ * So whatever clients ask for, and whoever's openers hang, what is due has its places.
  */
 #ifndef REDD_BROKER_ERRAND_TURNS_H
 #define REDD_BROKER_ERRAND_TURNS_H
@@ -14,7 +15,7 @@
 
 struct quota_account;
 
-enum errand_kind { ERRAND_ASKED, ERRAND_DUE, ERRAND_KINDS };
+enum errand_kind { ERRAND_ASKED, ERRAND_DUE, ERRAND_AGAIN, ERRAND_KINDS };
 
 /* Part of each account: errands that wait in its name. */
 struct errand_line {
@@ -66,7 +67,7 @@ void errand_turns_init(struct errand_turns *t, struct turn *turn,
 void errand_turns_deinit(struct errand_turns *t);
 
 void errand_turns_wait(struct errand_turns *t, struct errand_ticket *e);
-/* It need not wait. */
+/* Takes it from its line; harmless when it is on none. */
 void errand_turns_leave(struct errand_turns *t, struct errand_ticket *e);
 
 /* +1: it goes out; -1: it is back. */

@@ -60,7 +60,8 @@ void port_signal_tree(struct port *p, struct quota_account *asker, int signal)
 		on_signalled(p, NULL);
 }
 
-/* To leader and group it is no harm to be killed twice. */
+/* To leader and group it is no harm to be killed twice; but they are left alone as long as somebody
+ * is to go again, for some may be found by them alone. */
 static void on_killed(void *context, const struct opener_reply *reply)
 {
 	struct port *p = context;

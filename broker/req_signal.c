@@ -102,10 +102,10 @@ static void on_tree(void *context, const struct opener_reply *reply)
 
 	p->errand = NULL;
 	if (!reply)
-		reply_error(p->conn, p->request, REPLY_UNAVAILABLE, 0,
-			    "the processes could not be looked through in time; try again, or "
-			    "signal the "
-			    "group");
+		reply_error(
+			p->conn, p->request, REPLY_UNAVAILABLE, 0,
+			"the processes could not be looked through in time; signal the group, or "
+			"try again (with SIGKILL the service does so for a minute)");
 	else if (reply->error || !reply->count)
 		answer_result(p->conn, p->request, reply->error ? -reply->error : -ESRCH);
 	else

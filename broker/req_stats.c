@@ -79,7 +79,11 @@ static uint64_t value_errands(struct broker *b)
 
 static uint64_t value_errands_out(struct broker *b)
 {
-	return b->errand_turns.n_out[ERRAND_ASKED] + b->errand_turns.n_out[ERRAND_DUE];
+	uint64_t n = 0;
+
+	for (int i = 0; i < ERRAND_KINDS; i++)
+		n += b->errand_turns.n_out[i];
+	return n;
 }
 
 static uint64_t value_unborn(struct broker *b)

@@ -331,6 +331,13 @@ static void finish_transit(struct broker *b)
 			  note.stream, err_string(r));
 }
 
+/* An errand's opener ends by itself, and is not disturbed: the tree that it has stopped to kill
+ * would stand still for ever. */
+static bool is_opener(const struct held *h)
+{
+	return h->message.id.port >> 63;
+}
+
 /* Nobody can reach it any more: it ends, and nothing of it is held. */
 static void give_up(struct broker *b, struct held *h)
 {
@@ -338,10 +345,12 @@ static void give_up(struct broker *b, struct held *h)
 				      .id = h->message.id };
 	int pidfd = held_take(h, HOLD_PIDFD, 0);
 
-	if (pidfd >= 0)
+	if (pidfd >= 0 && !is_opener(h))
 		syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 	fd_close(pidfd);
 	helper_link_send(&b->helper, &forget, sizeof(forget), NULL, 0);
+	if (is_opener(h))
+		return;
 	log_warning("process %llu was lost with an earlier broker and is ended",
 		    (unsigned long long)h->message.id.port);
 }
@@ -421,7 +430,7 @@ int resume_ports(struct broker *b)
 	finish_transit(b);
 	list_for_each (h, &b->inheritance->held, link) {
 		/* Ids are never used again: not across brokers either. */
-		if (!(h->message.id.port >> 63))
+		if (!is_opener(h))
 			last = MAX(last, h->message.id.port);
 		give_up(b, h);
 	}

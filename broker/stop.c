@@ -11,6 +11,7 @@
 #include "broker/broker.h"
 #include "broker/conn.h"
 #include "broker/delegation.h"
+#include "broker/errand.h"
 #include "broker/listener.h"
 #include "broker/port.h"
 #include "broker/reply.h"
@@ -113,7 +114,7 @@ static bool phase_is_done(const struct broker *b)
 	switch (b->stop.phase) {
 	case STOP_TERMINATE:
 	case STOP_KILL:
-		return ports_have_ended(b) && list_is_empty(&b->errands);
+		return ports_have_ended(b) && errands_are_over(b);
 	case STOP_TELL:
 		return clients_are_told(b);
 	default:

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "proto/base/cleanup.h"
+#include "proto/limits.h"
 
 int64_t opener_now_ms(void)
 {
@@ -56,6 +57,8 @@ int opener_main(void)
 	struct rlimit limit;
 	ssize_t n = recv(STDIN_FILENO, &request, sizeof(request), MSG_TRUNC);
 
+	/* Whoever sent us waits less; but it may have died, and what we read may hang. */
+	alarm(OPENER_LIFE_S);
 	/* A tree may be large, and each process costs a descriptor. */
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
 		limit.rlim_cur = limit.rlim_max;

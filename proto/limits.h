@@ -257,14 +257,16 @@
 
 /* --- helper ---------------------------------------------------------------------------------- */
 
-#define OPENER_TIMEOUT_MS  2000u /* what an opener may take before it is given up */
-#define OPENER_TRIES	   5u	 /* of them for one tree that is killed, ... */
-#define OPENER_AGAIN_MS	   100u	 /* ... so long after the first, and twice that after each more */
-#define SCAN_SURVIVORS_MAX 64u
-#define WATCHDOG_MS	   5000u /* a broker silent for so long is killed and comes back */
-#define HEARTBEAT_MS	   1000u
-#define RESTART_DEATHS_MAX 5u /* in RESTART_WINDOW_MS: degraded */
-#define RESTART_WINDOW_MS  10000u
+#define OPENER_TIMEOUT_MS    2000u /* what an opener may take before it is given up */
+#define OPENER_LIFE_S	     60u   /* it ends by itself, when nobody looks after it any more */
+#define OPENER_TRIES	     5u	   /* of them for one tree that is killed; ... */
+#define OPENER_TRIES_AWAITED 2u	   /* ... after so many, who waits is told */
+#define OPENER_AGAIN_MS	     100u  /* to the second try, and twice that to each more */
+#define SCAN_SURVIVORS_MAX   64u
+#define WATCHDOG_MS	     5000u /* a broker silent for so long is killed and comes back */
+#define HEARTBEAT_MS	     1000u
+#define RESTART_DEATHS_MAX   5u /* in RESTART_WINDOW_MS: degraded */
+#define RESTART_WINDOW_MS    10000u
 
 /* Openers out at once: few keep all processors busy. What is due has places of its own, whose
  * descriptors (four each) are within DESCRIPTOR_RESERVE. */
@@ -273,6 +275,8 @@
 #define ERRANDS_ASKED_OUT_PER_CONN 4u
 #define ERRANDS_DUE_OUT		   16u
 #define ERRANDS_DUE_OUT_PER_UID	   12u
+#define ERRANDS_AGAIN_OUT	   4u
+#define ERRANDS_AGAIN_OUT_PER_UID  2u
 #define ERRANDS_A_TURN		   8u /* sent out */
 
 #endif

@@ -2,17 +2,14 @@
  * process that only has the number. */
 #include <criterion/criterion.h>
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/lib/census.h"
-#include "tests/lib/inject.h"
 #include "tests/lib/outcome.h"
 #include "tests/lib/places.h"
 #include "tests/lib/scene.h"
@@ -21,38 +18,11 @@ TestSuite(signal, .init = scene_begin, .fini = scene_end, .timeout = 60);
 
 /* --- tools ----------------------------------------------------------------------------------- */
 
-/* Numbers that the child prints, one a line; all of them, or none once it took too long. */
-static size_t wait_pids(pid_t *pids, size_t n)
-{
-	const char *at;
-	size_t found = 0;
-
-	for (uint64_t size = 1; found < n; size = collect_stream(&scene.c, 1)->next + 1) {
-		if (collect_wait_bytes(&scene.c, scene.r, 1, size, 20000) < 0)
-			return 0;
-		at = collect_text(&scene.c, 1);
-		for (found = 0; found < n && strchr(at, '\n'); at = strchr(at, '\n') + 1)
-			pids[found++] = (pid_t)atoi(at);
-	}
-	return found;
-}
-
 static bool is_alive(pid_t pid)
 {
-	char state;
+	char state = census_state(pid);
 
-	return census_parent(pid, &state) && state != 'Z' && state != 'X';
-}
-
-/* Its end is an event too: a pidfd tells. */
-static void wait_dead(pid_t pid)
-{
-	struct pollfd fd = { (int)syscall(SYS_pidfd_open, pid, 0), POLLIN, 0 };
-
-	if (fd.fd < 0)
-		return; /* gone */
-	cr_expect_eq(poll(&fd, 1, place_patience_ms(20000)), 1, "%d lives on", (int)pid);
-	close(fd.fd);
+	return state && state != 'Z' && state != 'X';
 }
 
 static struct redd_signalled signalled;
@@ -120,11 +90,11 @@ Test(signal, P10_a_leader_alone_leaves_its_group)
 	struct redd_port *port = scene_shell("sleep 1000 & echo $!; wait", &scene.c);
 	pid_t child;
 
-	cr_assert_eq(wait_pids(&child, 1), 1);
+	cr_assert_eq(scene_wait_pids(&child, 1), 1);
 	sends(port, SIGKILL, REDD_LEADER);
 	cr_expect(is_alive(child));
 	sends(port, SIGTERM, REDD_GROUP);
-	wait_dead(child);
+	scene_wait_dead(child);
 	wait_exit(SIGKILL);
 	scene_forget(port);
 }
@@ -148,11 +118,11 @@ Test(signal, P10_a_group_gets_it_all_at_once)
 		scene_shell("for i in 1 2 3; do sleep 1000 & echo $!; done; wait", &scene.c);
 	pid_t pids[3];
 
-	cr_assert_eq(wait_pids(pids, 3), 3);
+	cr_assert_eq(scene_wait_pids(pids, 3), 3);
 	sends(port, SIGTERM, REDD_GROUP);
 	cr_expect_eq(signalled.count, 1, "a group counts as one");
 	for (int i = 0; i < 3; i++)
-		wait_dead(pids[i]);
+		scene_wait_dead(pids[i]);
 	wait_exit(SIGTERM);
 	scene_forget(port);
 }
@@ -162,11 +132,11 @@ Test(signal, P10_a_group_outlives_its_leader)
 	struct redd_port *port = scene_shell("sleep 1000 & echo $!; exit 0", &scene.c);
 	pid_t child;
 
-	cr_assert_eq(wait_pids(&child, 1), 1);
+	cr_assert_eq(scene_wait_pids(&child, 1), 1);
 	cr_assert_eq(redd_wait(port, REDD_UNTIL_EXITED, 20000, &(struct redd_waited){ 0 }), 0);
 	nobody(port, REDD_LEADER);
 	sends(port, SIGTERM, REDD_GROUP);
-	wait_dead(child);
+	scene_wait_dead(child);
 	cr_assert_eq(collect_wait(&scene.c, scene.r, 20000), 0);
 	nobody(port, REDD_GROUP);
 	scene_forget(port);
@@ -180,9 +150,9 @@ Test(signal, P10_a_group_in_the_services_session_is_the_ports_own)
 	struct redd_port *port = scene_spawn(&o, &scene.c);
 	pid_t child;
 
-	cr_assert_eq(wait_pids(&child, 1), 1);
+	cr_assert_eq(scene_wait_pids(&child, 1), 1);
 	sends(port, SIGHUP, REDD_GROUP);
-	wait_dead(child);
+	scene_wait_dead(child);
 	wait_exit(SIGHUP);
 	cr_assert_eq(redd_ping(scene.r), 0, "nobody else got it");
 	scene_forget(port);
@@ -195,11 +165,11 @@ Test(signal, P10_descendants_that_left_session_and_parents_are_found_by_their_ma
 	struct redd_port *port = scene_prog(&scene.c, "stray", "5", "stay", NULL);
 	pid_t pids[5];
 
-	cr_assert_eq(wait_pids(pids, 5), 5);
+	cr_assert_eq(scene_wait_pids(pids, 5), 5);
 	sends(port, SIGUSR1, REDD_TREE);
 	cr_expect_eq(signalled.count, 6, "%u", signalled.count);
 	for (int i = 0; i < 5; i++)
-		wait_dead(pids[i]);
+		scene_wait_dead(pids[i]);
 	wait_exit(SIGUSR1);
 	nobody(port, REDD_TREE);
 	scene_forget(port);
@@ -210,7 +180,7 @@ Test(signal, P10_descendants_are_found_after_their_leader_is_gone)
 	struct redd_port *port = scene_prog(&scene.c, "stray", "5", NULL);
 	pid_t pids[5];
 
-	cr_assert_eq(wait_pids(pids, 5), 5);
+	cr_assert_eq(scene_wait_pids(pids, 5), 5);
 	cr_assert_eq(collect_wait(&scene.c, scene.r, 20000), 0);
 	for (int i = 0; i < 5; i++)
 		cr_expect(is_alive(pids[i]));
@@ -218,7 +188,7 @@ Test(signal, P10_descendants_are_found_after_their_leader_is_gone)
 	cr_expect_eq(signalled.count, 5, "%u", signalled.count);
 	cr_expect_eq(signalled.n_survivors, 0);
 	for (int i = 0; i < 5; i++)
-		wait_dead(pids[i]);
+		scene_wait_dead(pids[i]);
 	nobody(port, REDD_TREE);
 	scene_forget(port);
 }
@@ -230,7 +200,7 @@ Test(signal, P10_a_leader_without_its_mark_is_found)
 		scene_shell("exec env -i sh -c 'echo $$; exec sleep 1000'", &scene.c);
 	pid_t leader;
 
-	cr_assert_eq(wait_pids(&leader, 1), 1);
+	cr_assert_eq(scene_wait_pids(&leader, 1), 1);
 	sends(port, SIGTERM, REDD_TREE);
 	cr_expect_eq(signalled.count, 1);
 	wait_exit(SIGTERM);
@@ -244,11 +214,11 @@ Test(signal, P10_children_without_the_mark_are_found_by_ancestry_and_session)
 		&scene.c);
 	pid_t pids[2];
 
-	cr_assert_eq(wait_pids(pids, 2), 2);
+	cr_assert_eq(scene_wait_pids(pids, 2), 2);
 	sends(port, SIGKILL, REDD_TREE);
 	cr_expect_eq(signalled.n_survivors, 0);
 	for (int i = 0; i < 2; i++)
-		wait_dead(pids[i]);
+		scene_wait_dead(pids[i]);
 	wait_exit(SIGKILL);
 	scene_forget(port);
 }
@@ -261,12 +231,12 @@ Test(signal, P10_orphans_in_the_leaders_session_are_found)
 		&scene.c);
 	pid_t pids[2];
 
-	cr_assert_eq(wait_pids(pids, 2), 2);
+	cr_assert_eq(scene_wait_pids(pids, 2), 2);
 	sends(port, SIGTERM, REDD_TREE);
 	/* The shell in the second parentheses may be on its way out still. */
 	cr_expect(signalled.count == 3 || signalled.count == 4, "%u", signalled.count);
 	for (int i = 0; i < 2; i++)
-		wait_dead(pids[i]);
+		scene_wait_dead(pids[i]);
 	wait_exit(SIGTERM);
 	scene_forget(port);
 }
@@ -280,7 +250,7 @@ Test(signal, P10_a_neighbour_that_looks_alike_is_left_alone)
 	collect_init(&c);
 	other = scene_prog(&c, "hang", NULL);
 	cr_assert_eq(collect_wait_bytes(&c, scene.r, 1, 6, 20000), 0);
-	cr_assert_eq(wait_pids(pids, 3), 3);
+	cr_assert_eq(scene_wait_pids(pids, 3), 3);
 	sends(port, SIGKILL, REDD_TREE);
 	cr_expect_eq(signalled.count, 4);
 	wait_exit(SIGKILL);
@@ -313,7 +283,7 @@ Test(signal, P10_a_tree_that_grows_while_it_is_killed_is_killed)
 	pid_t leader;
 	int result = 0;
 
-	cr_assert_eq(wait_pids(&leader, 1), 1);
+	cr_assert_eq(scene_wait_pids(&leader, 1), 1);
 	for (int i = 0; i < 50 && !result; i++)
 		result = redd_signal(port, SIGKILL, REDD_TREE, &signalled);
 	cr_expect_eq(result, -ESRCH, "nobody is left: %s", redd_last_error(scene.r)->message);
@@ -330,7 +300,7 @@ Test(signal, P10_many_strays_are_killed_in_one_go)
 
 	snprintf(count, sizeof(count), "%u", n);
 	port = scene_prog(&scene.c, "stray", count, "stay", NULL);
-	cr_assert_eq(wait_pids(pids, n), n);
+	cr_assert_eq(scene_wait_pids(pids, n), n);
 	sends(port, SIGKILL, REDD_TREE);
 	cr_expect_eq(signalled.count, n + 1, "%u", signalled.count);
 	cr_expect_eq(signalled.n_survivors, 0);
@@ -339,55 +309,6 @@ Test(signal, P10_many_strays_are_killed_in_one_go)
 	wait_exit(SIGKILL);
 	scene_forget(port);
 	free(pids);
-}
-
-/* Each opener that the forker starts from now on dies at its nth signal. */
-static void openers_die(struct inject *i, unsigned nth)
-{
-	const char *what = scene_text("pidfd_send_signal:signal=KILL:when=%u", nth);
-
-	cr_assert_eq(inject_start(i, census_child(scene.service.pid, "forker"), what), 0);
-}
-
-/* An opener stops a tree before it kills it. One that dies in between leaves it standing still, so
- * that not even the end of its input can end it. */
-Test(signal, P10_a_kill_that_ends_half_way_is_done_again)
-{
-	struct redd_port *port = scene_prog(&scene.c, "stray", "2", "stay", NULL);
-	struct inject inject;
-	pid_t pids[2];
-
-	cr_assert_eq(wait_pids(pids, 2), 2);
-	openers_die(&inject, 4); /* the first that would kill: three were stopped */
-	cr_expect_eq(redd_signal(port, SIGKILL, REDD_TREE, NULL), -EBUSY);
-	cr_expect_eq(redd_last_error(scene.r)->code, REDD_UNAVAILABLE);
-	cr_assert_eq(inject_stop(&inject), 0);
-	for (int i = 0; i < 2; i++)
-		wait_dead(pids[i]);
-	wait_exit(SIGKILL);
-	scene_forget(port);
-}
-
-/* The same where nobody asks: the client goes, and then its port, before its strays do. */
-Test(signal, P10_what_goes_with_its_client_goes_although_the_opener_dies)
-{
-	const char *const argv[] = { place_prog("stray"), "2", "stay", NULL };
-	const struct redd_spawn_options o = { .size = sizeof(o),
-					      .argv = argv,
-					      .set = REDD_SET_RETENTION };
-	struct redd_port *port = scene_spawn(&o, &scene.c);
-	struct inject inject;
-	pid_t pids[2], leader = redd_port_pid(port);
-
-	cr_assert_eq(wait_pids(pids, 2), 2);
-	openers_die(&inject, 4);
-	redd_free(scene.r);
-	scene.r = service_connect(&scene.service);
-	cr_assert_not_null(scene.r);
-	wait_dead(leader); /* which is done without one */
-	cr_assert_eq(inject_stop(&inject), 0);
-	for (int i = 0; i < 2; i++)
-		wait_dead(pids[i]);
 }
 
 /* --- the end --------------------------------------------------------------------------------- */

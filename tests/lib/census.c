@@ -41,6 +41,14 @@ pid_t census_parent(pid_t pid, char *ret_state)
 	return parent;
 }
 
+char census_state(pid_t pid)
+{
+	char state;
+
+	census_parent(pid, &state);
+	return state;
+}
+
 static int is_log(int directory, const char *name)
 {
 	static const char log[] = "/memfd:redd-ring";

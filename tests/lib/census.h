@@ -55,6 +55,7 @@ int census_fds(pid_t pid);
 
 /* Its parent and its state letter (proc(5)); 0 and 0 when there is no such process. */
 pid_t census_parent(pid_t pid, char *ret_state);
+char census_state(pid_t pid);
 
 /* When it was started, in clock ticks since the boot (field 22, proc(5)); 0: no such process. With
  * its pid this names one process for ever. */

@@ -4,11 +4,17 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "tests/lib/census.h"
 #include "tests/lib/places.h"
 
 #define ARGS_MAX  64
@@ -147,6 +153,33 @@ void scene_kill(struct redd_port *port)
 }
 
 /* --- looking --------------------------------------------------------------------------------- */
+
+size_t scene_wait_pids(pid_t *pids, size_t n)
+{
+	const char *at;
+	size_t found = 0;
+
+	for (uint64_t size = 1; found < n; size = collect_stream(&scene.c, 1)->next + 1) {
+		if (collect_wait_bytes(&scene.c, scene.r, 1, size, 20000) < 0)
+			return 0;
+		at = collect_text(&scene.c, 1);
+		for (found = 0; found < n && strchr(at, '\n'); at = strchr(at, '\n') + 1)
+			pids[found++] = (pid_t)atoi(at);
+	}
+	return found;
+}
+
+/* Its end is an event too: a pidfd tells. */
+void scene_wait_dead(pid_t pid)
+{
+	struct pollfd fd = { (int)syscall(SYS_pidfd_open, pid, 0), POLLIN, 0 };
+
+	if (fd.fd < 0)
+		return; /* gone */
+	cr_expect_eq(poll(&fd, 1, place_patience_ms(20000)), 1, "%d lives on (%c)", (int)pid,
+		     census_state(pid));
+	close(fd.fd);
+}
 
 struct redd_stream_info scene_stream(struct redd_port *port, uint32_t stream)
 {

@@ -17,6 +17,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "client/redd.h"
 #include "tests/lib/collect.h"
@@ -70,6 +71,13 @@ void scene_forget(struct redd_port *port);
 
 /* The same for one that does not end by itself: kills its program first. */
 void scene_kill(struct redd_port *port);
+
+/* Process ids that the collector's program prints on stdout, one a line: n of them, or 0 when it
+ * took too long. */
+size_t scene_wait_pids(pid_t *pids, size_t n);
+
+/* Waits until the process has ended, whosever child it is. */
+void scene_wait_dead(pid_t pid);
 
 /* What the broker says about one stream of a port now. */
 struct redd_stream_info scene_stream(struct redd_port *port, uint32_t stream);
