@@ -4,7 +4,6 @@
 #include "broker/broker.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -190,8 +189,7 @@ static int broker_open_loop(struct broker *b)
 	if (!r)
 		r = alarms_init(&b->alarms, &b->loop);
 	if (!r)
-		yield_start(&b->yield, open("/proc/loadavg", O_RDONLY | O_CLOEXEC),
-			    uv_available_parallelism());
+		yield_start(&b->yield, yield_open_load(), uv_available_parallelism());
 	for (size_t i = 0; !r && i < ARRAY_SIZE(b->signals); i++) {
 		r = uv_signal_init(&b->loop, &b->signals[i]);
 		b->signals[i].data = b;

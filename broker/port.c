@@ -329,8 +329,10 @@ static void on_exited(struct process *process, const struct link_exited *e)
 	if (port_is_pumped(p))
 		pumped_exited(p);
 	port_save(p);
-	for (unsigned i = 0; i < p->n_streams; i++)
+	for (unsigned i = 0; i < p->n_streams; i++) {
 		p->streams[i]->out.active_ms = p->exited_ms;
+		stream_hurry(p->streams[i]);
+	}
 	p->events->exited(p);
 	port_set_drain(p);
 	port_check(p);

@@ -178,7 +178,8 @@ struct record_live *port_live(const struct stream *s);
 void port_set_state(struct port *p, enum port_state state);
 const char *port_state_name(enum port_state state);
 
-/* Its program is about to be started, or was just now: bulk gives way (yield.h). */
+/* Its program is about to be started, or was just now: bulk gives way (yield.h), unless its client
+ * has many on their way. */
 void port_hurry(struct port *p);
 
 /* What was asked for is there: the program runs, the file is open. */

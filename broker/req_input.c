@@ -257,7 +257,7 @@ static bool write_as(struct conn *c, struct write_wish *w, struct pending *pendi
 	else if (known)
 		tell_written(pending);
 	if (w->stream->is_started)
-		stream_write(w->stream);
+		stream_write_soon(w->stream);
 	else
 		marks_look(w->stream);
 	return true;
@@ -392,7 +392,7 @@ int req_close(struct conn *c, const Redd__V1__Request *request)
 	}
 	pending->stream = s;
 	if (s->is_started)
-		stream_write(s);
+		stream_write_soon(s);
 	return 0;
 }
 

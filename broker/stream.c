@@ -135,7 +135,7 @@ static void on_work(struct job *job)
 	uint64_t before = moved(s);
 
 	/* Once its program has ended its time to be read is counted. */
-	if (!s->port->has_exited && yield_waits(&s->broker->yield, &s->flow, job))
+	if (events && !s->port->has_exited && yield_waits(&s->broker->yield, &s->flow, job))
 		return;
 	s->events = 0;
 	if (events & UV_WRITABLE)
@@ -146,6 +146,21 @@ static void on_work(struct job *job)
 		stream_read(s);
 	yield_moved(&s->broker->yield, &s->flow, moved(s) - before);
 	stream_watch(s);
+}
+
+void stream_write_soon(struct stream *s)
+{
+	uint64_t before = moved(s);
+
+	if (yield_is_aside(&s->flow, &s->work))
+		return;
+	stream_write(s);
+	yield_moved(&s->broker->yield, &s->flow, moved(s) - before);
+}
+
+void stream_hurry(struct stream *s)
+{
+	yield_hurry(&s->broker->yield, &s->flow, &s->work);
 }
 
 /* Noted, and done in its turn. While it waits for that it is not polled. */

@@ -208,6 +208,12 @@ uint64_t stream_idle_ms(struct stream *s, uint64_t now_ms);
 
 /* --- stream_write.c -------------------------------------------------------------------------- */
 
+/* Its program has ended: what it left is taken without waiting for others' spawns. */
+void stream_hurry(struct stream *s);
+
+/* More is queued: writes what can be written now, unless it waits for others' spawns. */
+void stream_write_soon(struct stream *s);
+
 /* Writes what can be written now. */
 void stream_write(struct stream *s);
 

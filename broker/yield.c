@@ -7,7 +7,10 @@
  */
 #include "broker/yield.h"
 
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "proto/base/cleanup.h"
@@ -26,9 +29,9 @@ static uint64_t now_ms(const struct yield *y)
 /* Brings the credit up to date; before holding back begins or ends. */
 static void settle(struct yield *y)
 {
-	uint64_t now = now_ms(y), elapsed = now - y->credit_ms;
+	uint64_t now = now_ms(y), elapsed = now - y->settled_ms;
 
-	y->credit_ms = now;
+	y->settled_ms = now;
 	if (!y->is_holding) {
 		y->credit = MIN(y->credit + elapsed, CREDIT_MOST);
 		return;
@@ -37,24 +40,50 @@ static void settle(struct yield *y)
 	y->credit -= MIN(y->credit, elapsed * COST);
 }
 
+/* --- is a processor to spare? ------------------------------------------------------------------
+ */
+
+/* A file system of somebody's (lxcfs) may be mounted over it: that may block. And what it counts is
+ * the whole machine's: of no use to who may run on some of its processors only. */
+int yield_open_load(void)
+{
+	_cleanup_(fd_closep) int fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct statfs fs;
+
+	if (fd < 0 || fstatfs(fd, &fs) < 0 || fs.f_type != PROC_SUPER_MAGIC ||
+	    sysconf(_SC_NPROCESSORS_ONLN) != (long)uv_available_parallelism())
+		return -1;
+	return TAKE_FD(fd);
+}
+
 /* "0.20 0.18 0.12 1/80 11206": one wants to run, which is we. */
-static bool is_processor_to_spare(const struct yield *y)
+static bool read_tight(const struct yield *y)
 {
 	char text[128];
 	unsigned n;
 	ssize_t size = y->load_fd < 0 ? -1 : pread(y->load_fd, text, sizeof(text) - 1, 0);
 
 	if (size <= 0)
-		return true;
+		return false;
 	text[size] = '\0';
-	return sscanf(text, "%*s %*s %*s %u", &n) != 1 || n < y->n_processors;
+	return sscanf(text, "%*s %*s %*s %u", &n) == 1 && n >= y->n_processors;
+}
+
+/* Once it is, it is for the rest of the millisecond. */
+static bool is_tight(struct yield *y)
+{
+	if (y->is_tight && y->looked_ms == now_ms(y))
+		return true;
+	y->looked_ms = now_ms(y);
+	y->is_tight = read_tight(y);
+	return y->is_tight;
 }
 
 /* --- holding back ---------------------------------------------------------------------------- */
 
 static bool is_wanted(const struct yield *y)
 {
-	return now_ms(y) < y->wanted_ms;
+	return now_ms(y) < y->wanted_until_ms;
 }
 
 /* False: it is over, or there is nobody to wake us. */
@@ -63,7 +92,7 @@ static bool look_later(struct yield *y)
 	uint64_t left = MIN((y->credit + COST - 1) / COST, (uint64_t)YIELD_STEP_MS);
 
 	return is_wanted(y) && left &&
-	       alarm_set(y->alarms, &y->alarm, MIN(left, y->wanted_ms - now_ms(y))) == 0;
+	       alarm_set(y->alarms, &y->alarm, MIN(left, y->wanted_until_ms - now_ms(y))) == 0;
 }
 
 static void release(struct yield *y)
@@ -81,37 +110,66 @@ static void on_alarm(struct alarm *a)
 	settle(y);
 	if (list_is_empty(&y->waiting) || !look_later(y)) {
 		release(y);
-	} else if (now_ms(y) >= y->step_ms) {
-		y->step_ms = now_ms(y) + YIELD_STEP_MS;
+	} else if (now_ms(y) >= y->next_step_ms) {
+		y->next_step_ms = now_ms(y) + YIELD_STEP_MS;
 		turn_resume(y->turn, &y->waiting);
 	}
 }
 
 static bool begin(struct yield *y)
 {
-	if (!is_wanted(y) || is_processor_to_spare(y))
+	if (!is_wanted(y))
 		return false;
 	settle(y);
-	y->step_ms = now_ms(y) + YIELD_STEP_MS;
-	y->is_holding = y->credit >= CREDIT_LEAST && look_later(y);
+	if (y->credit < CREDIT_LEAST || !is_tight(y))
+		return false;
+	y->next_step_ms = now_ms(y) + YIELD_STEP_MS;
+	y->is_holding = look_later(y);
 	return y->is_holding;
+}
+
+static void window_begin(struct yield_flow *f, uint64_t now)
+{
+	f->since_ms = now;
+	f->bytes = 0;
+}
+
+/* How much it moves is not known while it waits; nor is silence bulk. */
+static bool is_bulk(struct yield_flow *f, uint64_t now)
+{
+	if (f->is_let_go || now - f->moved_ms <= YIELD_LOOK_MS)
+		return f->is_bulk;
+	window_begin(f, now);
+	f->is_bulk = false;
+	return false;
 }
 
 bool yield_waits(struct yield *y, struct yield_flow *f, struct job *j)
 {
-	bool was_let_go = f->has_waited;
+	uint64_t now = now_ms(y);
+	bool may_wait = is_bulk(f, now) && !f->is_let_go;
 
-	f->has_waited = false;
-	if (!f->is_bulk || was_let_go || (!y->is_holding && !begin(y)))
+	if (f->is_let_go)
+		window_begin(f, now);
+	f->is_let_go = false;
+	if (!may_wait || (!y->is_holding && !begin(y)))
 		return false;
-	f->has_waited = true;
+	f->is_let_go = true; /* from when it runs again */
 	turn_set_aside(&y->waiting, j);
 	return true;
 }
 
+void yield_hurry(struct yield *y, const struct yield_flow *f, struct job *j)
+{
+	if (!yield_is_aside(f, j))
+		return;
+	job_cancel(j);
+	turn_work(y->turn, j);
+}
+
 void yield_to_spawn(struct yield *y)
 {
-	y->wanted_ms = now_ms(y) + YIELD_WINDOW_MS;
+	y->wanted_until_ms = now_ms(y) + YIELD_WINDOW_MS;
 }
 
 void yield_moved(struct yield *y, struct yield_flow *f, uint64_t bytes)
@@ -119,13 +177,14 @@ void yield_moved(struct yield *y, struct yield_flow *f, uint64_t bytes)
 	uint64_t now = now_ms(y);
 
 	f->bytes += bytes;
+	if (bytes)
+		f->moved_ms = now;
 	if (f->bytes >= YIELD_BYTES)
 		f->is_bulk = true;
 	if (now - f->since_ms < YIELD_LOOK_MS)
 		return;
 	f->is_bulk = f->bytes >= YIELD_BYTES;
-	f->since_ms = now;
-	f->bytes = 0;
+	window_begin(f, now);
 }
 
 uint64_t yield_held_ms(struct yield *y)
@@ -154,4 +213,5 @@ void yield_end(struct yield *y)
 {
 	release(y);
 	y->load_fd = fd_close(y->load_fd);
+	y->is_tight = false;
 }

@@ -149,6 +149,47 @@ Test(yield, who_moved_much_and_then_little_waits_no_more)
 	cr_expect(!runs(&flows[0], 1));
 }
 
+Test(yield, silence_is_not_bulk)
+{
+	make_bulk(&flows[0]);
+	loop.time += YIELD_LOOK_MS + 1;
+	yield_to_spawn(&yield);
+	cr_expect(!runs(&flows[0], 1), "a prompt long after a flood");
+	make_bulk(&flows[0]);
+	cr_expect(runs(&flows[0], 1));
+}
+
+/* How little it moved while it was held back does not count. */
+Test(yield, who_is_let_go_moves_once_however_little_that_is)
+{
+	make_bulk(&flows[0]);
+	yield.wanted_until_ms = UINT64_MAX;
+	cr_assert(runs(&flows[0], 0));
+	for (unsigned step = 0; step < 5; step++) {
+		loop.time += YIELD_STEP_MS;
+		alarm_stop(&alarms, &yield.alarm);
+		yield.alarm.ring(&yield.alarm);
+		cr_assert(list_is_empty(&yield.waiting));
+		job_cancel(&flows[0].job);
+		cr_expect(!runs(&flows[0], 1), "it was let go");
+		cr_expect(runs(&flows[0], 1), "and waits again");
+	}
+}
+
+Test(yield, one_that_waits_may_be_let_go_alone)
+{
+	make_bulk(&flows[0]);
+	make_bulk(&flows[1]);
+	yield_to_spawn(&yield);
+	cr_assert(runs(&flows[0], YIELD_BYTES) && runs(&flows[1], YIELD_BYTES));
+	yield_hurry(&yield, &flows[0].flow, &flows[0].job);
+	cr_expect_not(list_is_empty(&yield.waiting));
+	job_cancel(&flows[0].job);
+	cr_expect(!runs(&flows[0], YIELD_BYTES));
+	yield_hurry(&yield, &flows[0].flow, &flows[0].job);
+	cr_expect_not(job_waits(&flows[0].job), "it did not wait");
+}
+
 Test(yield, nobody_waits_while_a_processor_is_to_spare)
 {
 	make_bulk(&flows[0]);
@@ -220,7 +261,7 @@ Test(yield, one_that_is_cancelled_while_it_waits_never_runs)
 	yield_to_spawn(&yield);
 	cr_assert(runs(&flows[0], YIELD_BYTES));
 	job_cancel(&flows[0].job);
-	yield.wanted_ms = UINT64_MAX;
+	yield.wanted_until_ms = UINT64_MAX;
 	pass_ms(2 * YIELD_STEP_MS);
 	cr_expect_eq(flows[0].n_runs, 0);
 	cr_expect(!yield.is_holding, "for nobody");

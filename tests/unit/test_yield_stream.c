@@ -73,22 +73,33 @@ Test(yield_stream, a_flood_waits_for_a_spawn_and_then_goes_on)
 Test(yield_stream, what_its_program_left_behind_is_read_at_once)
 {
 	flood();
-	core->b.yield.wanted_ms = UINT64_MAX; /* spawns without end */
+	core->b.yield.wanted_until_ms = UINT64_MAX; /* spawns without end */
 	child_writes();
 	core_turn(core);
 	cr_expect_neq(come(), written);
 	core_port_exit(core, port, 0);
+	core_turns(core, 3);
+	cr_expect_eq(come(), written);
+}
+
+Test(yield_stream, the_end_of_a_stream_is_not_late_at_its_ports_end)
+{
+	flood();
+	core->b.yield.wanted_until_ms = UINT64_MAX; /* spawns without end */
 	close(child);
 	child = -1;
-	core_until(core, port->state == PORT_ENDED);
-	cr_expect_eq(come(), written);
+	core_turns(core, 3);
+	cr_expect_not(port->streams[0]->out.is_ended);
+	core_port_exit(core, port, 0);
+	core_turns(core, 3);
+	cr_expect(port->streams[0]->out.is_ended);
 	cr_expect_eq(port->streams[0]->out.cause, STREAM_END_OF_FILE);
 }
 
 Test(yield_stream, a_port_may_be_given_up_while_it_waits)
 {
 	flood();
-	core->b.yield.wanted_ms = UINT64_MAX;
+	core->b.yield.wanted_until_ms = UINT64_MAX;
 	child_writes();
 	core_turn(core);
 	cr_expect_neq(come(), written);
