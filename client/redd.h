@@ -227,8 +227,8 @@ short redd_events(const struct redd *r);
 int redd_timeout(const struct redd *r);
 
 /* Sends and takes what it can without blocking and runs callbacks. A bounded share a call: what is
- * left makes the descriptor ready again. 0; -ENOTCONN once the connection is lost, after all
- * callbacks about it have run. */
+ * left makes the descriptor ready again, or is in shared memory, and redd_timeout() is 0. 0;
+ * -ENOTCONN once the connection is lost, after all callbacks about it have run. */
 int redd_dispatch(struct redd *r);
 
 /* Waits for the descriptor, at most timeout_ms (-1: for ever), and dispatches once. 0 also when the

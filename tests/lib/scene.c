@@ -112,12 +112,13 @@ struct redd_port *scene_steered(const char *command, struct collect *c)
 			   c);
 }
 
-void scene_subscribe(struct redd_port *port, struct collect *c)
+struct redd_subscription *scene_subscribe(struct redd_port *port, struct collect *c)
 {
-	struct redd_subscription *s;
+	struct redd_subscription *s = NULL;
 
 	cr_assert_eq(redd_subscribe(port, &c->watch, &s), 0, "subscribe: %s",
 		     redd_last_error(redd_port_connection(port))->message);
+	return s;
 }
 
 void scene_finish(struct collect *c)

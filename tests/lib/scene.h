@@ -57,8 +57,8 @@ struct redd_port *scene_prog(struct collect *c, const char *prog, ...) __attribu
 #define SCENE_WAIT "read x <&3 || :"
 struct redd_port *scene_steered(const char *command, struct collect *c);
 
-/* Subscribes with the collector's options. */
-void scene_subscribe(struct redd_port *port, struct collect *c);
+/* Subscribes with the collector's options; the handle goes with its connection at the latest. */
+struct redd_subscription *scene_subscribe(struct redd_port *port, struct collect *c);
 
 /* Waits for the end of a collector's subscription, of which nothing may have been wrong. */
 void scene_finish(struct collect *c);
