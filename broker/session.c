@@ -121,15 +121,15 @@ void session_check(struct session *s)
 /* The next ones; they may go over it. */
 static void tell_ports(struct session *s)
 {
-	uint64_t end_ns = uv_hrtime() + SESSION_SLICE_NS;
+	uint64_t end_ns = uv_hrtime() + WALK_SLICE_NS;
 	struct port *p;
 
 	s->is_telling = true;
-	while ((p = list_first(&s->leaving, struct port, session_link))) {
+	for (unsigned n = 1; (p = list_first(&s->leaving, struct port, session_link)); n++) {
 		list_remove(&p->session_link);
 		list_append(&s->ports, &p->session_link);
 		port_orphan(p);
-		if (uv_hrtime() >= end_ns)
+		if (n % WALK_PORTS == 0 && uv_hrtime() >= end_ns)
 			break;
 	}
 	s->is_telling = false;
