@@ -197,12 +197,11 @@
  * one user's take a millisecond for each port, and all of them four, in slices of the turns. */
 #define SELECTED_WAITS_PER_UID 1024u
 #define SELECTED_WAITS_MAX     4096u
-#define PORT_WAITS_MAX	       4096u /* by id: all are answered in one slice */
-#define WALK_SLICE_NS \
-	250000u /* of a look at all ports, or of telling many; the clock is looked at ... */
-#define WALK_PORTS	     16u     /* ... after so many */
-#define WAITS_TIME_A_TURN_NS 500000u /* and no slice is begun after so long */
-#define WAITS_A_SLICE	     32u
+#define PORT_WAITS_MAX	       4096u   /* by id: all are answered in one slice */
+#define WALK_SLICE_NS	       250000u /* of what concerns all ports; the clock is looked at ... */
+#define WALK_PORTS	       16u     /* ... after so many */
+#define WAITS_TIME_A_TURN_NS   500000u /* and no slice is begun after so long */
+#define WAITS_A_SLICE	       32u
 
 /* One Expect. A program of so many instructions takes at most about 3 MiB with the state of its
  * search, and a byte of the stream at most so many steps. */
