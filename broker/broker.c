@@ -23,8 +23,8 @@
 #include "broker/reply.h"
 #include "broker/record.h"
 #include "broker/req.h"
-#include "broker/selection.h"
 #include "broker/resume.h"
+#include "broker/selection.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
 #include "proto/base/log.h"
@@ -258,6 +258,7 @@ static void broker_deinit(struct broker *b)
 	yield_end(&b->yield);
 	alarm_stop(&b->alarms, &b->beat);
 	alarm_stop(&b->alarms, &b->stop.alarm);
+	stop_end(&b->stop);
 	for (size_t i = 0; i < ARRAY_SIZE(b->signals); i++)
 		uv_close((uv_handle_t *)&b->signals[i], NULL);
 	helper_link_close(&b->helper);

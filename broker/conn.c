@@ -107,6 +107,7 @@ static void conn_blank(struct conn *c, struct broker *b, int fd)
 	list_init(&c->watches);
 	list_init(&c->watching_link);
 	list_init(&c->pendings);
+	list_init(&c->signals);
 	expect_queue_init(&c->expects);
 	job_init(&c->work, conn_work);
 	job_init(&c->flush, conn_flush);

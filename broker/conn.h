@@ -122,6 +122,7 @@ struct conn {
 	unsigned n_watches;
 	uint64_t last_watch;
 	struct list pendings; /* requests that wait for their answer */
+	struct list signals;  /* by labels, that are not sent yet: one after the other */
 	unsigned n_pendings;
 	struct expect_queue expects; /* some of them */
 	struct conn_alias *aliases;  /* CONN_SPAWN_ALIASES of them, made at the first Spawn */

@@ -10,7 +10,7 @@
  * somebody killed it) would leave it standing still for ever: a kill without an answer is an errand
  * again, up to OPENER_TRIES of them, each with twice the time of the one before. Whoever waits is
  * told of the first answer, or after OPENER_TRIES_AWAITED that there is none; the port may have
- *gone meanwhile.
+ * gone meanwhile.
  *
  * So while there are errands there are openers: a service that ends waits for them.
  */
@@ -111,7 +111,8 @@ static struct errand *errand_next_try(struct errand *o)
 
 	if (o->n_tries + 1 == OPENER_TRIES)
 		return NULL;
-	next = errand_new(o->broker, o->port, o->ticket.account, ERRAND_AGAIN, &o->request);
+	next = errand_new(o->broker, o->port, o->ticket.account,
+			  o->done ? o->ticket.kind : ERRAND_AGAIN, &o->request);
 	if (!next)
 		return NULL;
 	next->n_tries = o->n_tries + 1;

@@ -2,7 +2,7 @@
  *
  *	ASKED   what clients ask for: users take turns, and so do the connections of each
  *	DUE     what was promised: time limits, orphans, drains, the service's end; users take turns
- *	AGAIN   what of these has failed before, and may hang
+ *	AGAIN   what of these has failed before, and nobody waits for it any more
  *
  * So whatever clients ask for, and whoever's openers hang, what is due has its places.
  */

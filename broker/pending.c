@@ -18,7 +18,9 @@ static void on_alarm(struct alarm *a)
 	struct pending *p = container_of(a, struct pending, alarm);
 
 	reply_error(p->conn, p->request, REPLY_DEADLINE_EXCEEDED, 0,
-		    "the time of this Wait is up; the port is still there");
+		    p->port || p->kind == PENDING_EXPECT
+			    ? "the time of this Wait is up; the port is still there"
+			    : "the time of this Wait is up; none of these ports has got so far");
 	pending_free(p);
 }
 

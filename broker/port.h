@@ -214,8 +214,8 @@ int port_signal_leader(struct port *p, int signal);
 int port_signal_group(struct port *p, int signal);
 
 /* To the whole tree, without an answer; to the group where nobody could look for the tree. `asker`
- * is the client that wants it; NULL: it is due. */
-void port_signal_tree(struct port *p, struct quota_account *asker, int signal);
+ * is the connection that wants it; NULL: it is due. 0, or -EAGAIN: too many are on their way. */
+int port_signal_tree(struct port *p, struct quota_account *asker, int signal);
 
 /* SIGKILL to the whole tree, and to the group as well. Not while STARTING. */
 void port_kill_tree(struct port *p);

@@ -13,6 +13,7 @@
 
 #include "broker/broker.h"
 #include "broker/errand.h"
+#include "proto/base/err.h"
 #include "proto/base/log.h"
 
 int port_signal_leader(struct port *p, int signal)
@@ -48,16 +49,31 @@ static void on_signalled(void *context, const struct opener_reply *reply)
 	}
 }
 
-void port_signal_tree(struct port *p, struct quota_account *asker, int signal)
+static unsigned count_errands(const struct port *p)
+{
+	struct list *link;
+	unsigned n = 0;
+
+	for (link = p->errands.next; link != &p->errands; link = link->next)
+		n++;
+	return n;
+}
+
+int port_signal_tree(struct port *p, struct quota_account *asker, int signal)
 {
 	struct opener_request request;
 
+	if (p->signaller && (p->tree_signal == signal || p->tree_signal == SIGKILL))
+		return 0; /* it is on its way already, or all that could be sent */
+	if (count_errands(p) >= PORT_ERRANDS_MAX)
+		return err_begin(-EAGAIN);
 	if (p->signaller)
-		return; /* one is on its way already */
+		errand_cancel(TAKE(p->signaller)); /* it is sent all the same */
 	p->tree_signal = signal;
 	errand_tree_request(p, signal, &request);
 	if (errand_start(p, asker, &request, on_signalled, p, &p->signaller) < 0)
 		on_signalled(p, NULL);
+	return 0;
 }
 
 /* To leader and group it is no harm to be killed twice; but they are left alone as long as somebody

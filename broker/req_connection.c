@@ -7,6 +7,7 @@
 #include "broker/conn.h"
 #include "broker/names.h"
 #include "broker/req.h"
+#include "broker/selection.h"
 #include "broker/session.h"
 #include "proto/base/err.h"
 #include "proto/base/log.h"
@@ -149,7 +150,8 @@ int req_cancel(struct conn *c, const Redd__V1__Request *request)
 		return 0;
 	}
 	/* What an Expect has begun to write is written; the wait itself can always be given up. */
-	if (p->kind == PENDING_SPAWN || p->kind == PENDING_SIGNAL ||
+	if (p->kind == PENDING_SPAWN ||
+	    (p->kind == PENDING_SIGNAL && !selection_is_choosing(p->selection)) ||
 	    (!pending_cancel_input(p) && p->kind != PENDING_EXPECT)) {
 		reply_error(c, request->id, REPLY_FAILED_PRECONDITION, 0,
 			    "the request has taken effect already; its own answer follows");

@@ -21,9 +21,10 @@
 
 #define SIGNALS_AT_ONCE 256u /* sent in the frame that asks for them */
 
+/* A Signal goes from CHOOSING to SENDING; a Wait is never more than CHOOSING. */
 struct selection {
 	struct walk walk;
-	struct conn *conn; /* while ports are looked for */
+	struct conn *conn; /* whose it is; NULL: it has gone, over SENDING */
 	uint64_t request;
 	struct pending *pending; /* NULL: nobody waits for it yet, or any more */
 	struct labels *selector;
@@ -32,7 +33,8 @@ struct selection {
 	bool only_asks, is_any;
 	struct port *found;
 	/* Signal */
-	struct list link; /* of the broker's, while it is on its own */
+	struct list link;  /* of the broker's: it is SENDING */
+	struct list order; /* of the connection's, behind those that come first */
 	struct quota_account *account;
 	struct quota_charge charge;
 	int signal;
@@ -41,6 +43,23 @@ struct selection {
 	uint64_t chosen[PORTS_MAX / 64]; /* places of the port table */
 };
 
+static void go_on(struct selection *s)
+{
+	walk_go_on(&s->walk, quota_turn_share(quota_account_below(s->account)));
+}
+
+static void next_begins(struct selection *s)
+{
+	struct list *order = &s->conn->signals;
+	bool was_first = order->next == &s->order;
+	struct selection *next;
+
+	list_remove(&s->order);
+	next = list_first(order, struct selection, order);
+	if (was_first && next)
+		go_on(next);
+}
+
 static void selection_free(struct selection *s)
 {
 	if (!s)
@@ -48,6 +67,8 @@ static void selection_free(struct selection *s)
 	walk_deinit(&s->walk);
 	labels_unref(s->selector);
 	list_remove(&s->link);
+	if (list_is_linked(&s->order))
+		next_begins(s);
 	quota_charge_return(&s->charge);
 	quota_account_unref(s->account);
 	free(s);
@@ -56,10 +77,18 @@ DEFINE_CLEANUP(struct selection, selection_free)
 
 void selection_leave(struct selection *s)
 {
-	if (s && list_is_linked(&s->link))
-		s->pending = NULL;
-	else
+	if (!s || !list_is_linked(&s->link)) {
 		selection_free(s);
+		return;
+	}
+	s->pending = NULL;
+	next_begins(s);
+	s->conn = NULL;
+}
+
+bool selection_is_choosing(const struct selection *s)
+{
+	return s && !list_is_linked(&s->link);
 }
 
 void selections_free(struct broker *b)
@@ -79,6 +108,7 @@ static int selection_new(struct conn *c, uint64_t request, struct labels *take_s
 	if (!s)
 		return err_begin(-ENOMEM);
 	list_init(&s->link);
+	list_init(&s->order);
 	s->conn = c;
 	s->request = request;
 	s->selector = TAKE(selector);
@@ -90,11 +120,6 @@ static int selection_new(struct conn *c, uint64_t request, struct labels *take_s
 static bool sees(const struct selection *s, const struct port *p, enum policy_verb verb)
 {
 	return labels_match(p->options.labels, s->selector) && rights_may(s->conn, verb, p);
-}
-
-static void go_on(struct selection *s)
-{
-	walk_go_on(&s->walk, quota_turn_share(quota_account_below(s->account)));
 }
 
 /* False: the request is refused. */
@@ -109,6 +134,8 @@ static bool may_wait(struct selection *s, enum pending_kind kind)
 	if (!quota_charge_take(&s->pending->select_charge, c->account, QUOTA_SELECTED_WAITS, 1,
 			       &reason))
 		return true;
+	if (kind == PENDING_SIGNAL)
+		reason = "as many requests by labels as may are at work; wait for their answers";
 	pending_free(TAKE(s->pending));
 	reply_error(c, s->request, REPLY_RESOURCE_EXHAUSTED, EAGAIN, "%s", reason);
 	return false;
@@ -273,7 +300,6 @@ static void signal_chosen(struct walk *w)
 
 	signal_begin(s);
 	quota_charge_move(&s->charge, &s->pending->select_charge);
-	s->conn = NULL;
 	list_append(&w->broker->selections, &s->link);
 	go_on(s);
 }
@@ -290,7 +316,7 @@ static int signal_labels(struct conn *c, const Redd__V1__Request *request,
 			 struct labels *take_selector)
 {
 	_cleanup_(selection_freep) struct selection *s = NULL;
-	bool goes_on;
+	bool is_first = list_is_empty(&c->signals), goes_on;
 	int r = selection_new(c, request->id, take_selector, &s);
 
 	if (r < 0)
@@ -298,17 +324,18 @@ static int signal_labels(struct conn *c, const Redd__V1__Request *request,
 	s->signal = (int)request->signal->signal;
 	s->target = request->signal->target;
 	walk_init(&s->walk, c->broker, visit_choose, signal_chosen);
-	goes_on = walk_step(&s->walk);
-	if (!goes_on && s->n_chosen <= SIGNALS_AT_ONCE) {
+	goes_on = is_first && walk_step(&s->walk);
+	if (is_first && !goes_on && s->n_chosen <= SIGNALS_AT_ONCE) {
 		signal_at_once(s);
 		return 0;
 	}
 	if (!may_wait(s, PENDING_SIGNAL))
 		return 0;
+	list_append(&c->signals, &s->order);
 	s->pending->selection = s;
 	if (goes_on)
 		go_on(s);
-	else
+	else if (is_first)
 		signal_chosen(&s->walk);
 	s = NULL;
 	return 0;

@@ -145,10 +145,8 @@ int req_signal_quietly(struct port *p, struct quota_account *asker, int signal,
 		return -ESRCH;
 	if (target == REDD__V1__TARGET__TARGET_LEADER)
 		return port_signal_leader(p, signal);
-	if (target == REDD__V1__TARGET__TARGET_TREE) {
-		port_signal_tree(p, asker, signal);
-		return 0;
-	}
+	if (target == REDD__V1__TARGET__TARGET_TREE)
+		return port_signal_tree(p, asker, signal);
 	r = port_signal_group(p, signal);
 	return r == -EINVAL ? ask_keeper(p, signal, ++p->broker->last_cookie) : r;
 }

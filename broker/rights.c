@@ -21,6 +21,7 @@
 #include "broker/pending.h"
 #include "broker/port.h"
 #include "broker/reply.h"
+#include "broker/selection.h"
 #include "broker/session.h"
 #include "broker/subscription.h"
 #include "proto/base/err.h"
@@ -155,15 +156,21 @@ static void look_at_subscriptions(struct port *p)
 			subscription_end(s, SUBSCRIPTION_REVOKED);
 }
 
+static bool may_look_at_ports(const struct conn *c)
+{
+	return policy_may(&c->broker->policy, &c->who, POLICY_CONNECT, NULL) &&
+	       (!c->who.delegation || c->delegation);
+}
+
 static bool may_go_on_waiting(const struct pending *w)
 {
+	if (selection_is_choosing(w->selection))
+		return may_look_at_ports(w->conn);
 	switch (w->kind) {
 	case PENDING_WAIT_EXITED:
 	case PENDING_WAIT_CLOSED:
 		if (!w->port) /* any of several */
-			return policy_may(&w->conn->broker->policy, &w->conn->who, POLICY_CONNECT,
-					  NULL) &&
-			       (!w->conn->who.delegation || w->conn->delegation);
+			return may_look_at_ports(w->conn);
 		return rights_may(w->conn, POLICY_SEE, w->port);
 	case PENDING_WRITE:
 	case PENDING_CLOSE:

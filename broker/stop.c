@@ -42,12 +42,26 @@ void stop_port(struct broker *b, struct port *p)
 		port_kill_tree(p);
 }
 
+static bool visit(struct walk *w, struct port *p)
+{
+	if (!port_cancel(p)) /* else it is gone */
+		stop_port(w->broker, p);
+	return true;
+}
+
+static void on_all_visited(struct walk *w)
+{
+	(void)w; /* on_alarm looks how far they are */
+}
+
 static void stop_ports(struct broker *b)
 {
-	struct port *p;
+	struct walk *w = &b->stop.walk;
 
-	port_table_for_each(p, &b->ports) if (!port_cancel(p)) /* else it is gone */
-		stop_port(b, p);
+	walk_deinit(w);
+	walk_init(w, b, visit, on_all_visited);
+	if (walk_step(w))
+		walk_go_on(w, NULL);
 }
 
 static bool ports_have_ended(const struct broker *b)
@@ -138,6 +152,11 @@ static void on_alarm(struct alarm *a)
 	else if (b->stop.phase == STOP_TELL && (is_done || is_late))
 		enter(b, STOP_BYE, TELL_MS);
 	alarm_set(&b->alarms, a, is_done ? 0 : MIN(b->stop.end_ms - uv_now(&b->loop), LOOK_MS));
+}
+
+void stop_end(struct stop *s)
+{
+	walk_deinit(&s->walk);
 }
 
 void stop_begin(struct broker *b, uint32_t drain_ms)

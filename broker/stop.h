@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "broker/alarm.h"
+#include "broker/walk.h"
 
 struct broker;
 struct port;
@@ -21,6 +22,7 @@ enum stop_phase {
 };
 
 struct stop {
+	struct walk walk; /* tells all ports */
 	enum stop_phase phase;
 	uint64_t end_ms; /* of the phase, loop time */
 	struct alarm alarm;
@@ -31,6 +33,9 @@ void stop_init(struct stop *s);
 /* Begins: no new connections and spawns from now on. Harmless when it has begun. drain_ms 0: ports
  * are killed at once. */
 void stop_begin(struct broker *b, uint32_t drain_ms);
+
+/* Nothing of it goes on: the broker is about to go. */
+void stop_end(struct stop *s);
 
 /* A port that has come to run only now gets what the others got. */
 void stop_port(struct broker *b, struct port *p);

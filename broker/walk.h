@@ -23,15 +23,16 @@ struct walk {
 	void (*over)(struct walk *w);
 };
 
-/* visit is called with ports in the order of their ids; over, from the loop, behind the last one of
- * a walk that went on. */
+/* visit is called with ports in the order of their ids, and may not end the walk but by what it
+ * returns; over, which may, is called from the loop behind the last one of a walk that went on. A
+ * slice is WALK_SLICE_NS of wall time. */
 void walk_init(struct walk *w, struct broker *b, bool (*visit)(struct walk *w, struct port *p),
 	       void (*over)(struct walk *w));
 
 /* One slice. False: it is over. */
 bool walk_step(struct walk *w);
 
-/* The rest in the loop's turns. The walk may be a copy of the one that was begun. */
+/* The rest in the loop's turns, at the cost of that user; NULL: the broker's own. */
 void walk_go_on(struct walk *w, struct turn_share *share);
 
 /* Harmless when it is over, or was never begun. */

@@ -138,18 +138,30 @@ static void on_event(struct keeper *k, const struct epoll_event *e)
 /* --- time --------------------------------------------------------------------------------------
  */
 
-/* Since it is suspected, without the time in which it would have run and was not let. */
-static int64_t silent_ms(const struct keeper *k, int64_t now)
+/* It would run, and is not let: since it is suspected it had less than HEARTBEAT_MS of a processor.
+ * Not for ever, or one that is busy for ever at the lowest priority would never be found out. */
+static bool is_starved(const struct keeper *k, int64_t now)
 {
-	int64_t delay = proc_run_delay_ms(k->broker.pid) - k->suspect_delay_ms;
+	uint64_t enough = (uint64_t)HEARTBEAT_MS * (uint64_t)sysconf(_SC_CLK_TCK) / 1000;
+	struct proc_stat stat;
 
-	return now - k->suspect_at_ms - MAX(delay, 0);
+	return now < k->suspect_at_ms + STARVED_MOST_MS &&
+	       proc_stat_read(k->broker.pid, &stat) == 0 && stat.state == 'R' &&
+	       stat.cpu_ticks - k->suspect_ticks < enough;
+}
+
+static void suspect(struct keeper *k, int64_t now)
+{
+	struct proc_stat stat = { 0 };
+
+	proc_stat_read(k->broker.pid, &stat);
+	k->is_suspect = true;
+	k->suspect_at_ms = now;
+	k->suspect_ticks = stat.cpu_ticks;
 }
 
 static void watch_broker(struct keeper *k, int64_t now)
 {
-	int64_t silent;
-
 	if (k->watch_at_ms > now)
 		return;
 	k->watch_at_ms = k->beat_at_ms + (k->has_beaten ? WATCHDOG_MS : KEEPER_START_MS);
@@ -158,15 +170,12 @@ static void watch_broker(struct keeper *k, int64_t now)
 	if (!k->is_suspect) {
 		/* A machine that stood still as a whole looks the same: the broker gets a moment of
 		 * a machine that runs. */
-		k->is_suspect = true;
-		k->suspect_at_ms = now;
-		k->suspect_delay_ms = proc_run_delay_ms(k->broker.pid);
+		suspect(k, now);
 		k->watch_at_ms = now + HEARTBEAT_MS;
 		return;
 	}
-	silent = silent_ms(k, now);
-	if (silent < HEARTBEAT_MS) {
-		k->watch_at_ms = now + HEARTBEAT_MS - silent;
+	if (is_starved(k, now)) {
+		k->watch_at_ms = now + HEARTBEAT_MS / 4;
 		return;
 	}
 	log_error("the broker has been silent for %lld ms: it is killed",

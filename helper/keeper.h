@@ -67,10 +67,12 @@ struct keeper {
 	uint32_t link_events;
 	int forker_end_fd;  /* the broker's end of the newest forker link, not told yet; -1 */
 	int64_t beat_at_ms; /* the last one */
-	bool is_suspect; /* silent for so long that only one more HEARTBEAT_MS is left to it ... */
-	int64_t suspect_at_ms,
-		suspect_delay_ms; /* ... not counting what it waits for a processor */
-	bool has_beaten;	  /* this broker, at least once: it takes signals now */
+	/* Silent for so long that only one more HEARTBEAT_MS is left to it, or more if it is not
+	 * let run: since then, and what it had run until then, in clock ticks. */
+	bool is_suspect;
+	int64_t suspect_at_ms;
+	uint64_t suspect_ticks;
+	bool has_beaten; /* this broker, at least once: it takes signals now */
 	bool is_notified;
 	/* things to come */
 	int stop_signal;     /* somebody wants the service to end; 0: nobody */

@@ -28,6 +28,8 @@ enum {
 	FIELD_GROUP,
 	FIELD_SESSION,
 	FIELD_FLAGS = 9,
+	FIELD_USER = 14,
+	FIELD_SYSTEM = 15,
 	FIELD_START = 22
 };
 
@@ -45,6 +47,10 @@ static void take_field(struct proc_stat *s, int field, uint64_t value)
 		break;
 	case FIELD_FLAGS:
 		s->flags = (uint32_t)value;
+		break;
+	case FIELD_USER:
+	case FIELD_SYSTEM:
+		s->cpu_ticks += value;
 		break;
 	case FIELD_START:
 		s->start_ticks = value;
@@ -103,19 +109,6 @@ int proc_stat_read(pid_t pid, struct proc_stat *ret)
 	if (n < 0)
 		return -errno;
 	return proc_stat_parse(text, (size_t)n, ret) ? 0 : -ESRCH;
-}
-
-int64_t proc_run_delay_ms(pid_t pid)
-{
-	_cleanup_(fd_closep) int fd = open_of(pid, "schedstat", 0);
-	char text[128], *end;
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-
-	if (n < 0)
-		return 0;
-	text[n] = '\0';
-	strtoull(text, &end, 10); /* how long it ran; then what is asked for */
-	return (int64_t)(strtoull(end, NULL, 10) / 1000000);
 }
 
 pid_t proc_of_pidfd(int fd)

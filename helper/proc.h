@@ -15,6 +15,7 @@ struct proc_stat {
 	pid_t group;
 	pid_t session;
 	uint32_t flags;
+	uint64_t cpu_ticks; /* that it has run, of all its threads */
 	uint64_t start_ticks;
 };
 
@@ -24,10 +25,6 @@ bool proc_stat_parse(const char *text, size_t size, struct proc_stat *ret);
 
 /* 0 or a negative errno: -ENOENT, -ESRCH when there is no such process. */
 int proc_stat_read(pid_t pid, struct proc_stat *ret);
-
-/* How long the process's first thread has been ready to run and was not let, in milliseconds since
- * its start; 0 also where the kernel does not count it (CONFIG_SCHED_INFO). */
-int64_t proc_run_delay_ms(pid_t pid);
 
 /* True if `entry` is one whole NAME=VALUE of the environment that the process was started with;
  * false also when it may not be read. */

@@ -264,7 +264,8 @@
 #define SCAN_SURVIVORS_MAX   64u
 #define WATCHDOG_MS	     5000u /* a broker silent for so long is killed and comes back */
 #define HEARTBEAT_MS	     1000u
-#define RESTART_DEATHS_MAX   5u /* in RESTART_WINDOW_MS: degraded */
+#define STARVED_MOST_MS	     60000 /* that one is left alone that gets no processor */
+#define RESTART_DEATHS_MAX   5u	   /* in RESTART_WINDOW_MS: degraded */
 #define RESTART_WINDOW_MS    10000u
 
 /* Openers out at once: few keep all processors busy. What is due has places of its own, whose
@@ -276,6 +277,7 @@
 #define ERRANDS_DUE_OUT_PER_UID	   12u
 #define ERRANDS_AGAIN_OUT	   4u
 #define ERRANDS_AGAIN_OUT_PER_UID  2u
-#define ERRANDS_A_TURN		   8u /* sent out */
+#define PORT_ERRANDS_MAX	   16u /* signals to its tree that were not asked for one by one */
+#define ERRANDS_A_TURN		   8u  /* sent out */
 
 #endif

@@ -322,3 +322,24 @@ Test(errands, one_that_is_to_go_again_may_be_given_up)
 	cr_expect_eq(core->b.n_errands, 1);
 	cr_expect_eq(out(ERRAND_DUE), 0);
 }
+
+/* Those that nobody asked for one by one: a time limit's, those by labels. */
+Test(errands, a_tree_gets_each_of_its_signals_but_none_twice_at_once)
+{
+	cr_expect_eq(port_signal_tree(port, NULL, SIGTERM), 0);
+	cr_expect_eq(port_signal_tree(port, NULL, SIGTERM), 0);
+	cr_expect_eq(core->b.n_errands, 1);
+	cr_expect_eq(port_signal_tree(port, NULL, SIGKILL), 0);
+	cr_expect_eq(core->b.n_errands, 2, "it was not swallowed");
+	cr_expect_eq(port_signal_tree(port, NULL, SIGTERM), 0);
+	cr_expect_eq(core->b.n_errands, 2, "who is killed needs no more");
+}
+
+Test(errands, a_tree_has_so_many_on_their_way)
+{
+	unsigned n = 0;
+
+	while (port_signal_tree(port, NULL, n % 2 ? SIGUSR1 : SIGUSR2) == 0)
+		cr_assert_leq(++n, PORT_ERRANDS_MAX);
+	cr_expect_eq(n, PORT_ERRANDS_MAX);
+}

@@ -145,7 +145,7 @@ Test(waits, one_that_is_given_up_is_told_first)
 Test(waits, looking_through_many_takes_no_long_turn)
 {
 	struct port *p = port_make("a"), *others[PORTS];
-	double worst = 0, begin;
+	double worst = 0, all = 0, begin;
 
 	for (unsigned i = 0; i < PORTS; i++)
 		others[i] = port_make("b");
@@ -155,9 +155,11 @@ Test(waits, looking_through_many_takes_no_long_turn)
 	do {
 		begin = core_cpu_ms();
 		core_turn(core);
-		worst = MAX(worst, core_cpu_ms() - begin);
+		begin = core_cpu_ms() - begin;
+		worst = MAX(worst, begin);
+		all += begin;
 	} while (!others[PORTS - 1]->has_exited || !list_is_empty(&core->b.waits.ports));
-	cr_expect_lt(worst, place_patience_ms(5), "a turn of %.1f ms", worst);
+	cr_expect_lt(worst, all / 10, "a turn of %.1f ms, of %.1f in all", worst, all);
 	cr_expect_eq(core->b.waits.n_selected, SELECTED_WAITS_PER_UID, "one was told of another's");
 	for (unsigned i = 0; i < PORTS; i++)
 		port_forget(others[i]);
