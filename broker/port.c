@@ -127,6 +127,8 @@ int port_new(struct port **ret, struct broker *b, const struct principal *owner,
 		port_free(p);
 		return PORT_E_FULL;
 	}
+	if (b->records)
+		records_set_last_port(b->records, p->id);
 	p->options = *options;
 	*options = (struct port_options){ 0 };
 	port_table_add(&b->ports, p);

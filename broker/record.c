@@ -23,7 +23,7 @@
 #include "proto/base/fd.h"
 
 #define RECORD_MAGIC  0x7265636f72647331ull
-#define RECORD_LAYOUT 3u
+#define RECORD_LAYOUT 4u
 #define COPY_SIZE     2048u
 
 struct record_copy {
@@ -41,7 +41,8 @@ struct record_head {
 	uint32_t body_size;
 	uint32_t n_used; /* places below this one were used at some time */
 	uint32_t pad;
-	uint64_t events; /* number of the newest life event */
+	uint64_t events;    /* number of the newest life event */
+	uint64_t last_port; /* id of the newest port, which may be forgotten */
 };
 
 #define HEAD_SIZE   4096u
@@ -104,9 +105,11 @@ static int records_map(struct records **ret, int take_fd)
 int records_new(struct records **ret)
 {
 	_cleanup_(fd_closep) int fd = memfd_create("redd-records", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	struct record_head head = {
-		RECORD_MAGIC, RECORD_LAYOUT, PORTS_MAX, COPY_SIZE, sizeof(struct record), 0, 0, 0
-	};
+	struct record_head head = { .magic = RECORD_MAGIC,
+				    .layout = RECORD_LAYOUT,
+				    .slots = PORTS_MAX,
+				    .copy_size = COPY_SIZE,
+				    .body_size = sizeof(struct record) };
 	int r;
 
 	if (fd < 0 || ftruncate(fd, (off_t)TABLE_SIZE) < 0 ||
@@ -303,6 +306,16 @@ struct record_live *records_live(struct records *r, uint32_t place, const struct
 	if (live->port != p->id)
 		*live = (struct record_live){ .port = p->id };
 	return live;
+}
+
+void records_set_last_port(struct records *r, uint64_t id)
+{
+	head_of(r)->last_port = MAX(head_of(r)->last_port, id);
+}
+
+uint64_t records_last_port(const struct records *r)
+{
+	return head_of(r)->last_port;
 }
 
 void records_set_sequence(struct records *r, uint64_t sequence)

@@ -154,6 +154,10 @@ struct transit_note *records_transit(const struct records *r);
 /* The live numbers of a stream of the port that has this place. */
 struct record_live *records_live(struct records *r, uint32_t place, const struct stream *s);
 
+/* The highest id that a port ever had, whether it is there still or not: never lowered. */
+void records_set_last_port(struct records *r, uint64_t id);
+uint64_t records_last_port(const struct records *r);
+
 /* The number of the newest life event, so that a successor counts on. */
 void records_set_sequence(struct records *r, uint64_t sequence);
 uint64_t records_sequence(const struct records *r);

@@ -288,11 +288,8 @@ static int read_limit(struct spawn_plan *plan, const Redd__V1__Limit *m, unsigne
 	limit.set = (m->has_soft ? 1u : 0u) | (m->has_hard ? 2u : 0u);
 	if (!limit.set)
 		return plan_refuse(plan, REPLY_INVALID_ARGUMENT, EINVAL,
-				   "limit %s: neither soft nor hard is given",
+				   "limit '%.32s' sets neither soft nor hard",
 				   m->name ? m->name : "");
-	if (m->name && !limit.set)
-		return plan_refuse(plan, REPLY_INVALID_ARGUMENT, EINVAL,
-				   "limit '%.32s' sets neither soft nor hard", m->name);
 	if (m->has_soft && m->has_hard && m->soft > m->hard)
 		return plan_refuse(plan, REPLY_INVALID_ARGUMENT, EINVAL,
 				   "limit %.32s: soft is more than hard", m->name ? m->name : "");

@@ -408,7 +408,7 @@ static int resume_events(struct broker *b)
 int resume_ports(struct broker *b)
 {
 	struct record rec;
-	uint64_t last = 0;
+	uint64_t last;
 	struct held *h;
 	int r = inheritance_of(b) ? 0 : err_begin(-ENOMEM);
 
@@ -420,20 +420,16 @@ int resume_ports(struct broker *b)
 		scratch_open(b);
 	if (r < 0)
 		return err_pass(r);
+	/* Ids are never used again, not across brokers either, and not those of forgotten ports. */
+	last = records_last_port(b->records);
 	for (uint32_t place = 0; (r = records_load(b->records, place, &rec)) != RECORD_E_END;
 	     place++) {
-		if (r == 0) {
-			last = MAX(last, rec.port);
+		if (r == 0)
 			resume_one(b, &rec, place);
-		}
 	}
 	finish_transit(b);
-	list_for_each (h, &b->inheritance->held, link) {
-		/* Ids are never used again: not across brokers either. */
-		if (!is_opener(h))
-			last = MAX(last, h->message.id.port);
+	list_for_each (h, &b->inheritance->held, link)
 		give_up(b, h);
-	}
 	b->ports.last_id = MAX(last, b->ports.last_id);
 	scratch_drain(&b->scratch);
 	resume_free(b);

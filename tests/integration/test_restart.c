@@ -103,6 +103,20 @@ Test(restart, P13_the_service_comes_back_on_the_same_socket_every_time)
 		     measure_part(times, rounds, 0.5));
 }
 
+Test(restart, P13_the_id_of_a_port_that_is_gone_is_not_used_again)
+{
+	struct redd_port *port = scene_prog(NULL, "exit", "0", NULL);
+	uint64_t gone = redd_port_id(port);
+
+	scene_forget(port);
+	death_now();
+	reconnect();
+	port = scene_prog(NULL, "exit", "0", NULL);
+	cr_expect_gt(redd_port_id(port), gone, "%llu behind %llu",
+		     (unsigned long long)redd_port_id(port), (unsigned long long)gone);
+	scene_forget(port);
+}
+
 Test(restart, P13_connects_queue_while_no_broker_is_there)
 {
 	enum { N = 30 };
@@ -130,6 +144,43 @@ Test(restart, P13_connects_queue_while_no_broker_is_there)
 	}
 	reconnect();
 	runs();
+}
+
+/* Whoever had asked for it comes back, and may come when it has ended already. */
+Test(restart, P13_how_a_port_ended_is_kept_for_those_who_are_not_back_yet)
+{
+	const char *fifo = here("fifo");
+	const struct redd_spawn_options o = { .size = sizeof(o),
+					      .shell = scene_text("read x <%s; exit 5", fifo),
+					      .set = REDD_SET_RETENTION };
+	struct redd_waited waited;
+	struct redd_port *port;
+	uint64_t id;
+	pid_t pid;
+
+	cr_assert_eq(mkfifo(fifo, 0600), 0);
+	port = scene_spawn(&o, NULL);
+	id = redd_port_id(port);
+	pid = redd_port_pid(port);
+	death_now();
+	reconnect();
+	close(open(fifo, O_WRONLY | O_CLOEXEC));
+	scene_wait_dead(pid);
+	cr_assert_eq(redd_port_by_id(scene.r, id, &port), 0);
+	for (;;) {
+		struct redd_ports *info;
+		enum redd_port_state state;
+
+		cr_assert_eq(redd_inspect(port, &info), 0, "it has been forgotten");
+		state = info->ports[0].state;
+		redd_ports_free(info);
+		if (state == REDD_ENDED)
+			break;
+	}
+	cr_assert_eq(redd_wait(port, REDD_UNTIL_CLOSED, 0, &waited), 0);
+	cr_expect_eq(waited.exit.code, 5);
+	redd_port_free(port);
+	scene_wait_forgotten(id);
 }
 
 /* Ports stay, or the instance says that they are gone: never a stranger's under an old id. */
