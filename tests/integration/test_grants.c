@@ -421,6 +421,58 @@ Test(grants, signals_and_waits_reach_what_has_the_labels_and_may_be_reached)
 	ask_end(&friend, theirs);
 }
 
+/* --- what hangs on a right -------------------------------------------------------------------- */
+
+Test(grants, P14_a_wait_by_labels_is_not_answered_by_anothers_port)
+{
+	uint64_t theirs = ask_spawn(&friend, "hang", "labels { key: \"job\" }");
+	uint64_t mine = ask_spawn(&owner, "hang", "labels { key: \"job\" }");
+	uint64_t wait, ping;
+	Redd__V1__Message *m;
+
+	ask_send(&friend, "wait { labels { key: \"job\" } }");
+	ask(&friend, "ping { }");
+	wait = ask_send(&owner, "wait { labels { key: \"job\" } }");
+	m = ask(&owner, "signal { port { id: %llu } signal: 9 }", ID(mine));
+	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_SIGNALLED, "%s", ask_text(m));
+	m = ask_answer(&owner, wait);
+	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_WAITED, "%s", ask_text(m));
+	cr_expect_eq(m->waited->port, mine);
+	ping = ask_send(&friend, "ping { }");
+	cr_assert_eq(peer_recv(&friend, 10000, &m), 0);
+	cr_expect_eq(m->reply_to, ping, "the other's wait is over: %s", ask_text(m));
+	ask_end(&friend, theirs);
+	ask_end(&owner, mine);
+}
+
+Test(grants, P14_without_the_right_to_block_nobody_blocks)
+{
+	uint64_t block;
+	Redd__V1__Message *m;
+
+	grant("read: true");
+	m = ask(&friend, "expect { port { id: %llu } patterns { text: \"x\" } block: true }",
+		ID(port));
+	cr_expect(ask_is_error(m, DENIED), "%s", ask_text(m));
+	block = grant("block: true");
+	m = ask(&friend, "subscribe { port { id: %llu } overflow: OVERFLOW_BLOCK }", ID(port));
+	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_SUBSCRIBED, "%s", ask_text(m));
+	take_back(block);
+	m = ask_event(&friend, REDD__V1__MESSAGE__BODY_CLOSED);
+	cr_assert(m && m->closed->cause == REDD__V1__CLOSED__CAUSE__REVOKED);
+}
+
+Test(grants, P14_a_lease_goes_with_the_right_to_write)
+{
+	uint64_t write = grant("write: true");
+	Redd__V1__Message *m = ask(&friend, "lease { port { id: %llu } }", ID(port));
+
+	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_LEASED, "%s", ask_text(m));
+	take_back(write);
+	m = ask(&owner, "write { port { id: %llu } data: \"x\" }", ID(port));
+	cr_expect_eq(m->body_case, REDD__V1__MESSAGE__BODY_WRITTEN, "%s", ask_text(m));
+}
+
 /* --- a broker's death ------------------------------------------------------------------------ */
 
 Test(grants, P13_grants_survive_the_broker)
@@ -455,4 +507,50 @@ Test(grants, P13_grants_survive_the_broker)
 	cr_expect(ask_is_error(ask(&friend, "signal { port { id: %llu } signal: 0 }", ID(kept)),
 			       DENIED));
 	ask_end(&owner, kept);
+}
+
+/* The next broker takes the place of the one that dies, and both clients have come back to it. */
+static void next_broker(void)
+{
+	struct census census;
+
+	cr_assert_eq(census_take(service.pid, &census), 0);
+	cr_assert_eq(kill(census.broker, SIGKILL), 0);
+	cr_assert_eq(peer_expect_end(&friend, 20000), 0);
+	cr_assert_eq(peer_expect_end(&owner, 20000), 0);
+	peer_close(&friend);
+	peer_close(&owner);
+	ask_greet(&friend, narrow.socket);
+	ask_greet(&owner, service.socket);
+}
+
+Test(grants, P13_what_was_taken_back_stays_so_in_the_next_broker)
+{
+	uint64_t id = grant("read: true"), kept = grant("see: true");
+	Redd__V1__Message *m;
+
+	take_back(id);
+	next_broker();
+	m = ask(&owner, "inspect { port { id: %llu } }", ID(port));
+	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_PORT_INFO, "%s", ask_text(m));
+	cr_assert_eq(m->port_info->n_grants, 1);
+	cr_expect_eq(m->port_info->grants[0]->grant, kept);
+	m = ask(&friend, "subscribe { port { id: %llu } }", ID(port));
+	cr_expect(ask_is_error(m, DENIED), "%s", ask_text(m));
+}
+
+Test(grants, P13_a_grant_ends_at_its_time_in_the_next_broker)
+{
+	Redd__V1__Message *m =
+		ask(&owner,
+		    "grant { port { id: %llu } to: GRANT_EVERYONE rights { read: true } "
+		    "duration_ms: %d }",
+		    ID(port), place_span_ms(1500));
+
+	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_GRANTED, "%s", ask_text(m));
+	next_broker();
+	m = ask(&friend, "subscribe { port { id: %llu } }", ID(port));
+	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_SUBSCRIBED, "%s", ask_text(m));
+	m = ask_event(&friend, REDD__V1__MESSAGE__BODY_CLOSED);
+	cr_assert(m && m->closed->cause == REDD__V1__CLOSED__CAUSE__REVOKED);
 }

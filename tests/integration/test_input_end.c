@@ -104,6 +104,33 @@ Test(input_end, P9_the_child_reads_end_of_file_once_a_close_is_acknowledged)
 	}
 }
 
+/* The keeper has a copy of the input, and while it stands still that is open. */
+Test(input_end, P9_a_close_is_not_acknowledged_while_a_copy_of_the_input_is_open)
+{
+	struct redd_port *port = feed("cat"), *other;
+	struct outcome closed, written;
+
+	other = scene_spawn(&(struct redd_spawn_options){ .size = sizeof(struct redd_spawn_options),
+							  .shell = "cat",
+							  .descriptors = &in,
+							  .n_descriptors = 1 },
+			    NULL);
+	cr_assert_eq(kill(scene.service.pid, SIGSTOP), 0);
+	cr_assert_eq(redd_close_start(port, 0, outcome_call(&closed)), 0);
+	cr_assert_eq(redd_write_start(other, "x", 1, &with_close, outcome_call(&written)), 0);
+	scene_stays_open(port, 100);
+	cr_expect_eq(closed.n, 0, "its end of file is still to come");
+	cr_expect_eq(written.n, 0, "its close is still to come");
+	cr_assert_eq(kill(scene.service.pid, SIGCONT), 0);
+	cr_assert_eq(outcome_wait(&closed, scene.r, 20000), 0);
+	cr_assert_eq(outcome_wait(&written, scene.r, 20000), 0);
+	cr_expect_eq(closed.result, 0);
+	cr_expect_eq(written.result, 0);
+	wait_closed();
+	scene_forget(other);
+	scene_forget(port);
+}
+
 Test(input_end, P9_a_shared_end_of_the_pipe_does_not_keep_a_sibling_open)
 {
 	struct redd_port *ports[20];

@@ -146,6 +146,30 @@ Test(limits, P15_subscriptions)
 }
 
 /* The client that waits as long as it was told to is served. */
+Test(limits, P15_expects_that_wait_on_one_stream)
+{
+	enum { OTHERS = STREAM_EXPECTS / CONN_EXPECTS };
+	struct peer others[OTHERS];
+	Redd__V1__Message *m;
+	unsigned long long port;
+
+	begin("--ports-per-uid", "3");
+	port = ask_spawn(&peer, "hang", "");
+	for (int i = 0; i < OTHERS; i++) {
+		ask_greet(&others[i], service.socket);
+		for (unsigned n = 0; n < CONN_EXPECTS; n++)
+			ask_send(&others[i],
+				 "expect { port { id: %llu } patterns { text: \"x\" } }", port);
+		m = ask(&others[i], "ping { }");
+		cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_PONG, "%s", ask_text(m));
+	}
+	m = ask(&peer, "expect { port { id: %llu } patterns { text: \"x\" } }", port);
+	expect_refusal(m, "Expects");
+	for (int i = 0; i < OTHERS; i++)
+		peer_close(&others[i]);
+	ask_end(&peer, port);
+}
+
 Test(limits, P15_spawns_a_second_say_when_to_try_again)
 {
 	static const char *const args[] = { "--spawns-per-second", "5", "--spawn-burst", "3",

@@ -238,3 +238,26 @@ Test(repeat, P9_whatever_was_under_way_is_in_the_input_once_or_in_doubt)
 		collect_init(&scene.c);
 	}
 }
+
+/* --- one step --------------------------------------------------------------------------------- */
+
+/* Whether the bytes of a small write are in the pipe is not known when its broker dies over it. */
+Test(repeat, P13_a_write_that_its_broker_died_over_is_told_to_be_in_doubt)
+{
+	struct redd_port *port;
+	struct outcome written;
+	struct death death;
+
+	death_needs_tracing();
+	port = spawn_cat((struct redd_framing){ 0 });
+	cr_assert_eq(redd_write(port, "a", 1, NULL, NULL), 0);
+	death_at(&death, "writev", 1);
+	cr_assert_eq(redd_write_start(port, "b", 1, NULL, outcome_call(&written)), 0);
+	death_await(&death);
+	cr_assert_eq(outcome_wait(&written, scene.r, 30000), 0);
+	cr_expect_eq(written.code, REDD_DATA_LOSS, "%d", written.result);
+	cr_assert_eq(redd_close(port, 3, NULL), 0);
+	cat_ends(port);
+	cr_expect_str_eq(collect_text(&scene.c, 1), "a");
+	scene_forget(port);
+}

@@ -237,6 +237,26 @@ Test(retention, P7_a_dropping_reader_does_not_keep_the_log)
 	redd_port_free(port);
 }
 
+Test(retention, P7_a_blocking_reader_that_was_moved_to_drop_does_not_keep_the_log)
+{
+	const struct redd_spawn_options o = { .shell = "exec head -c 1000000 /dev/zero",
+					      .log_size = 65536,
+					      .retention_ms = 100,
+					      .set = REDD_SET_RETENTION };
+	struct redd_port *port;
+
+	scene.c.watch.overflow = REDD_BLOCK;
+	scene.c.watch.stall_ms = 100;
+	scene.c.watch.credit_mode = REDD_CREDIT_MANUAL;
+	scene.c.watch.window = 1;
+	port = scene_spawn(&o, &scene.c);
+	cr_assert_eq(collect_wait(&scene.c, scene.r, WAIT), 0);
+	cr_expect_str_eq(scene.c.wrong, "");
+	cr_expect_eq(scene.c.closed.cause, REDD_FORGOTTEN);
+	scene_wait_forgotten(redd_port_id(port));
+	redd_port_free(port);
+}
+
 Test(retention, P11_when_the_blocking_reader_leaves_the_port_goes)
 {
 	struct redd_port *port = spawn_unread(REDD_BLOCK, 100);

@@ -207,6 +207,32 @@ Test(review, P1_an_output_without_room_for_its_log_is_told_byte_by_byte)
 	cr_assert_eq(service_finish(&small), 0);
 }
 
+Test(review, P1_what_could_not_be_kept_is_a_gap_of_its_size)
+{
+	static const char *const little[] = { "--log-bytes-per-uid", "65536", NULL };
+	struct service small;
+	struct peer other;
+	Redd__V1__Message *m;
+	uint64_t first;
+
+	cr_assert_eq(service_start(&small, &(struct service_options){ .args = little }), 0);
+	ask_greet(&other, small.socket);
+	first = ask_spawn(&other, "hang", "log_size: 65536 subscribe { }");
+	cr_assert_not_null(ask_event(&other, REDD__V1__MESSAGE__BODY_OUTPUT));
+	ask_spawn(&other, "zeros",
+		  "args: \"1000\" log_size: 65536 retention_ms: 0 subscribe { streams: 1 }");
+	m = ask_event(&other, REDD__V1__MESSAGE__BODY_GAP);
+	cr_assert_not_null(m);
+	cr_expect_eq(m->gap->offset, 0);
+	cr_expect_eq(m->gap->end, 1000);
+	m = ask_event(&other, REDD__V1__MESSAGE__BODY_STREAM_END);
+	cr_assert_not_null(m);
+	cr_expect_eq(m->stream_end->total, 1000);
+	ask_end(&other, first);
+	peer_close(&other);
+	cr_assert_eq(service_finish(&small), 0);
+}
+
 /* The subscription of that id in what Inspect says of the port. */
 static const Redd__V1__SubscriptionInfo *inspect(uint64_t port, uint64_t subscription)
 {

@@ -46,7 +46,8 @@ static void set_up_dirty(void)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGUSR1, SIG_IGN);
-	signal(SIGRTMIN + 3, SIG_IGN);
+	for (int n = SIGRTMIN; n <= SIGRTMAX; n++)
+		signal(n, SIG_IGN);
 	sigfillset(&all);
 	sigdelset(&all, SIGALRM);
 	sigprocmask(SIG_SETMASK, &all, NULL);

@@ -4,12 +4,14 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "broker/conn.h"
 #include "broker/port.h"
 #include "broker/reply.h"
 #include "broker/stream.h"
+#include "proto/base/fd.h"
 #include "proto/redd.pb-c.h"
 #include "tests/lib/core.h"
 #include "tests/lib/countdown.h"
@@ -280,6 +282,35 @@ Test(conn_send, what_the_socket_did_not_take_is_not_told_and_not_paid_for)
 	cr_assert_eq(s->credit.left, credit - flow.reader.subscriptions[s->id].cost);
 }
 
+/* What lies in the log of one would keep the connection busy for long. */
+Test(conn_send, P8_one_that_has_much_to_tell_does_not_keep_another_waiting)
+{
+	const struct core_port large = { .n_outputs = 2, .log_size = MIB(1) };
+	struct subscription_options o = { .overflow = CURSOR_MAY_BLOCK, .n_streams = 1 };
+	struct subscription *much = NULL, *little = NULL;
+	const char *reason = NULL;
+	int size = CONN_SNDBUF;
+
+	cr_assert_eq(setsockopt(flow.reader.conn->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)),
+		     0);
+	flow.port = core_port(flow.core, flow.reader.conn, &large, flow.child);
+	flow_write_all(1, MIB(1));
+	o.streams[0] = 1;
+	cr_assert_eq(subscription_new(&much, flow.reader.conn, flow.port, &o, &reason), 0);
+	o.streams[0] = 2;
+	cr_assert_eq(subscription_new(&little, flow.reader.conn, flow.port, &o, &reason), 0);
+	core_turns(flow.core, 3);
+	cr_assert(flow.reader.conn->is_choked);
+	flow_write_all(2, 100);
+	while (!flow_told(little, 2)->data) {
+		reader_take(&flow.reader, 1000);
+		core_turn(flow.core);
+	}
+	cr_expect_lt(flow_told(much, 1)->data, MIB(1) / 2);
+	reader_drain(&flow.reader, flow.core);
+	cr_assert_eq(flow_told(much, 1)->data, MIB(1));
+}
+
 /* --- the two lanes --------------------------------------------------------------------------- */
 
 Test(conn_send, an_answer_overtakes_all_but_the_frame_that_was_begun)
@@ -316,6 +347,29 @@ Test(conn_send, the_exit_is_told_ahead_of_output_that_is_on_its_way)
 	cr_assert_lt(r->streams[1].data, flow.written[1]);
 	reader_drain(&flow.reader, flow.core);
 	cr_assert_eq(r->streams[1].data, flow.written[1]);
+	cr_assert(r->is_closed);
+}
+
+/* With so much on the control lane no Exited is put together, and what the socket takes at once
+ * would carry a Closed behind it. */
+Test(conn_send, P4_closed_waits_for_an_exit_that_has_no_room_on_its_lane_yet)
+{
+	const struct conn *c = flow.reader.conn;
+	struct reader_subscription *r;
+	int size = MIB(1);
+
+	cr_assert_eq(setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
+	flow_open_port(1);
+	r = &flow.reader.subscriptions[flow_subscribe_plain(CURSOR_MAY_BLOCK)->id];
+	fd_close_many(flow.child, 2);
+	core_until(flow.core, port_outputs_are_over(flow.port));
+	reader_drain(&flow.reader, flow.core);
+	cr_assert(r->streams[1].has_ended);
+	while (buf_size(&c->control) < KIB(96))
+		reply_error(flow.reader.conn, 77, REPLY_UNAVAILABLE, 0, "%0200d", 0);
+	core_port_exit(flow.core, flow.port, 0);
+	reader_drain(&flow.reader, flow.core);
+	cr_assert(r->has_exited);
 	cr_assert(r->is_closed);
 }
 

@@ -61,6 +61,28 @@ Test(conn_stall, one_who_makes_no_progress_for_its_stall_time_is_moved_to_drop)
 	cr_assert_eq(flow_told(s, 1)->next, flow.written[1]);
 }
 
+/* Too little at a time for the child to go on, but never nothing for so long. */
+Test(conn_stall, P7_a_little_progress_is_progress_while_the_child_is_still_held_back)
+{
+	struct subscription *s;
+	struct stream *held;
+
+	flow_open_port(1);
+	s = flow_subscribe(CURSOR_MAY_BLOCK, (struct credit){ true, 0 }, STALL_MS);
+	flow_fill(1);
+	held = port_stream(flow.port, 1);
+	for (int i = 0; i < 8; i++) {
+		uint64_t until = uv_hrtime() + STALL_MS / 4 * 1000000ull;
+
+		subscription_give_credit(s, EVENT_CREDIT + 10);
+		core_until(flow.core, (reader_take(&flow.reader, 1000), uv_hrtime() >= until));
+		cr_assert_eq(s->overflow, CURSOR_MAY_BLOCK, "moved after step %d", i);
+		cr_assert(held->out.is_held, "the test's steps are too large");
+	}
+	cr_assert_eq(flow_told(s, 1)->data, 80);
+	core_until(flow.core, s->overflow == CURSOR_MAY_DROP);
+}
+
 /* Progress on one stream must not hide that the other one is still held back. */
 Test(conn_stall, a_stall_is_not_forgotten_for_another_streams_progress)
 {

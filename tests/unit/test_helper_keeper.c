@@ -269,3 +269,49 @@ BOTH_MODES(helper_keeper, a_forgotten_process_goes_on_and_is_reaped_quietly, 30)
 	cr_assert_eq(play_receive(p, &m, 20), PLAY_E_TIMEOUT);
 	close(out);
 }
+
+/* A process of ours that has this number; -1: it is not to be had. Only root can ask for one. */
+static pid_t take_number(pid_t number)
+{
+	for (int i = 0; i < 50; i++) {
+		FILE *f = fopen("/proc/sys/kernel/ns_last_pid", "we");
+		bool is_asked = f && fprintf(f, "%d", (int)number - 1) > 0;
+		pid_t pid;
+
+		if (!f || fclose(f) || !is_asked)
+			return -1;
+		pid = fork();
+		if (pid == 0) {
+			pause();
+			_exit(0);
+		}
+		if (pid == number)
+			return pid;
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	return -1;
+}
+
+BOTH_MODES(helper_keeper, P10_whoever_has_the_number_of_one_that_is_gone_is_left_alone, 30)
+{
+	const char *const argv[] = { place_prog("exit"), "0", NULL };
+	struct play_message m = { 0 };
+	struct play_spawn s;
+	pid_t pid;
+
+	play_spawn_init(p, &s, 1, argv);
+	cr_assert_eq(play_spawn(p, &s), 0);
+	cr_assert_eq(play_wait_exit(p, &s.id, &m), 0);
+	pid = take_number(m.exited.pid);
+	if (pid <= 0) {
+		fprintf(stderr, "P10: its number could not be had again, so nobody could be hit: "
+				"that takes root (/proc/sys/kernel/ns_last_pid)\n");
+	} else {
+		cr_expect_eq(signal_by_keeper(p, &s.id, LINK_SIGNAL, SIGKILL), ESRCH);
+		cr_expect_eq(waitpid(pid, NULL, WNOHANG), 0, "it was hit");
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	cr_assert_eq(play_forget(p, &s.id), 0);
+}

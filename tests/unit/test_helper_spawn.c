@@ -233,6 +233,52 @@ BOTH_MODES(helper_spawn, a_child_that_is_killed_before_its_exec_never_started, 3
 	unlink(fifo);
 }
 
+/* Killed in the tenth of a second for which it goes on trying to execute a program that is being
+ * written. False: it was too late for that. */
+static bool dies_within_exec(struct play *p, const char *path)
+{
+	const char *const argv[] = { path, NULL };
+	struct play_message m = { 0 };
+	struct birth births[2];
+	struct play_spawn s;
+	ssize_t n;
+	bool is_late;
+
+	play_spawn_init(p, &s, 1, argv);
+	s.keep_birth = true;
+	cr_assert_eq(play_spawn(p, &s), 0);
+	do
+		n = recv(s.birth_fd, births, sizeof(births), MSG_PEEK);
+	while (n == (ssize_t)sizeof(births[0]));
+	cr_assert_eq(n, (ssize_t)sizeof(births));
+	cr_assert_eq(births[1].kind, BIRTH_EXECUTING);
+	kill(births[0].pid, SIGKILL);
+	cr_assert_eq(play_receive(p, &m, 5000), 0);
+	cr_assert_eq(m.head.type, LINK_FAILED);
+	is_late = m.failed.stage == LINK_STAGE_EXEC && m.failed.error == ETXTBSY;
+	if (!is_late) {
+		cr_expect_eq(m.failed.stage, LINK_STAGE_SETUP);
+		cr_expect_eq(m.failed.error, EINTR);
+	}
+	cr_assert_eq(play_forget(p, &s.id), 0);
+	close(s.birth_fd);
+	return !is_late;
+}
+
+BOTH_MODES(helper_spawn, P6_a_child_that_is_killed_within_its_exec_never_started, 30)
+{
+	char path[PATH_MAX + 8];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/busy", p->directory);
+	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0755);
+	cr_assert_geq(fd, 0);
+	while (!dies_within_exec(p, path))
+		;
+	close(fd);
+	unlink(path);
+}
+
 BOTH_MODES(helper_spawn, a_birth_that_hangs_holds_up_nobody, 60)
 {
 	const char *const argv[] = { "/bin/sh", "-c", "echo x", NULL };

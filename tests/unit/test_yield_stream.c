@@ -58,6 +58,11 @@ static void flood(void)
 	}
 }
 
+Test(yield_stream, P7_output_is_read_at_the_cost_of_whose_it_is)
+{
+	cr_expect_eq(port->streams[0]->work.share, quota_turn_share(port_account(port)));
+}
+
 Test(yield_stream, a_flood_waits_for_a_spawn_and_then_goes_on)
 {
 	flood();
@@ -94,6 +99,18 @@ Test(yield_stream, the_end_of_a_stream_is_not_late_at_its_ports_end)
 	core_turns(core, 3);
 	cr_expect(port->streams[0]->out.is_ended);
 	cr_expect_eq(port->streams[0]->out.cause, STREAM_END_OF_FILE);
+}
+
+/* However late the broker comes to read it. */
+Test(yield_stream, P5_what_waits_in_the_pipe_is_not_idle)
+{
+	uint64_t late;
+
+	core_port_exit(core, port, 0);
+	late = uv_now(&core->b.loop) + 2 * DRAIN_DEFAULT_MS;
+	cr_assert_geq(stream_idle_ms(port->streams[0], late), DRAIN_DEFAULT_MS);
+	child_writes();
+	cr_expect_eq(stream_idle_ms(port->streams[0], late), 0);
 }
 
 Test(yield_stream, a_port_may_be_given_up_while_it_waits)
