@@ -1175,7 +1175,8 @@ int redd_release_start(struct redd_port *port, uint64_t to, struct redd_call *ca
 /* --- ports by label -------------------------------------------------------------------------- */
 
 /* To every port that has these labels and that we may signal; *ret_count (which may be NULL) is how
- * many there were. */
+ * many there were. It has happened when it is answered: calls by labels come one after the other,
+ * but a redd_signal() behind one may reach its port before. */
 int redd_signal_labels(struct redd *r, const struct redd_label *labels, size_t n_labels, int signal,
 		       enum redd_target target, uint32_t *ret_count);
 int redd_signal_labels_start(struct redd *r, const struct redd_label *labels, size_t n_labels,
