@@ -145,7 +145,7 @@ Test(client_leave, more_streams_than_a_port_can_have_break_nothing)
 	fake_close(&f);
 }
 
-Test(client_leave, finishing_waits_for_the_last_byte_and_can_be_asked_again)
+Test(client_leave, P3_finishing_waits_for_the_last_byte_and_can_be_asked_again)
 {
 	struct redd_subscription *s;
 	struct redd_closed closed;
@@ -165,7 +165,7 @@ Test(client_leave, finishing_waits_for_the_last_byte_and_can_be_asked_again)
 	fake_close(&f);
 }
 
-Test(client_leave, finishing_tells_what_is_missing_or_lost)
+Test(client_leave, P3_finishing_tells_what_is_missing_or_lost)
 {
 	for (int lose = 0; lose < 2; lose++) {
 		struct redd_subscription *s;

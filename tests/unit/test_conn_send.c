@@ -120,7 +120,7 @@ static void child_writes_header(uint32_t stream, size_t length)
 	core_turns(flow.core, 2);
 }
 
-Test(conn_send, S35_packets_pass_whole_through_a_socket_that_takes_hardly_a_frame)
+Test(conn_send, P1_S35_packets_pass_whole_through_a_socket_that_takes_hardly_a_frame)
 {
 	const uint64_t seed = 20260722;
 	struct random r = { seed };
@@ -145,7 +145,7 @@ Test(conn_send, S35_packets_pass_whole_through_a_socket_that_takes_hardly_a_fram
 	cr_assert_eq(flow_told(s, 1)->data, flow.written[1] - 2 * n);
 }
 
-Test(conn_send, S40_all_in_front_of_what_is_no_packet_comes_before_the_end)
+Test(conn_send, P1_S40_all_in_front_of_what_is_no_packet_comes_before_the_end)
 {
 	struct reader_subscription *r;
 	uint64_t id;

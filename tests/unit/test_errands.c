@@ -103,7 +103,7 @@ static void one_comes_back(void)
 	core_turns(core, 3);
 }
 
-Test(errands, a_flood_is_refused_and_few_of_it_are_out)
+Test(errands, P7_a_flood_is_refused_and_few_of_it_are_out)
 {
 	int before = fd_count();
 
@@ -121,7 +121,7 @@ Test(errands, a_flood_is_refused_and_few_of_it_are_out)
 	cr_expect_eq(n_answered, 0);
 }
 
-Test(errands, who_asks_for_one_does_not_wait_for_all_of_another_ones)
+Test(errands, P7_who_asks_for_one_does_not_wait_for_all_of_another_ones)
 {
 	flood(conns[0]);
 	core_turns(core, 5);
@@ -135,7 +135,7 @@ Test(errands, who_asks_for_one_does_not_wait_for_all_of_another_ones)
 	cr_expect_eq(ask_for(conns[0]), 0, "there is room for another");
 }
 
-Test(errands, when_a_user_has_all_out_its_connections_take_turns)
+Test(errands, P7_when_a_user_has_all_out_its_connections_take_turns)
 {
 	for (int i = 0; i < CONNS - 1; i++)
 		flood(conns[i]);
@@ -150,7 +150,7 @@ Test(errands, when_a_user_has_all_out_its_connections_take_turns)
 	cr_expect_eq(out(ERRAND_ASKED), ERRANDS_ASKED_OUT_PER_UID);
 }
 
-Test(errands, what_is_due_goes_whatever_clients_ask_for)
+Test(errands, P7_what_is_due_goes_whatever_clients_ask_for)
 {
 	for (int i = 0; i < CONNS; i++)
 		flood(conns[i]);
@@ -193,7 +193,7 @@ Test(errands, one_that_cannot_go_is_told_so)
 	cr_expect_eq(quota_used(conns[0]->account, QUOTA_ERRANDS), 0);
 }
 
-Test(errands, a_kill_that_was_not_done_is_sent_again_but_not_for_ever)
+Test(errands, P10_a_kill_that_was_not_done_is_sent_again_but_not_for_ever)
 {
 	struct link_spawn_id id;
 	unsigned n = 0;
@@ -247,7 +247,7 @@ Test(errands, who_waits_for_a_kill_may_lose_interest_between_two_tries)
 	cr_expect_eq(core->b.n_errands, 1);
 }
 
-Test(errands, what_has_failed_is_in_nobodys_way)
+Test(errands, P7_what_has_failed_is_in_nobodys_way)
 {
 	struct opener_request request;
 	struct errand *errand;
@@ -293,7 +293,7 @@ Test(errands, a_kill_that_a_client_asked_for_is_answered_once_and_counts_until_i
 	cr_expect_eq(quota_used(conns[0]->account, QUOTA_ERRANDS), 0);
 }
 
-Test(errands, a_kill_that_was_done_is_not_sent_again)
+Test(errands, P10_a_kill_that_was_done_is_not_sent_again)
 {
 	struct opener_reply reply = { .count = 1 };
 	struct link_spawn_id id;
@@ -324,7 +324,7 @@ Test(errands, one_that_is_to_go_again_may_be_given_up)
 }
 
 /* Those that nobody asked for one by one: a time limit's, those by labels. */
-Test(errands, a_tree_gets_each_of_its_signals_but_none_twice_at_once)
+Test(errands, P10_a_tree_gets_each_of_its_signals_but_none_twice_at_once)
 {
 	cr_expect_eq(port_signal_tree(port, NULL, SIGTERM), 0);
 	cr_expect_eq(port_signal_tree(port, NULL, SIGTERM), 0);

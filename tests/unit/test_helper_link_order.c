@@ -15,7 +15,7 @@ TestSuite(helper_link_order, .timeout = 30, .init = links_begin, .fini = links_e
 
 /* --- forkers that die ------------------------------------------------------------------------ */
 
-Test(helper_link_order, an_unborn_one_is_handed_over_again_with_a_birth_socket_of_its_own)
+Test(helper_link_order, P12_an_unborn_one_is_handed_over_again_with_a_birth_socket_of_its_own)
 {
 	struct child *c = child_new(1);
 	int first;
@@ -44,7 +44,7 @@ Test(helper_link_order, an_unborn_one_is_handed_over_again_with_a_birth_socket_o
 	child_free(c);
 }
 
-Test(helper_link_order, words_about_an_earlier_attempt_are_not_for_this_one)
+Test(helper_link_order, P12_words_about_an_earlier_attempt_are_not_for_this_one)
 {
 	struct child *c = child_new(1);
 	struct link_spawn_id first;
@@ -65,7 +65,7 @@ Test(helper_link_order, words_about_an_earlier_attempt_are_not_for_this_one)
 	child_free(c);
 }
 
-Test(helper_link_order, without_a_forker_spawns_wait_for_the_next_one_in_their_order)
+Test(helper_link_order, P12_without_a_forker_spawns_wait_for_the_next_one_in_their_order)
 {
 	struct child *c[3];
 
@@ -87,7 +87,7 @@ Test(helper_link_order, without_a_forker_spawns_wait_for_the_next_one_in_their_o
 	}
 }
 
-Test(helper_link_order, spawns_that_wait_when_the_forker_is_replaced_go_to_the_new_one)
+Test(helper_link_order, P12_spawns_that_wait_when_the_forker_is_replaced_go_to_the_new_one)
 {
 	struct child *c[SPAWNS_IN_FLIGHT + 8];
 	unsigned n = 0;

@@ -134,7 +134,7 @@ Test(hold, another_ports_slot_is_not_taken)
 	cr_assert_eq(other->state, HOLD_STATE_IDLE);
 }
 
-Test(hold, a_second_birth_needs_the_verdict_of_the_first)
+Test(hold, P12_a_second_birth_needs_the_verdict_of_the_first)
 {
 	struct link_deposit m = deposit_of(5, 77, 2);
 	struct hold_slot *s = a_spawn(5, 77), *again;
@@ -220,7 +220,7 @@ Test(hold, outcomes_are_told_in_the_order_in_which_they_came)
 	cr_assert(list_is_empty(&h->telling));
 }
 
-Test(hold, a_new_broker_is_told_everything_that_has_an_outcome)
+Test(hold, P13_a_new_broker_is_told_everything_that_has_an_outcome)
 {
 	struct hold_slot *running = a_process(1, 1, 1001), *exited = a_process(2, 2, 1002);
 	struct hold_slot *awaiting = a_spawn(3, 3), *bare = a_process(4, 4, 1004);
@@ -234,7 +234,7 @@ Test(hold, a_new_broker_is_told_everything_that_has_an_outcome)
 	cr_assert_not(bare->tells_verdict, "it has no pidfd to be told with yet");
 }
 
-Test(hold, a_forgotten_process_is_nobodys_but_no_stranger)
+Test(hold, P11_a_forgotten_process_is_nobodys_but_no_stranger)
 {
 	struct hold_slot *s = a_process(5, 77, 1001);
 	uint32_t value;
@@ -257,7 +257,7 @@ Test(hold, a_slot_used_again_has_another_generation)
 	cr_assert_eq(h->slots[5].pid, 0);
 }
 
-Test(hold, the_next_attempt_has_another_generation)
+Test(hold, P12_the_next_attempt_has_another_generation)
 {
 	struct hold_slot *s = a_spawn(5, 77);
 	struct link_deposit m = deposit_of(5, 77, 2);
@@ -271,7 +271,7 @@ Test(hold, the_next_attempt_has_another_generation)
 	cr_assert_neq(s->generation, generation);
 }
 
-Test(hold, rings_and_records_are_kept_replaced_and_dropped)
+Test(hold, P11_rings_and_records_are_kept_replaced_and_dropped)
 {
 	int n = fd_count();
 

@@ -122,7 +122,7 @@ Test(input, S45_no_wait_is_refused_while_busy_and_force_is_not)
 	cr_assert_eq(input_queued(&in), 102);
 }
 
-Test(input, past_the_bound_nothing_is_taken)
+Test(input, P15_past_the_bound_nothing_is_taken)
 {
 	cr_assert_eq(push(999, 0, NULL), 0);
 	cr_assert_eq(push(2, INPUT_FORCE, NULL), INPUT_E_FULL);
@@ -142,7 +142,7 @@ Test(input, an_empty_queue_takes_one_write_of_any_size)
 	cr_assert_eq(push(1, 0, NULL), INPUT_E_FULL);
 }
 
-Test(input, writes_without_data_are_bounded_too)
+Test(input, P15_writes_without_data_are_bounded_too)
 {
 	unsigned int n = 0;
 
@@ -269,7 +269,7 @@ Test(input, a_stated_offset_is_recognised)
 	cr_assert_eq(input_check_offset(&in, 30, 0), INPUT_OFFSET_PENDING);
 }
 
-Test(input, a_repeat_is_done_with_the_bytes_it_repeats)
+Test(input, P9_a_repeat_is_done_with_the_bytes_it_repeats)
 {
 	struct input_item *done;
 
@@ -286,7 +286,7 @@ Test(input, a_repeat_is_done_with_the_bytes_it_repeats)
 	cr_assert_eq(input_queued(&in), 20);
 }
 
-Test(input, later_writes_move_up_when_one_is_cancelled)
+Test(input, P9_later_writes_move_up_when_one_is_cancelled)
 {
 	struct input_item *first, *second, *third;
 
@@ -305,7 +305,7 @@ Test(input, later_writes_move_up_when_one_is_cancelled)
 	cr_assert_eq(next_displaced(), -1);
 }
 
-Test(input, a_promised_offset_is_refused_rather_than_changed)
+Test(input, P9_a_promised_offset_is_refused_rather_than_changed)
 {
 	struct input_item *second, *last;
 
@@ -324,7 +324,7 @@ Test(input, a_promised_offset_is_refused_rather_than_changed)
 	cr_assert_eq(input_accepted(&in), 15);
 }
 
-Test(input, repeats_of_what_was_cancelled_are_displaced)
+Test(input, P9_repeats_of_what_was_cancelled_are_displaced)
 {
 	struct input_item *first;
 

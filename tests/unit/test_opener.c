@@ -159,7 +159,7 @@ static uint64_t start_of(pid_t pid)
 /* --- trees -------------------------------------------------------------------------------------
  */
 
-Test(opener, a_daemon_that_left_its_parents_is_found_by_the_mark)
+Test(opener, P10_a_daemon_that_left_its_parents_is_found_by_the_mark)
 {
 	struct child c = start("(" DAEMON ")", WITH_MARK | IN_SESSION);
 	struct opener_request r = tree_request(SIGKILL);
@@ -176,7 +176,7 @@ Test(opener, a_daemon_that_left_its_parents_is_found_by_the_mark)
 	stop(&c);
 }
 
-Test(opener, descendants_without_the_mark_are_found_by_ancestry)
+Test(opener, P10_descendants_without_the_mark_are_found_by_ancestry)
 {
 	struct child c = start("setsid env -i /bin/sh -c 'echo $$; exec sleep 1000' & wait",
 			       WITH_MARK | IN_SESSION);
@@ -190,7 +190,7 @@ Test(opener, descendants_without_the_mark_are_found_by_ancestry)
 	stop(&c);
 }
 
-Test(opener, a_leader_without_the_mark_is_known_by_its_start)
+Test(opener, P10_a_leader_without_the_mark_is_known_by_its_start)
 {
 	struct child c = start("sleep 1000 & echo $!; wait", IN_SESSION);
 	struct opener_request r = tree_request(SIGKILL);
@@ -209,7 +209,7 @@ Test(opener, a_leader_without_the_mark_is_known_by_its_start)
 	stop(&c);
 }
 
-Test(opener, a_leader_without_the_mark_is_known_by_its_pidfd)
+Test(opener, P10_a_leader_without_the_mark_is_known_by_its_pidfd)
 {
 	struct child c = start("sleep 1000 & echo $!; wait", IN_SESSION);
 	struct opener_request r = tree_request(SIGKILL);
@@ -231,7 +231,7 @@ Test(opener, a_leader_without_the_mark_is_known_by_its_pidfd)
 }
 
 /* The session's number is still the leader's, as one with the mark is in it. */
-Test(opener, members_of_the_session_are_found_when_the_leader_is_gone)
+Test(opener, P10_members_of_the_session_are_found_when_the_leader_is_gone)
 {
 	struct child c = start("env -i sleep 1000 & echo $!; sleep 1000 & echo $!; exit 0",
 			       WITH_MARK | IN_SESSION);
@@ -247,7 +247,7 @@ Test(opener, members_of_the_session_are_found_when_the_leader_is_gone)
 	stop(&c);
 }
 
-Test(opener, others_are_not_touched)
+Test(opener, P10_others_are_not_touched)
 {
 	struct child ours = start("echo 1; exec sleep 1000", WITH_MARK | IN_SESSION);
 	struct child other = start("echo 1; exec sleep 1000", IN_SESSION);
@@ -280,7 +280,7 @@ Test(opener, signal_0_only_counts)
 }
 
 /* Each process makes the next one and leaves: whoever looks at a list of them is always late. */
-Test(opener, a_chain_of_processes_that_replace_themselves_is_ended)
+Test(opener, P10_a_chain_of_processes_that_replace_themselves_is_ended)
 {
 	const char *const chain =
 		"f='setsid /bin/sh -c \"$f\" & exit 0'; export f; echo 1; eval \"$f\"";
@@ -304,7 +304,7 @@ Test(opener, a_chain_of_processes_that_replace_themselves_is_ended)
 	stop(&c);
 }
 
-Test(opener, a_crowd_in_sessions_of_their_own_is_ended_at_once)
+Test(opener, P10_a_crowd_in_sessions_of_their_own_is_ended_at_once)
 {
 	char command[PATH_MAX + 32];
 	struct opener_request r = tree_request(SIGKILL);
@@ -342,7 +342,7 @@ static struct opener_request holders_request(const int *fds, uint32_t n)
 	return r;
 }
 
-Test(opener, who_holds_a_pipe_is_named)
+Test(opener, P5_who_holds_a_pipe_is_named)
 {
 	struct child holder = start("echo 1; exec sleep 1000", 0);
 	struct child other = start("echo 1; exec sleep 1000", 0);
@@ -361,7 +361,7 @@ Test(opener, who_holds_a_pipe_is_named)
 	stop(&other);
 }
 
-Test(opener, who_holds_a_file_is_named_by_device_and_inode)
+Test(opener, P5_who_holds_a_file_is_named_by_device_and_inode)
 {
 	char path[] = "/tmp/redd-opener-XXXXXX", command[64];
 	int fd = mkostemp(path, O_CLOEXEC);
@@ -387,7 +387,7 @@ Test(opener, who_holds_a_file_is_named_by_device_and_inode)
 /* --- lies --------------------------------------------------------------------------------------
  */
 
-Test(opener, wrong_requests_are_refused_with_einval)
+Test(opener, P15_wrong_requests_are_refused_with_einval)
 {
 	struct opener_request r = tree_request(SIGKILL);
 

@@ -71,7 +71,7 @@ static unsigned n_errands(void)
 
 /* --- ids ------------------------------------------------------------------------------------- */
 
-Test(session, is_found_by_its_id_and_its_principal_only)
+Test(session, P14_is_found_by_its_id_and_its_principal_only)
 {
 	struct principal other = conn->who;
 	uint8_t id[SESSION_ID_SIZE];
@@ -297,7 +297,7 @@ static unsigned count_orphans(void)
 	return n;
 }
 
-Test(session, one_with_many_ports_ends_in_no_long_turn)
+Test(session, P7_one_with_many_ports_ends_in_no_long_turn)
 {
 	double begin, worst, all;
 

@@ -79,7 +79,7 @@ static void say_exited(struct port *p)
 		     (ssize_t)sizeof(m));
 }
 
-Test(waits, there_are_so_many_of_a_connection_and_of_a_user)
+Test(waits, P15_there_are_so_many_of_a_connection_and_of_a_user)
 {
 	struct port *p = port_make("a");
 
@@ -93,7 +93,7 @@ Test(waits, there_are_so_many_of_a_connection_and_of_a_user)
 	port_forget(p);
 }
 
-Test(waits, for_one_port_there_are_so_many)
+Test(waits, P15_for_one_port_there_are_so_many)
 {
 	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
 	Redd__V1__Wait m = REDD__V1__WAIT__INIT;
@@ -142,7 +142,7 @@ Test(waits, one_that_is_given_up_is_told_first)
 }
 
 /* All compare all labels with each port's, and only the last differs. */
-Test(waits, looking_through_many_takes_no_long_turn)
+Test(waits, P7_looking_through_many_takes_no_long_turn)
 {
 	struct port *p = port_make("a"), *others[PORTS];
 	double worst = 0, all = 0, begin;

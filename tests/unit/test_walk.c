@@ -207,7 +207,7 @@ static unsigned signals_that_came(void)
 	return n;
 }
 
-Test(walk, a_signal_reaches_all_that_were_there_when_it_was_asked_for)
+Test(walk, P10_a_signal_reaches_all_that_were_there_when_it_was_asked_for)
 {
 	unsigned n = make_alive();
 	struct port *late;
@@ -222,7 +222,7 @@ Test(walk, a_signal_reaches_all_that_were_there_when_it_was_asked_for)
 	cr_expect(list_is_empty(&core->b.selections));
 }
 
-Test(walk, a_signal_whose_client_goes_is_for_all_or_for_none)
+Test(walk, P10_a_signal_whose_client_goes_is_for_all_or_for_none)
 {
 	const struct list *alone = &core->b.selections;
 
@@ -246,7 +246,7 @@ Test(walk, the_service_may_end_meanwhile)
 	cr_expect_not_null(wait_for(9, "b", -1));
 }
 
-Test(walk, signals_of_one_connection_are_sent_one_after_the_other)
+Test(walk, P10_signals_of_one_connection_are_sent_one_after_the_other)
 {
 	const struct list *alone = &core->b.selections;
 	unsigned n, alive = make_alive();
@@ -288,14 +288,14 @@ static struct pending *wait_for_ever(uint64_t id, const char *last)
 	return wait_for(id, last, -1);
 }
 
-Test(walk, none_takes_a_long_turn)
+Test(walk, P7_none_takes_a_long_turn)
 {
 	make_alive();
 	expect_slices(wait_for_ever, "b");
 	expect_slices(signal_to, "a");
 }
 
-Test(walk, there_are_so_many_of_a_connection)
+Test(walk, P15_there_are_so_many_of_a_connection)
 {
 	for (uint64_t id = 1; id <= CONN_SELECTED_WAITS; id++)
 		cr_assert_not_null(signal_to(id, "a"));

@@ -213,7 +213,7 @@ Test(yield, nobody_waits_where_the_load_is_not_known)
 	yield.load_fd = load_fd;
 }
 
-Test(yield, each_moves_once_in_a_step)
+Test(yield, P7_each_moves_once_in_a_step)
 {
 	make_bulk(&flows[0]);
 	make_bulk(&flows[1]);
@@ -232,7 +232,7 @@ Test(yield, each_moves_once_in_a_step)
 }
 
 /* Somebody spawns without end: how long is held back at a time, and in the long run. */
-Test(yield, it_waits_for_half_of_the_time_at_most)
+Test(yield, P7_it_waits_for_half_of_the_time_at_most)
 {
 	const unsigned all_ms = 100000;
 	unsigned longest = 0, shortest = all_ms, held = 0;
