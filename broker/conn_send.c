@@ -290,12 +290,13 @@ static int batch_fill(struct conn *c, struct batch *b, size_t budget)
 
 /* --- sending one ----------------------------------------------------------------------------- */
 
+/* From the last to the first: then who was next is next again, in front of all others. */
 static void frame_undo(struct conn *c, struct batch_frame *f)
 {
 	if (f->bulk.what == BULK_STEP)
 		subscription_undo(f->subscription, &f->bulk, &f->mark);
-	if (!list_is_linked(&f->subscription->ready_link))
-		list_append(&c->ready, &f->subscription->ready_link);
+	list_remove(&f->subscription->ready_link);
+	list_prepend(&c->ready, &f->subscription->ready_link);
 }
 
 static void frame_done(struct batch_frame *f)

@@ -283,13 +283,12 @@ Test(conn_send, what_the_socket_did_not_take_is_not_told_and_not_paid_for)
 }
 
 /* What lies in the log of one would keep the connection busy for long. */
-Test(conn_send, P8_one_that_has_much_to_tell_does_not_keep_another_waiting)
+static void expect_turns_with(int size)
 {
 	const struct core_port large = { .n_outputs = 2, .log_size = MIB(1) };
 	struct subscription_options o = { .overflow = CURSOR_MAY_BLOCK, .n_streams = 1 };
 	struct subscription *much = NULL, *little = NULL;
 	const char *reason = NULL;
-	int size = CONN_SNDBUF;
 
 	cr_assert_eq(setsockopt(flow.reader.conn->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)),
 		     0);
@@ -309,6 +308,16 @@ Test(conn_send, P8_one_that_has_much_to_tell_does_not_keep_another_waiting)
 	cr_expect_lt(flow_told(much, 1)->data, MIB(1) / 2);
 	reader_drain(&flow.reader, flow.core);
 	cr_assert_eq(flow_told(much, 1)->data, MIB(1));
+}
+
+Test(conn_send, P8_one_that_has_much_to_tell_does_not_keep_another_waiting)
+{
+	expect_turns_with(CONN_SNDBUF);
+}
+
+Test(conn_send, P8_nor_where_the_socket_takes_less_than_a_frame)
+{
+	expect_turns_with(1);
 }
 
 /* --- the two lanes --------------------------------------------------------------------------- */
