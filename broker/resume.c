@@ -405,6 +405,20 @@ static int resume_events(struct broker *b)
 	return 0;
 }
 
+/* Those that no record names: a broker died before it had noted for what it had made one. */
+static void drop_rings(struct broker *b)
+{
+	int *rings = b->inheritance->rings;
+
+	for (uint32_t n = 0; n < RING_NUMBERS_MAX; n++) {
+		if (!rings[n])
+			continue;
+		fd_close(rings[n] - 1);
+		rings[n] = 0;
+		inherit_drop_ring(b, n);
+	}
+}
+
 int resume_ports(struct broker *b)
 {
 	struct record rec;
@@ -427,6 +441,8 @@ int resume_ports(struct broker *b)
 		if (r == 0)
 			resume_one(b, &rec, place);
 	}
+	drop_rings(
+		b); /* before the first new one is made, which may get the number of one of them */
 	finish_transit(b);
 	list_for_each (h, &b->inheritance->held, link)
 		give_up(b, h);
@@ -446,9 +462,6 @@ void resume_free(struct broker *b)
 	list_for_each_safe (h, next, &i->held, link)
 		held_free(h);
 	for (uint32_t n = 0; n < RING_NUMBERS_MAX; n++)
-		if (i->rings[n]) {
-			fd_close(i->rings[n] - 1);
-			inherit_drop_ring(b, n);
-		}
+		fd_close(i->rings[n] - 1);
 	free(i);
 }

@@ -46,7 +46,8 @@ Test(resume_labels, P13_waits_and_signals_by_labels_reach_ports_of_an_earlier_br
 	cr_expect_eq(count, 1);
 	cr_assert_eq(outcome_wait(&waited, scene.r, 20000), 0);
 	cr_expect_eq(waited.result, 0);
-	cr_assert_eq(redd_signal(with_none, SIGKILL, REDD_LEADER, NULL), 0);
+	cr_assert_eq(redd_signal(with_none, SIGKILL, REDD_LEADER, NULL), 0, "%s",
+		     redd_last_error(scene.r)->message);
 	scene_forget(with_a);
 	scene_forget(with_b);
 	scene_forget(with_none);
