@@ -86,8 +86,10 @@ CLI_SRC := $(wildcard client/cli/*.c)
 HOOKS_SRC := tests/lib/hooks.c
 TESTLIB_SRC := $(filter-out $(HOOKS_SRC) tests/lib/countdown.c,$(wildcard tests/lib/*.c))
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
-# valgrind 3.19 has no pidfd_open(2) and pidfd_send_signal(2), which is what test_signal is about.
-INTEGRATION_SRC := $(filter-out $(if $(filter valgrind,$(FLAVOUR)),tests/integration/test_signal.c), \
+# valgrind 3.19 has no pidfd_open(2) and pidfd_send_signal(2), which is what these are about; and a
+# program under it cannot be traced.
+NOT_VALGRIND := tests/integration/test_signal.c tests/integration/test_signal_again.c
+INTEGRATION_SRC := $(filter-out $(if $(filter valgrind,$(FLAVOUR)),$(NOT_VALGRIND)), \
 	$(wildcard tests/integration/test_*.c))
 # Suites in Python and shell; they are for the flavours without valgrind.
 SCRIPTS := $(if $(filter valgrind,$(FLAVOUR)),,$(wildcard tests/*/test_*.py tests/*/test_*.sh))

@@ -12,13 +12,7 @@
 #include "tests/lib/places.h"
 #include "tests/lib/scene.h"
 
-static void set_up(void)
-{
-	death_needs_tracing();
-	death_begin();
-}
-
-TestSuite(signal_again, .init = set_up, .fini = scene_end, .timeout = 60);
+TestSuite(signal_again, .init = death_begin, .fini = scene_end, .timeout = 60);
 
 static bool is_alive(pid_t pid)
 {
