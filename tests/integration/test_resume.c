@@ -11,8 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/lib/census.h"
 #include "tests/lib/command.h"
 #include "tests/lib/death.h"
+#include "tests/lib/inject.h"
 #include "tests/lib/outcome.h"
 #include "tests/lib/pattern.h"
 #include "tests/lib/places.h"
@@ -350,4 +352,41 @@ Test(resume, P13_life_events_are_counted_on)
 	cr_expect_eq(lives.n_missed, 0);
 	cr_expect_not(lives.backwards);
 	redd_watch_free(watch);
+}
+
+/* --- between two steps ----------------------------------------------------------------------- */
+
+/* The first output of a program makes a log, which the keeper is given before it is noted whose it
+ * is. A broker that dies in between leaves one that nobody names; the next one makes another, which
+ * may get the same number. */
+Test(resume, P13_a_log_outlives_the_broker_that_died_making_it_and_the_next_one)
+{
+	const char *fifo = scene_text("%s/go", scene.service.directory);
+	struct redd_port *port;
+	struct inject inject;
+	pid_t broker;
+	int fd;
+
+	death_needs_tracing();
+	cr_assert_eq(mkfifo(fifo, 0600), 0);
+	port = scene_shell(scene_text("read x <%s; echo hello; exec sleep 1000", fifo), NULL);
+	fd = open(fifo, O_WRONLY | O_CLOEXEC);
+	cr_assert_geq(fd, 0);
+	broker = death_broker();
+	/* The order to the keeper is the first thing that it sends, but for its heartbeat. */
+	cr_assert_eq(inject_start(&inject, broker, "sendmsg:delay_exit=5000000:when=1"), 0);
+	cr_assert_eq(write(fd, "\n", 1), 1);
+	close(fd);
+	while (census_logs(scene.service.pid) == 0) /* the keeper has it */
+		;
+	cr_assert_eq(kill(broker, SIGKILL), 0);
+	cr_assert_eq(inject_stop(&inject), 0);
+	death_await_next(broker);
+	cr_assert_eq(redd_ping(scene.r), 0);
+	death_await_next(death_now());
+	cr_assert_eq(redd_ping(scene.r), 0);
+	scene_subscribe(port, &scene.c);
+	cr_assert_eq(collect_wait_bytes(&scene.c, scene.r, 1, 6, 20000), 0);
+	cr_expect_str_eq(collect_text(&scene.c, 1), "hello\n");
+	scene_kill(port);
 }

@@ -49,7 +49,7 @@ char census_state(pid_t pid)
 	return state;
 }
 
-static int is_log(int directory, const char *name)
+static bool is_log(int directory, const char *name)
 {
 	static const char log[] = "/memfd:redd-ring";
 	char target[64];
@@ -58,7 +58,7 @@ static int is_log(int directory, const char *name)
 	return n >= (ssize_t)sizeof(log) - 1 && !strncmp(target, log, sizeof(log) - 1);
 }
 
-int census_fds(pid_t pid)
+static int count_fds(pid_t pid, bool of_logs)
 {
 	struct dirent *entry;
 	char path[64];
@@ -70,10 +70,20 @@ int census_fds(pid_t pid)
 	if (!directory)
 		return -1;
 	while ((entry = readdir(directory)))
-		if (entry->d_name[0] != '.' && !is_log(dirfd(directory), entry->d_name))
+		if (entry->d_name[0] != '.' && is_log(dirfd(directory), entry->d_name) == of_logs)
 			count++;
 	closedir(directory);
 	return count;
+}
+
+int census_fds(pid_t pid)
+{
+	return count_fds(pid, false);
+}
+
+int census_logs(pid_t pid)
+{
+	return count_fds(pid, true);
 }
 
 int census_children(pid_t parent, pid_t *pids, int max)

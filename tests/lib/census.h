@@ -52,6 +52,7 @@ long census_maps(pid_t pid);
 
 /* Open descriptors of a process without those of logs, or -1. */
 int census_fds(pid_t pid);
+int census_logs(pid_t pid); /* those of logs alone */
 
 /* Its parent and its state letter (proc(5)); 0 and 0 when there is no such process. */
 pid_t census_parent(pid_t pid, char *ret_state);
