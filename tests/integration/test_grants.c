@@ -279,7 +279,7 @@ Test(grants, P14_a_revocation_ends_at_once_what_hung_on_it)
 	cr_expect_eq(m->close_done->offset % KIB(4), 0);
 }
 
-Test(grants, P14_a_grant_ends_by_itself_when_its_time_is_up)
+static void grant_for_a_while(void)
 {
 	Redd__V1__Message *m =
 		ask(&owner,
@@ -288,6 +288,13 @@ Test(grants, P14_a_grant_ends_by_itself_when_its_time_is_up)
 		    ID(port), place_span_ms(1500));
 
 	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_GRANTED, "%s", ask_text(m));
+}
+
+Test(grants, P14_a_grant_ends_by_itself_when_its_time_is_up)
+{
+	Redd__V1__Message *m;
+
+	grant_for_a_while();
 	m = ask(&friend, "subscribe { port { id: %llu } }", ID(port));
 	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_SUBSCRIBED, "%s", ask_text(m));
 	m = ask(&owner, "inspect { port { id: %llu } }", ID(port));
@@ -541,13 +548,9 @@ Test(grants, P13_what_was_taken_back_stays_so_in_the_next_broker)
 
 Test(grants, P13_a_grant_ends_at_its_time_in_the_next_broker)
 {
-	Redd__V1__Message *m =
-		ask(&owner,
-		    "grant { port { id: %llu } to: GRANT_EVERYONE rights { read: true } "
-		    "duration_ms: %d }",
-		    ID(port), place_span_ms(1500));
+	Redd__V1__Message *m;
 
-	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_GRANTED, "%s", ask_text(m));
+	grant_for_a_while();
 	next_broker();
 	m = ask(&friend, "subscribe { port { id: %llu } }", ID(port));
 	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_SUBSCRIBED, "%s", ask_text(m));

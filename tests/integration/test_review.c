@@ -182,55 +182,63 @@ Test(review, P5_closed_names_who_held_the_last_stream)
 	ask_end(&peer, port);
 }
 
-Test(review, P1_an_output_without_room_for_its_log_is_told_byte_by_byte)
+/* A service with room for one log, which is taken. */
+struct narrow {
+	struct service service;
+	struct peer peer;
+	uint64_t first; /* the port that has it */
+};
+
+static void narrow_begin(struct narrow *n)
 {
 	static const char *const little[] = { "--log-bytes-per-uid", "65536", NULL };
-	struct service small;
-	struct peer other;
-	Redd__V1__Message *m;
-	uint64_t first;
 
-	cr_assert_eq(service_start(&small, &(struct service_options){ .args = little }), 0);
-	ask_greet(&other, small.socket);
-	first = ask_spawn(&other, "hang", "log_size: 65536 subscribe { }");
-	cr_assert_not_null(ask_event(&other, REDD__V1__MESSAGE__BODY_OUTPUT));
+	cr_assert_eq(service_start(&n->service, &(struct service_options){ .args = little }), 0);
+	ask_greet(&n->peer, n->service.socket);
+	n->first = ask_spawn(&n->peer, "hang", "log_size: 65536 subscribe { }");
+	cr_assert_not_null(ask_event(&n->peer, REDD__V1__MESSAGE__BODY_OUTPUT));
+}
+
+static void narrow_end(struct narrow *n)
+{
+	ask_end(&n->peer, n->first);
+	peer_close(&n->peer);
+	cr_assert_eq(service_finish(&n->service), 0);
+}
+
+Test(review, P1_an_output_without_room_for_its_log_is_told_byte_by_byte)
+{
+	struct narrow n;
+	Redd__V1__Message *m;
+
+	narrow_begin(&n);
 	/* It is told that nobody reads, by SIGPIPE, instead of being left to wait. */
-	ask_spawn(&other, "zeros",
+	ask_spawn(&n.peer, "zeros",
 		  "args: \"1000000\" log_size: 65536 retention_ms: 0 subscribe { }");
-	m = ask_event(&other, REDD__V1__MESSAGE__BODY_GAP);
+	m = ask_event(&n.peer, REDD__V1__MESSAGE__BODY_GAP);
 	cr_assert_not_null(m);
 	cr_expect_eq(m->gap->cause, REDD__V1__GAP__CAUSE__ABANDONED);
 	cr_expect_gt(m->gap->end, 4095);
-	cr_assert_not_null(ask_event(&other, REDD__V1__MESSAGE__BODY_EXITED));
-	ask_end(&other, first);
-	peer_close(&other);
-	cr_assert_eq(service_finish(&small), 0);
+	cr_assert_not_null(ask_event(&n.peer, REDD__V1__MESSAGE__BODY_EXITED));
+	narrow_end(&n);
 }
 
 Test(review, P1_what_could_not_be_kept_is_a_gap_of_its_size)
 {
-	static const char *const little[] = { "--log-bytes-per-uid", "65536", NULL };
-	struct service small;
-	struct peer other;
+	struct narrow n;
 	Redd__V1__Message *m;
-	uint64_t first;
 
-	cr_assert_eq(service_start(&small, &(struct service_options){ .args = little }), 0);
-	ask_greet(&other, small.socket);
-	first = ask_spawn(&other, "hang", "log_size: 65536 subscribe { }");
-	cr_assert_not_null(ask_event(&other, REDD__V1__MESSAGE__BODY_OUTPUT));
-	ask_spawn(&other, "zeros",
+	narrow_begin(&n);
+	ask_spawn(&n.peer, "zeros",
 		  "args: \"1000\" log_size: 65536 retention_ms: 0 subscribe { streams: 1 }");
-	m = ask_event(&other, REDD__V1__MESSAGE__BODY_GAP);
+	m = ask_event(&n.peer, REDD__V1__MESSAGE__BODY_GAP);
 	cr_assert_not_null(m);
 	cr_expect_eq(m->gap->offset, 0);
 	cr_expect_eq(m->gap->end, 1000);
-	m = ask_event(&other, REDD__V1__MESSAGE__BODY_STREAM_END);
+	m = ask_event(&n.peer, REDD__V1__MESSAGE__BODY_STREAM_END);
 	cr_assert_not_null(m);
 	cr_expect_eq(m->stream_end->total, 1000);
-	ask_end(&other, first);
-	peer_close(&other);
-	cr_assert_eq(service_finish(&small), 0);
+	narrow_end(&n);
 }
 
 /* The subscription of that id in what Inspect says of the port. */

@@ -99,12 +99,32 @@ void core_turn(struct core *core)
 	uv_run(&core->b.loop, UV_RUN_NOWAIT);
 }
 
-double core_cpu_ms(void)
+static double cpu_ms(void)
 {
 	struct timespec t;
 
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
 	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+void core_cost_begin(struct core_cost *c)
+{
+	c->began = cpu_ms();
+}
+
+void core_cost_end(struct core_cost *c)
+{
+	double cost = cpu_ms() - c->began;
+
+	c->worst = MAX(c->worst, cost);
+	c->all += cost;
+}
+
+void core_cost_turn(struct core_cost *c, struct core *core)
+{
+	core_cost_begin(c);
+	core_turn(core);
+	core_cost_end(c);
 }
 
 void core_turns(struct core *core, int n)

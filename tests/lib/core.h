@@ -44,8 +44,22 @@ void core_close(struct core *core);
 void core_turn(struct core *core);
 void core_turns(struct core *core, int n);
 
-/* Processor time of this thread so far, in milliseconds: what turns cost. */
-double core_cpu_ms(void);
+/* What turns cost, in milliseconds of this thread's processor time: the dearest, and all together.
+ *
+ *	struct core_cost cost = { 0 };
+ *
+ *	core_cost_begin(&cost);
+ *	...				whatever is done before the first turn counts as one
+ *	core_cost_end(&cost);
+ *	while (...)
+ *		core_cost_turn(&cost, core);
+ */
+struct core_cost {
+	double began, worst, all;
+};
+void core_cost_begin(struct core_cost *c);
+void core_cost_end(struct core_cost *c);
+void core_cost_turn(struct core_cost *c, struct core *core);
 
 /* Turns until the condition holds; one that never does fails the test. */
 #define core_until(core, condition)                                     \

@@ -269,18 +269,15 @@ Test(walk, P10_signals_of_one_connection_are_sent_one_after_the_other)
 /* What one costs goes into many turns, and the frame that asks for it. */
 static void expect_slices(struct pending *ask(uint64_t id, const char *last), const char *last)
 {
-	double begin = core_cpu_ms(), worst, all;
+	struct core_cost cost = { 0 };
 
+	core_cost_begin(&cost);
 	ask(1, last);
-	worst = all = core_cpu_ms() - begin;
-	while (conn->n_pendings) {
-		begin = core_cpu_ms();
-		core_turn(core);
-		begin = core_cpu_ms() - begin;
-		worst = MAX(worst, begin);
-		all += begin;
-	}
-	cr_expect_lt(worst, all / 3, "a turn of %.1f ms, of %.1f in all", worst, all);
+	core_cost_end(&cost);
+	while (conn->n_pendings)
+		core_cost_turn(&cost, core);
+	cr_expect_lt(cost.worst, cost.all / 3, "a turn of %.1f ms, of %.1f in all", cost.worst,
+		     cost.all);
 }
 
 static struct pending *wait_for_ever(uint64_t id, const char *last)
