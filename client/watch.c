@@ -216,8 +216,8 @@ void watches_away(struct redd *r)
 	struct redd_watch *w;
 
 	list_for_each (w, &r->watches, link) {
-		if (w->id)
-			w->is_away = true;
+		/* Before its first answer it is a call, which is repeated. */
+		w->is_away = w->request != NULL;
 		w->id = 0;
 	}
 }

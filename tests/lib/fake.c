@@ -382,6 +382,20 @@ void fake_marks(struct fake *f, uint32_t stream, bool busy, uint64_t queued)
 	fake_say(f, &m);
 }
 
+void fake_life(struct fake *f, uint64_t watch, Redd__V1__Life__What what, uint64_t sequence)
+{
+	Redd__V1__Message m = fake_reply(0, REDD__V1__MESSAGE__BODY_LIFE);
+	Redd__V1__Life l = REDD__V1__LIFE__INIT;
+
+	l.has_watch = l.has_what = l.has_sequence = l.has_name = true;
+	l.watch = watch;
+	l.what = what;
+	l.sequence = sequence;
+	l.name = (ProtobufCBinaryData){ 1, (uint8_t *)"p" };
+	m.life = &l;
+	fake_say(f, &m);
+}
+
 /* --- hearing --------------------------------------------------------------------------------- */
 
 int fake_settle(struct fake *f)

@@ -89,6 +89,9 @@ void fake_exited(struct fake *f, uint32_t code);
 void fake_closed(struct fake *f);
 void fake_marks(struct fake *f, uint32_t stream, bool busy, uint64_t queued);
 
+/* An event of a port that is named "p". */
+void fake_life(struct fake *f, uint64_t watch, Redd__V1__Life__What what, uint64_t sequence);
+
 /* Lets the client take what was said, and send what it has queued. The last result. */
 int fake_settle(struct fake *f);
 

@@ -345,21 +345,6 @@ static void on_life(struct redd_watch *w, const struct redd_life *l, void *user)
 		 (unsigned long long)l->sequence, l->name ? "=" : "", l->name ? l->name : "");
 }
 
-static void say_life(struct fake *f, uint64_t watch, Redd__V1__Life__What what, uint64_t sequence)
-{
-	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
-	Redd__V1__Life l = REDD__V1__LIFE__INIT;
-
-	l.has_watch = l.has_what = l.has_sequence = l.has_name = true;
-	l.watch = watch;
-	l.what = what;
-	l.sequence = sequence;
-	l.name = bytes("p");
-	m.body_case = REDD__V1__MESSAGE__BODY_LIFE;
-	m.life = &l;
-	fake_say(f, &m);
-}
-
 Test(client_ask, a_watch_hears_its_events_until_it_is_freed)
 {
 	struct redd_watch_options o = { .on_life = on_life, .has_after = true, .after = 0 };
@@ -373,13 +358,13 @@ Test(client_ask, a_watch_hears_its_events_until_it_is_freed)
 	request = fake_heard(&f);
 	cr_assert(request->watch->has_after && request->watch->after == 0);
 	cr_assert_eq(redd_watch_sequence(w), 50);
-	say_life(&f, 9, REDD__V1__LIFE__WHAT__STARTED, 51);
-	say_life(&f, 8, REDD__V1__LIFE__WHAT__STARTED, 52);
-	say_life(&f, 9, REDD__V1__LIFE__WHAT__CLOSED, 53);
+	fake_life(&f, 9, REDD__V1__LIFE__WHAT__STARTED, 51);
+	fake_life(&f, 8, REDD__V1__LIFE__WHAT__STARTED, 52);
+	fake_life(&f, 9, REDD__V1__LIFE__WHAT__CLOSED, 53);
 	cr_assert_eq(fake_settle(&f), 0);
 	cr_assert_str_eq(lives, "1:51=p 3:53=p ");
 	redd_watch_free(w);
-	say_life(&f, 9, REDD__V1__LIFE__WHAT__CLOSED, 54);
+	fake_life(&f, 9, REDD__V1__LIFE__WHAT__CLOSED, 54);
 	cr_assert_eq(fake_settle(&f), 0);
 	cr_assert_str_eq(lives, "1:51=p 3:53=p ");
 	request = fake_heard(&f);
@@ -397,7 +382,7 @@ Test(client_ask, a_watch_hears_of_the_loss_last)
 	fake_open(&f);
 	fake_watching(&f, 2, 9, 50);
 	cr_assert_eq(redd_watch(f.r, &o, &w), 0);
-	say_life(&f, 9, REDD__V1__LIFE__WHAT__STARTED, 51);
+	fake_life(&f, 9, REDD__V1__LIFE__WHAT__STARTED, 51);
 	fake_die(&f);
 	cr_assert_eq(fake_settle(&f), -ENOTCONN);
 	cr_assert_str_eq(lives, "1:51=p 100:0 ");
@@ -415,7 +400,7 @@ Test(client_ask, a_watch_freed_before_its_answer_is_taken_back_with_it)
 	cr_assert_eq(redd_watch_start(f.r, &o, &w, NULL), 0);
 	redd_watch_free(w);
 	fake_watching(&f, 2, 9, 50);
-	say_life(&f, 9, REDD__V1__LIFE__WHAT__STARTED, 51);
+	fake_life(&f, 9, REDD__V1__LIFE__WHAT__STARTED, 51);
 	cr_assert_eq(fake_settle(&f), 0);
 	fake_heard(&f);
 	request = fake_heard(&f);

@@ -199,24 +199,11 @@ static void free_watch(struct redd_watch *w, const struct redd_life *life, void 
 Test(client_freed, a_watch_frees_itself_before_it_is_returned)
 {
 	const struct redd_watch_options o = { .on_life = free_watch };
-	Redd__V1__Message m = REDD__V1__MESSAGE__INIT;
-	Redd__V1__Watching w = REDD__V1__WATCHING__INIT;
-	Redd__V1__Life life = REDD__V1__LIFE__INIT;
 	struct redd_watch *watch = NULL;
 
 	fake_open(&revived);
-	w.has_watch = m.has_reply_to = true;
-	w.watch = 3;
-	m.reply_to = 2;
-	m.body_case = REDD__V1__MESSAGE__BODY_WATCHING;
-	m.watching = &w;
-	fake_say(&revived, &m);
-	m.has_reply_to = false;
-	m.body_case = REDD__V1__MESSAGE__BODY_LIFE;
-	life.has_watch = true;
-	life.watch = 3;
-	m.life = &life;
-	fake_say(&revived, &m);
+	fake_watching(&revived, 2, 3, 50);
+	fake_life(&revived, 3, REDD__V1__LIFE__WHAT__STARTED, 51);
 	cr_assert_eq(redd_watch(revived.r, &o, &watch), -ECANCELED);
 	cr_assert(n_closed == 1 && !watch);
 	fake_close(&revived);

@@ -217,3 +217,38 @@ Test(client_repeat, P13_a_watch_goes_on_behind_its_last_event)
 	told_expect(&f, "away back l5@40 ");
 	fake_close(&f);
 }
+
+/* The successor dies over the second request, too: before its answer, and after a refusal. */
+Test(client_repeat, P13_a_watch_goes_on_after_deaths_on_the_way_back)
+{
+	struct redd_watch_options o = { .on_life = on_life };
+	Redd__V1__Request *request;
+	struct redd_watch *watch;
+
+	comeback_serve(&f, NULL);
+	cr_assert_eq(redd_watch_start(f.r, &o, &watch, NULL), 0);
+	fake_settle(&f);
+	comeback_next(&f, REDD__V1__REQUEST__BODY_WATCH);
+	comeback_welcome(&f);
+	fake_watching(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_WATCH)->id, 3, 40);
+	fake_settle(&f);
+	cr_assert_null(fake_heard(&f), "asked for twice");
+	for (int i = 0; i < 3; i++) {
+		comeback_welcome(&f);
+		request = comeback_next(&f, REDD__V1__REQUEST__BODY_WATCH);
+		cr_assert(request->watch->has_after && request->watch->after == 40);
+		cr_assert_null(fake_heard(&f), "asked for twice");
+	}
+	fake_error(&f, request->id, REDD__V1__CODE__OUT_OF_RANGE, 0, "too old");
+	fake_settle(&f);
+	for (int i = 0; i < 2; i++) {
+		cr_assert_not(comeback_next(&f, REDD__V1__REQUEST__BODY_WATCH)->watch->has_after);
+		cr_assert_null(fake_heard(&f), "asked for twice");
+		comeback_welcome(&f);
+	}
+	fake_watching(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_WATCH)->id, 5, 50);
+	fake_life(&f, 5, REDD__V1__LIFE__WHAT__CLOSED, 51);
+	told_expect(&f, "away back away back away back away back l5@40 away back away back "
+			"l3@51 ");
+	fake_close(&f);
+}
