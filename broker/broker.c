@@ -33,7 +33,7 @@ static const int signal_numbers[] = { SIGTERM, SIGINT, SIGHUP };
 
 void broker_mark(const struct broker *b, uint64_t port, char ret[64])
 {
-	char *at = ret + sprintf(ret, "REDD_PORT=");
+	char *at = ret + sprintf(ret, OPENER_MARK);
 
 	for (size_t i = 0; i < sizeof(b->instance); i++)
 		at += sprintf(at, "%02x", b->instance[i]);

@@ -1,8 +1,8 @@
 /* Openers: short-lived processes under the caller's identity that do what needs the file system,
  * which the broker never touches, or what may block. One question, one answer.
  *
- * Each is a process and three descriptors, so only few are out at once; the others wait for their
- * turn (errand_turns.h).
+ * Each is a process and three descriptors (opener_process.h), so only few are out at once; the
+ * others wait for their turn (errand_turns.h).
  */
 #ifndef REDD_BROKER_ERRAND_H
 #define REDD_BROKER_ERRAND_H

@@ -89,6 +89,11 @@ void errand_turns_leave(struct errand_turns *t, struct errand_ticket *e)
 	look(t, e);
 }
 
+struct errand_ticket *errand_turns_next(const struct errand_ticket *e)
+{
+	return list_first(&line_of(e)->waiting, struct errand_ticket, link);
+}
+
 /* The first of the user's lines, which is the last then. */
 static struct errand_ticket *user_next(struct errand_user *u)
 {

@@ -67,6 +67,8 @@ void errand_turns_init(struct errand_turns *t, struct turn *turn,
 void errand_turns_deinit(struct errand_turns *t);
 
 void errand_turns_wait(struct errand_turns *t, struct errand_ticket *e);
+/* The first that waits in the same line; NULL: none. */
+struct errand_ticket *errand_turns_next(const struct errand_ticket *e);
 /* Takes it from its line; harmless when it is on none. */
 void errand_turns_leave(struct errand_turns *t, struct errand_ticket *e);
 

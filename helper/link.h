@@ -369,15 +369,25 @@ struct link_spawn {
 /* --- openers --------------------------------------------------------------------------------- */
 
 /* An opener is a spawn of `redd-helper opener` with a SOCK_SEQPACKET as descriptor 0, under the
- * caller's identity. It reads one request, answers with one or more replies, and exits.
+ * caller's identity. It reads one message of requests, answers with one message of as many replies
+ * in their order, and exits. One that it cannot understand is answered by a single reply with an
+ * error.
  *
- * OPENER_TREE: descriptor 3 may be the leader's pidfd: while it is not reaped that proves that its
- * number is still its own. Without a pidfd, a start time or the mark in its environment the number
- * alone is not believed, and only processes with the mark, and their descendants, are found. */
+ * Several requests must be OPENER_TREE, with one signal: all trees are looked for at once, as what
+ * that costs is the reading of /proc. A process that belongs to more than one of them is signalled
+ * once.
+ *
+ * With has_pidfd the next of the descriptors that came with the message is the leader's pidfd:
+ * while the leader is not reaped that proves that its number is still its own. Without a pidfd, a
+ * start time or the mark in its environment the number alone is not believed, and only processes
+ * with the mark, and their descendants, are found. */
 enum opener_verb {
-	OPENER_TREE = 1, /* signal all descendants of a port; answered by one opener_reply */
-	OPENER_HOLDERS,	 /* who holds these pipes or sockets; answered by one opener_reply */
+	OPENER_TREE = 1, /* signal all descendants of a port */
+	OPENER_HOLDERS,	 /* who holds these pipes or sockets */
 };
+
+#define OPENER_REQUESTS_MAX 64u		 /* in one message */
+#define OPENER_MARK	    "REDD_PORT=" /* what marks begin with */
 
 struct opener_request {
 	uint32_t verb;
@@ -386,7 +396,7 @@ struct opener_request {
 	uint32_t n_inodes; /* HOLDERS */
 	uint64_t
 		start_ticks; /* TREE: the leader's start (field 22 of /proc/PID/stat); 0: unknown */
-	char mark[64];	     /* TREE: "REDD_PORT=..." as it stands in the environment of the port */
+	char mark[64];	     /* TREE: as it stands in the environment of the port; "": none */
 	/* HOLDERS: device and inode of each descriptor as fstat(2) of our end gave it. Both ends of
 	 * a pipe have one inode; of a socket pair the other end's is not known, so it is left out.
 	 */
@@ -394,7 +404,9 @@ struct opener_request {
 		uint64_t device, inode;
 	} inodes[PORT_STREAMS_MAX];
 	int32_t exclude[4]; /* pids never to be named or signalled: keeper, broker, forker, opener's
-			       own is implied */
+			       own is implied; the same in all */
+	uint32_t has_pidfd; /* TREE */
+	uint32_t reserved;
 };
 
 struct opener_reply {

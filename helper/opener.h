@@ -8,7 +8,7 @@
 
 #include "helper/link.h"
 
-/* Reads one request from descriptor 0, answers there. The exit status. */
+/* Reads what is asked from descriptor 0, answers there. The exit status. */
 int opener_main(void);
 
 /* True for a pid that must be neither named nor signalled. */
@@ -16,8 +16,11 @@ bool opener_is_excluded(const struct opener_request *request, pid_t pid);
 
 int64_t opener_now_ms(void);
 
-/* Each fills *ret, which is all zero. */
-void opener_tree(const struct opener_request *request, struct opener_reply *ret);
+/* Signals the trees of n requests; pidfds: each leader's, or -1. Fills ret[0..n), all zero. */
+void opener_trees(const struct opener_request *requests, size_t n, const int *pidfds,
+		  struct opener_reply *ret);
+
+/* Fills *ret, which is all zero. */
 void opener_holders(const struct opener_request *request, struct opener_reply *ret);
 
 #endif

@@ -1,6 +1,6 @@
-/* Signals all that a port's leader became. A process is a member when it
+/* Signals all that the leaders of some ports became. A process is a member of a port's tree when it
  *
- *	is the leader itself (its number with its start time, or with its pidfd as descriptor 3),
+ *	is the leader itself (its number with its start time, or with its pidfd),
  *	has a member for parent,
  *	carries the port's mark in the environment it was started with, or
  *	is in the leader's session, as long as that number is known to mean this session still: the
@@ -13,50 +13,97 @@
  *
  * What a pass costs is the files that it reads, so a process is read once, in the first pass that
  * sees it: nobody becomes a member later. The environment is only read of those that are not older
- * than the leader.
+ * than the oldest leader.
  *
- * Bounds: members, passes, time. Members beyond the table are not seen: error is E2BIG then.
+ * Bounds, for all trees together: members, passes, time. Members beyond the table are not seen:
+ * error is E2BIG then.
  */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "helper/opener.h"
 #include "helper/proc.h"
 #include "helper/raw.h"
 #include "proto/base/cleanup.h"
 
-#define LEADER_PIDFD  3
 #define PROCESSES_MAX 65536u /* seen in one pass */
 #define MEMBERS_MAX   16384u
 #define PASSES_MAX    64
 #define TIME_MAX_MS   1000 /* for the passes */
 #define SURVIVE_MS    500  /* that SIGKILL may take to be seen */
 
+struct tree {
+	const struct opener_request *request;
+	struct opener_reply *reply;
+	uint64_t leader_start;	 /* 0: not known */
+	bool is_session_its_own; /* the leader's number means this session still */
+};
+
 struct process {
 	pid_t pid, parent, session;
 	uint64_t start_ticks;
-	bool is_member, is_marked;
+	struct tree *tree; /* whose member it is, or NULL */
+	bool is_marked, is_taken;
 };
 
 struct member {
 	pid_t pid;
 	uint64_t start_ticks;
+	struct tree *tree;
 	int pidfd; /* -1: none was to be had */
 };
 
-/* One opener serves one request, so this is the one tree of the process. */
-static struct tree {
-	const struct opener_request *request;
-	struct opener_reply *reply;
-	uint64_t leader_start; /* 0: not known */
+/* One opener serves one message, so these are all trees of the process. */
+static struct forest {
+	struct tree trees[OPENER_REQUESTS_MAX];
+	size_t n_trees;
+	int signal;
+	uint64_t oldest; /* start of the first leader; 0: of some it is not known */
 	size_t n_processes, n_members;
 	size_t n_sorted; /* of the processes: seen by earlier passes, by pid */
 	bool has_overflown;
 	struct process processes[PROCESSES_MAX];
 	struct member members[MEMBERS_MAX];
-} tree;
+} forest;
+
+static void fail_all(struct forest *f, int error)
+{
+	for (size_t i = 0; i < f->n_trees; i++)
+		if (!f->trees[i].reply->error)
+			f->trees[i].reply->error = error;
+}
+
+/* --- the trees ---------------------------------------------------------------------------------
+ */
+
+static uint64_t find_leader_start(const struct opener_request *r, int pidfd)
+{
+	struct proc_stat stat;
+
+	if (r->start_ticks || !r->leader)
+		return r->start_ticks;
+	/* Asked behind the look at the number, it says that this was the process still. */
+	if (pidfd < 0 || proc_stat_read(r->leader, &stat) < 0 || proc_of_pidfd(pidfd) != r->leader)
+		return 0;
+	return stat.start_ticks;
+}
+
+static void plant(struct forest *f, const struct opener_request *requests, size_t n,
+		  const int *pidfds, struct opener_reply *replies)
+{
+	f->n_trees = n;
+	f->signal = requests[0].signal;
+	f->oldest = UINT64_MAX;
+	for (size_t i = 0; i < n; i++) {
+		uint64_t start = find_leader_start(&requests[i], pidfds[i]);
+
+		f->trees[i] = (struct tree){ &requests[i], &replies[i], start, false };
+		f->oldest = MIN(f->oldest, start);
+	}
+}
 
 /* --- one look at all processes -----------------------------------------------------------------
  */
@@ -66,16 +113,20 @@ static bool is_leader(const struct tree *t, const struct process *p)
 	return p->pid == t->request->leader && t->leader_start && p->start_ticks == t->leader_start;
 }
 
-static uint64_t find_leader_start(const struct opener_request *r)
+static struct tree *tree_led_by(struct forest *f, const struct process *p)
 {
-	struct proc_stat stat;
+	for (size_t i = 0; i < f->n_trees; i++)
+		if (is_leader(&f->trees[i], p))
+			return &f->trees[i];
+	return NULL;
+}
 
-	if (r->start_ticks || !r->leader)
-		return r->start_ticks;
-	/* Asked behind the look at the number, it says that this was the process still. */
-	if (proc_stat_read(r->leader, &stat) < 0 || proc_of_pidfd(LEADER_PIDFD) != r->leader)
-		return 0;
-	return stat.start_ticks;
+static struct tree *tree_of_session(struct forest *f, pid_t session)
+{
+	for (size_t i = 0; i < f->n_trees; i++)
+		if (f->trees[i].is_session_its_own && f->trees[i].request->leader == session)
+			return &f->trees[i];
+	return NULL;
 }
 
 static int by_pid(const void *a, const void *b)
@@ -85,96 +136,109 @@ static int by_pid(const void *a, const void *b)
 	return (p->pid > q->pid) - (p->pid < q->pid);
 }
 
-static const struct process *find(const struct tree *t, pid_t pid, size_t n)
+static struct process *find(struct forest *f, pid_t pid, size_t n)
 {
 	struct process key = { .pid = pid };
 
-	return bsearch(&key, t->processes, n, sizeof(key), by_pid);
+	return bsearch(&key, f->processes, n, sizeof(key), by_pid);
+}
+
+/* One entry of the environment of the process that is being read. */
+static bool each_entry(const char *entry, void *context)
+{
+	struct forest *f = context;
+	struct process *p = &f->processes[f->n_processes];
+
+	if (strncmp(entry, OPENER_MARK, strlen(OPENER_MARK)) != 0)
+		return false;
+	for (size_t i = 0; i < f->n_trees && !p->is_marked; i++) {
+		struct tree *t = &f->trees[i];
+
+		p->is_marked =
+			p->start_ticks >= t->leader_start && strcmp(entry, t->request->mark) == 0;
+		p->tree = p->is_marked ? t : NULL;
+	}
+	return p->is_marked;
 }
 
 static bool each_process(pid_t pid, void *context)
 {
-	struct tree *t = context;
-	struct process *p = &t->processes[t->n_processes];
+	struct forest *f = context;
+	struct process *p = &f->processes[f->n_processes];
 	struct proc_stat stat;
+	struct tree *led;
 
-	if (opener_is_excluded(t->request, pid) || find(t, pid, t->n_sorted) ||
+	if (opener_is_excluded(f->trees[0].request, pid) || find(f, pid, f->n_sorted) ||
 	    proc_stat_read(pid, &stat) < 0)
 		return true;
-	if (t->n_processes == PROCESSES_MAX) {
-		t->has_overflown = true;
+	if (f->n_processes == PROCESSES_MAX) {
+		f->has_overflown = true;
 		return false;
 	}
 	*p = (struct process){ .pid = pid,
 			       .parent = stat.parent,
 			       .session = stat.session,
 			       .start_ticks = stat.start_ticks };
-	p->is_marked =
-		stat.start_ticks >= t->leader_start && proc_has_environment(pid, t->request->mark);
-	p->is_member = p->is_marked || is_leader(t, p);
-	t->n_processes++;
+	if (p->start_ticks >= f->oldest)
+		proc_find_environment(pid, each_entry, f);
+	led = tree_led_by(f, p);
+	if (led)
+		p->tree = led;
+	f->n_processes++;
 	return true;
 }
 
-static bool session_is_known(const struct tree *t)
+static void look_at_sessions(struct forest *f)
 {
-	for (size_t i = 0; i < t->n_processes; i++) {
-		const struct process *p = &t->processes[i];
+	for (size_t i = 0; i < f->n_processes; i++) {
+		const struct process *p = &f->processes[i];
 
-		if (is_leader(t, p) || (p->is_marked && p->session == t->request->leader))
-			return true;
+		if (p->tree && (is_leader(p->tree, p) ||
+				(p->is_marked && p->session == p->tree->request->leader)))
+			p->tree->is_session_its_own = true;
 	}
-	return false;
-}
+	for (size_t i = 0; i < f->n_processes; i++) {
+		struct process *p = &f->processes[i];
 
-static bool has_member_parent(const struct tree *t, const struct process *p)
-{
-	const struct process *parent = find(t, p->parent, t->n_processes);
-
-	return parent && parent->is_member;
+		if (!p->tree && p->session)
+			p->tree = tree_of_session(f, p->session);
+	}
 }
 
 /* Children of members are members, until there are no more of them. */
-static void close_ancestry(struct tree *t)
+static void close_ancestry(struct forest *f)
 {
 	bool is_changed = true;
 
 	while (is_changed) {
 		is_changed = false;
-		for (size_t i = 0; i < t->n_processes; i++) {
-			struct process *p = &t->processes[i];
+		for (size_t i = 0; i < f->n_processes; i++) {
+			struct process *p = &f->processes[i];
+			const struct process *parent =
+				p->tree ? NULL : find(f, p->parent, f->n_processes);
 
-			if (p->is_member || !has_member_parent(t, p))
+			if (!parent || !parent->tree)
 				continue;
-			p->is_member = is_changed = true;
+			p->tree = parent->tree;
+			is_changed = true;
 		}
 	}
 }
 
-static void look(struct tree *t)
+static void look(struct forest *f)
 {
-	int r = proc_each(each_process, t);
+	int r = proc_each(each_process, f);
 
 	if (r < 0)
-		t->reply->error = -r;
-	qsort(t->processes, t->n_processes, sizeof(t->processes[0]), by_pid);
-	t->n_sorted = t->n_processes;
-	if (t->request->leader && session_is_known(t))
-		for (size_t i = 0; i < t->n_processes; i++)
-			t->processes[i].is_member |= t->processes[i].session == t->request->leader;
-	close_ancestry(t);
+		fail_all(f, -r);
+	qsort(f->processes, f->n_processes, sizeof(f->processes[0]), by_pid);
+	f->n_sorted = f->n_processes;
+	look_at_sessions(f);
+	close_ancestry(f);
 }
 
 /* --- members -----------------------------------------------------------------------------------
  */
-
-static bool is_known(const struct tree *t, const struct process *p)
-{
-	for (size_t i = 0; i < t->n_members; i++)
-		if (t->members[i].pid == p->pid && t->members[i].start_ticks == p->start_ticks)
-			return true;
-	return false;
-}
 
 static bool is_same(pid_t pid, uint64_t start_ticks)
 {
@@ -196,48 +260,50 @@ static int signal_member(const struct member *m, int signal)
 	return r == -ESRCH ? 0 : (int)-r;
 }
 
-/* True when it is a new member. Without a pidfd it is named, but not signalled. */
-static bool member_add(struct tree *t, const struct process *p)
+/* Without a pidfd it is named, but not signalled. */
+static void member_add(struct forest *f, struct process *p)
 {
-	struct member *m = &t->members[t->n_members];
+	struct member *m = &f->members[f->n_members];
 
-	if (is_known(t, p))
-		return false;
-	if (t->n_members == MEMBERS_MAX) {
-		t->has_overflown = true;
-		return false;
+	if (p->is_taken)
+		return;
+	if (f->n_members == MEMBERS_MAX) {
+		f->has_overflown = true;
+		return;
 	}
-	*m = (struct member){ p->pid, p->start_ticks, (int)raw(SYS_pidfd_open, p->pid, 0) };
+	p->is_taken = true;
+	*m = (struct member){ p->pid, p->start_ticks, p->tree,
+			      (int)raw(SYS_pidfd_open, p->pid, 0) };
 	if (!is_same(p->pid, p->start_ticks)) {
 		raw(SYS_close, m->pidfd); /* gone meanwhile */
-		return false;
+		return;
 	}
-	t->n_members++;
-	return true;
+	p->tree->reply->count++;
+	f->n_members++;
 }
 
-static void signal_from(struct tree *t, size_t first, int signal)
+static void signal_from(struct forest *f, size_t first, int signal)
 {
-	for (size_t i = first; i < t->n_members; i++) {
-		const struct member *m = &t->members[i];
+	for (size_t i = first; i < f->n_members; i++) {
+		const struct member *m = &f->members[i];
 		int error = signal_member(m, signal);
 
-		if (error && !t->reply->error)
-			t->reply->error = error;
+		if (error && !m->tree->reply->error)
+			m->tree->reply->error = error;
 	}
 }
 
 /* One pass. True when it found somebody new. */
-static bool pass(struct tree *t, int signal)
+static bool pass(struct forest *f, int signal)
 {
-	size_t before = t->n_members;
+	size_t before = f->n_members;
 
-	look(t);
-	for (size_t i = 0; i < t->n_processes; i++)
-		if (t->processes[i].is_member)
-			member_add(t, &t->processes[i]);
-	signal_from(t, before, signal);
-	return t->n_members > before;
+	look(f);
+	for (size_t i = 0; i < f->n_processes; i++)
+		if (f->processes[i].tree)
+			member_add(f, &f->processes[i]);
+	signal_from(f, before, signal);
+	return f->n_members > before;
 }
 
 /* --- survivors ---------------------------------------------------------------------------------
@@ -270,39 +336,40 @@ static void wait_dead(const struct member *m, int64_t until_ms)
 		poll(NULL, 0, 5);
 }
 
-static void name_survivors(struct tree *t)
+static void name_survivors(struct forest *f)
 {
 	int64_t until_ms = opener_now_ms() + SURVIVE_MS;
 
-	for (size_t i = 0; i < t->n_members; i++)
-		wait_dead(&t->members[i], until_ms);
-	for (size_t i = 0; i < t->n_members; i++)
-		if (!is_dead(&t->members[i]) && t->reply->n_pids < SCAN_SURVIVORS_MAX)
-			t->reply->pids[t->reply->n_pids++] = t->members[i].pid;
+	for (size_t i = 0; i < f->n_members; i++)
+		wait_dead(&f->members[i], until_ms);
+	for (size_t i = 0; i < f->n_members; i++) {
+		const struct member *m = &f->members[i];
+		struct opener_reply *reply = m->tree->reply;
+
+		if (!is_dead(m) && reply->n_pids < SCAN_SURVIVORS_MAX)
+			reply->pids[reply->n_pids++] = m->pid;
+	}
 }
 
-static void pass_until_nobody_is_new(struct tree *t, int signal, int64_t until_ms)
+static void pass_until_nobody_is_new(struct forest *f, int signal, int64_t until_ms)
 {
-	for (int i = 0; i < PASSES_MAX && pass(t, signal) && opener_now_ms() < until_ms; i++)
+	for (int i = 0; i < PASSES_MAX && pass(f, signal) && opener_now_ms() < until_ms; i++)
 		;
 }
 
-void opener_tree(const struct opener_request *request, struct opener_reply *ret)
+void opener_trees(const struct opener_request *requests, size_t n, const int *pidfds,
+		  struct opener_reply *ret)
 {
 	int64_t until_ms = opener_now_ms() + TIME_MAX_MS;
-	struct tree *t = &tree;
+	struct forest *f = &forest;
 
-	t->request = request;
-	t->reply = ret;
-	t->leader_start = find_leader_start(request);
-	pass_until_nobody_is_new(t, request->signal == SIGKILL ? SIGSTOP : request->signal,
-				 until_ms);
-	if (request->signal == SIGKILL) {
-		signal_from(t, 0, SIGKILL);
-		pass_until_nobody_is_new(t, SIGKILL, until_ms);
-		name_survivors(t);
+	plant(f, requests, n, pidfds, ret);
+	pass_until_nobody_is_new(f, f->signal == SIGKILL ? SIGSTOP : f->signal, until_ms);
+	if (f->signal == SIGKILL) {
+		signal_from(f, 0, SIGKILL);
+		pass_until_nobody_is_new(f, SIGKILL, until_ms);
+		name_survivors(f);
 	}
-	ret->count = (uint32_t)t->n_members;
-	if (t->has_overflown && !ret->error)
-		ret->error = E2BIG;
+	if (f->has_overflown)
+		fail_all(f, E2BIG);
 }

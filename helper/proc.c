@@ -130,38 +130,35 @@ pid_t proc_of_pidfd(int fd)
 /* --- environment -------------------------------------------------------------------------------
  */
 
-struct match {
-	const char *entry;
-	size_t size;	/* with its NUL */
-	size_t matched; /* bytes of the entry so far; size: found */
-	bool is_off;	/* this variable is another */
+struct entry_text {
+	char text[PROC_ENTRY_SIZE];
+	size_t size; /* with what did not fit */
 };
 
-static void match_byte(struct match *m, char byte)
+/* True when that was the end of an entry that fits. */
+static bool entry_add(struct entry_text *e, char byte)
 {
-	if (!m->is_off && byte == m->entry[m->matched]) {
-		m->matched++;
-		return;
-	}
-	m->matched = 0;
-	m->is_off = byte != '\0';
+	bool is_whole = byte == '\0' && e->size < sizeof(e->text);
+
+	if (e->size < sizeof(e->text))
+		e->text[e->size] = byte;
+	e->size = byte == '\0' ? 0 : e->size + 1;
+	return is_whole;
 }
 
-bool proc_has_environment(pid_t pid, const char *entry)
+bool proc_find_environment(pid_t pid, bool (*each)(const char *entry, void *context), void *context)
 {
-	_cleanup_(fd_closep) int fd = *entry ? open_of(pid, "environ", 0) : -1;
-	struct match m = { .entry = entry, .size = strlen(entry) + 1 };
+	_cleanup_(fd_closep) int fd = open_of(pid, "environ", 0);
+	struct entry_text e = { .size = 0 };
 	char text[4096];
 	ssize_t n;
 
 	if (fd < 0)
 		return false;
 	while ((n = read(fd, text, sizeof(text))) > 0)
-		for (ssize_t i = 0; i < n; i++) {
-			match_byte(&m, text[i]);
-			if (m.matched == m.size)
+		for (ssize_t i = 0; i < n; i++)
+			if (entry_add(&e, text[i]) && each(e.text, context))
 				return true;
-		}
 	return false;
 }
 

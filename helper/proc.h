@@ -26,9 +26,12 @@ bool proc_stat_parse(const char *text, size_t size, struct proc_stat *ret);
 /* 0 or a negative errno: -ENOENT, -ESRCH when there is no such process. */
 int proc_stat_read(pid_t pid, struct proc_stat *ret);
 
-/* True if `entry` is one whole NAME=VALUE of the environment that the process was started with;
- * false also when it may not be read. */
-bool proc_has_environment(pid_t pid, const char *entry);
+/* Calls back for each NAME=VALUE of less than PROC_ENTRY_SIZE bytes in the environment that the
+ * process was started with, until the callback returns true, which is returned; false also when it
+ * may not be read. */
+#define PROC_ENTRY_SIZE 64
+bool proc_find_environment(pid_t pid, bool (*each)(const char *entry, void *context),
+			   void *context);
 
 /* The process that a pidfd of ours is for; -1 when it was reaped, or fd is no pidfd. */
 pid_t proc_of_pidfd(int fd);

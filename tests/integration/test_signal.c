@@ -2,6 +2,7 @@
  * process that only has the number. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -308,6 +309,41 @@ Test(signal, P10_many_strays_are_killed_in_one_go)
 		cr_expect(!is_alive(pids[i]));
 	wait_exit(SIGKILL);
 	scene_forget(port);
+	free(pids);
+}
+
+/* More than one opener takes with it; each leader and its stray tell their numbers by one pipe. */
+Test(signal, P10_all_that_a_client_leaves_behind_goes_with_it)
+{
+	unsigned n = 2 * place_rounds(100);
+	int tells[2];
+	FILE *numbers;
+	pid_t *pids = calloc(n, sizeof(*pids));
+	struct redd_descriptor out = { .fd = 1, .kind = REDD_PASSED };
+	const struct redd_spawn_options o = {
+		.size = sizeof(o),
+		.shell = "echo $$; setsid sh -c 'echo $$; exec sleep 1000' & exec sleep 1000",
+		.set = REDD_SET_RETENTION,
+		.descriptors = &out,
+		.n_descriptors = 1,
+	};
+	struct redd *leaver = service_connect(&scene.service);
+
+	cr_assert_eq(pipe2(tells, O_CLOEXEC), 0);
+	out.passed = tells[1];
+	numbers = fdopen(tells[0], "r");
+	for (unsigned i = 0; i < n / 2; i++) {
+		struct redd_port *port;
+
+		cr_assert_eq(redd_spawn(leaver, &o, &port), 0);
+	}
+	for (unsigned i = 0; i < n; i++)
+		cr_assert_eq(fscanf(numbers, "%d", &pids[i]), 1);
+	redd_free(leaver);
+	for (unsigned i = 0; i < n; i++)
+		scene_wait_dead(pids[i]);
+	fclose(numbers);
+	close(tells[1]);
 	free(pids);
 }
 

@@ -343,3 +343,147 @@ Test(errands, a_tree_has_so_many_on_their_way)
 		cr_assert_leq(++n, PORT_ERRANDS_MAX);
 	cr_expect_eq(n, PORT_ERRANDS_MAX);
 }
+
+/* --- many at once ---------------------------------------------------------------------------- */
+
+#define MANY (OPENER_REQUESTS_MAX + 6)
+
+static struct port *ports[MANY];
+
+static void make_many(void)
+{
+	for (unsigned i = 0; i < MANY; i++)
+		ports[i] = core_port(core, conns[0], &(struct core_port){ 0 }, NULL);
+}
+
+static void kill_many(void)
+{
+	for (unsigned i = 0; i < MANY; i++)
+		port_kill_tree(ports[i]);
+}
+
+static unsigned count_killers(void)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < MANY; i++)
+		n += ports[i]->killer != NULL;
+	return n;
+}
+
+/* What the next opener was asked; it is there, and waits for its answer at *ret_socket. */
+static size_t hear_requests(struct link_spawn_id *ret, int *ret_socket,
+			    struct opener_request requests[OPENER_REQUESTS_MAX])
+{
+	ssize_t n;
+
+	core_until(core, hear_socket(ret, ret_socket));
+	core_say_started(core, *ret, 4711);
+	n = recv(*ret_socket, requests, OPENER_REQUESTS_MAX * sizeof(*requests), MSG_DONTWAIT);
+	cr_assert(n > 0 && n % (ssize_t)sizeof(*requests) == 0);
+	return (size_t)n / sizeof(*requests);
+}
+
+Test(errands, P7_trees_that_wait_in_one_line_go_together)
+{
+	static struct opener_request requests[OPENER_REQUESTS_MAX];
+	static struct opener_reply replies[OPENER_REQUESTS_MAX];
+	struct link_spawn_id id;
+	char mark[64];
+	size_t n;
+	int sock;
+
+	make_many();
+	kill_many();
+	n = hear_requests(&id, &sock, requests);
+	cr_expect_eq(n, OPENER_REQUESTS_MAX);
+	for (size_t i = 0; i < n; i++) {
+		broker_mark(&core->b, ports[i]->id, mark);
+		cr_expect_str_eq(requests[i].mark, mark);
+		cr_expect_eq(requests[i].signal, SIGKILL);
+	}
+	cr_assert_gt(send(sock, replies, n * sizeof(replies[0]), MSG_NOSIGNAL), 0);
+	core_until(core, count_killers() == MANY - n);
+	core_say_exited(core, id, 0);
+	fd_close(sock);
+	n = hear_requests(&id, &sock, requests);
+	cr_expect_eq(n, MANY - OPENER_REQUESTS_MAX);
+	cr_expect_eq(out(ERRAND_DUE), 1);
+	cr_assert_gt(send(sock, replies, n * sizeof(replies[0]), MSG_NOSIGNAL), 0);
+	core_until(core, !count_killers());
+	core_say_exited(core, id, 0);
+	fd_close(sock);
+	core_turns(core, 3);
+	cr_expect_eq(core->b.n_errands, 0);
+}
+
+/* Whoever's fault it was. */
+Test(errands, P10_what_failed_together_goes_alone)
+{
+	static struct opener_request requests[OPENER_REQUESTS_MAX];
+	struct opener_reply reply = { .count = 1 };
+	struct link_spawn_id id;
+	unsigned n_alone = 0;
+	int sock;
+
+	make_many();
+	kill_many();
+	for (unsigned i = 0; i < 2; i++) {
+		cr_expect_gt(hear_requests(&id, &sock, requests), 1);
+		core_say_exited(core, id, SIGKILL);
+		fd_close(sock);
+	}
+	while (count_killers()) {
+		cr_expect_eq(hear_requests(&id, &sock, requests), 1);
+		n_alone++;
+		cr_assert_gt(send(sock, &reply, sizeof(reply), MSG_NOSIGNAL), 0);
+		core_turns(core, 2);
+		core_say_exited(core, id, 0);
+		fd_close(sock);
+		core_turns(core, 2);
+	}
+	cr_expect_eq(n_alone, MANY);
+}
+
+/* A wrong number of replies is none: nobody's is given to another. */
+Test(errands, P15_replies_are_as_many_as_requests)
+{
+	static struct opener_request requests[OPENER_REQUESTS_MAX];
+	static struct opener_reply replies[OPENER_REQUESTS_MAX];
+	struct link_spawn_id id;
+	int sock;
+
+	make_many();
+	kill_many();
+	cr_assert_eq(hear_requests(&id, &sock, requests), OPENER_REQUESTS_MAX);
+	cr_assert_gt(send(sock, replies, 2 * sizeof(replies[0]), MSG_NOSIGNAL), 0);
+	core_turns(core, 3);
+	core_say_exited(core, id, 0);
+	core_turns(core, 3);
+	cr_expect_eq(count_killers(), MANY);
+	fd_close(sock);
+}
+
+Test(errands, another_signal_and_the_same_tree_go_apart)
+{
+	static struct opener_request requests[OPENER_REQUESTS_MAX];
+	const int signals[] = { SIGTERM, SIGTERM, SIGUSR1, SIGUSR1, SIGTERM };
+	struct link_spawn_id id;
+	int sock;
+
+	make_many();
+	for (unsigned i = 0; i < 5; i++)
+		cr_assert_eq(port_signal_tree(ports[i], NULL, signals[i]), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		size_t n = hear_requests(&id, &sock, requests);
+
+		cr_expect_eq(n, i < 2 ? 2 : 1, "%zu in number %u", n, i);
+		fd_close(sock);
+	}
+	ask_for(conns[0]);
+	ask_for(conns[0]);
+	for (unsigned i = 0; i < 2; i++) {
+		cr_expect_eq(hear_requests(&id, &sock, requests), 1);
+		fd_close(sock);
+	}
+}

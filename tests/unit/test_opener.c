@@ -16,10 +16,12 @@
 
 #include "helper/link.h"
 #include "helper/proc.h"
+#include "proto/base/cleanup.h"
+#include "proto/fdpass.h"
 #include "tests/lib/census.h"
 #include "tests/lib/places.h"
 
-static char mark[64];
+static char mark[64]; /* of what is started next */
 
 static void setup(void)
 {
@@ -41,15 +43,19 @@ TestSuite(opener, .init = setup, .fini = teardown, .timeout = 60);
 /* --- asking ------------------------------------------------------------------------------------
  */
 
-/* One whole errand; leader_pidfd may be -1. */
-static struct opener_reply ask_bytes(const void *request, size_t size, int leader_pidfd)
+static struct opener_reply replies[OPENER_REQUESTS_MAX];
+
+/* One whole errand, with descriptors; returns how many replies came. */
+static size_t ask_bytes(const void *request, size_t size, const int *fds, size_t n_fds)
 {
-	struct opener_reply reply = { 0 };
+	struct iovec iov = { (void *)request, size };
 	int pair[2], status;
+	ssize_t n;
 	pid_t pid;
 
+	memset(replies, 0, sizeof(replies));
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-	cr_assert_eq(send(pair[0], request, size, 0), (ssize_t)size);
+	cr_assert_eq(fdpass_send(pair[0], &iov, 1, fds, n_fds, 0), (ssize_t)size);
 	pid = fork();
 	if (pid == 0) {
 		char *const argv[] = { (char *)"redd-helper", (char *)"opener", NULL };
@@ -57,22 +63,28 @@ static struct opener_reply ask_bytes(const void *request, size_t size, int leade
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(pair[1], 0);
-		if (leader_pidfd >= 0)
-			dup2(leader_pidfd, 3);
 		execve(place_program("redd-helper"), argv, envp);
 		_exit(127);
 	}
 	close(pair[1]);
-	cr_assert_eq(recv(pair[0], &reply, sizeof(reply), 0), (ssize_t)sizeof(reply));
+	n = recv(pair[0], replies, sizeof(replies), 0);
+	cr_assert(n > 0 && n % (ssize_t)sizeof(replies[0]) == 0, "%zd", n);
 	cr_assert_eq(waitpid(pid, &status, 0), pid);
 	cr_assert_eq(status, 0);
 	close(pair[0]);
-	return reply;
+	return (size_t)n / sizeof(replies[0]);
 }
 
-static struct opener_reply ask(const struct opener_request *request)
+static struct opener_reply ask_with(struct opener_request *request, int leader_pidfd)
 {
-	return ask_bytes(request, sizeof(*request), -1);
+	request->has_pidfd = leader_pidfd >= 0;
+	cr_assert_eq(ask_bytes(request, sizeof(*request), &leader_pidfd, request->has_pidfd), 1);
+	return replies[0];
+}
+
+static struct opener_reply ask(struct opener_request *request)
+{
+	return ask_with(request, -1);
 }
 
 static struct opener_request tree_request(int signal)
@@ -224,7 +236,7 @@ Test(opener, P10_a_leader_without_the_mark_is_known_by_its_pidfd)
 	r.leader = c.pid;
 	reply = ask(&r);
 	cr_assert_eq(reply.count, 0, "a number alone is not believed");
-	reply = ask_bytes(&r, sizeof(r), c.pidfd);
+	reply = ask_with(&r, c.pidfd);
 	cr_assert_eq(reply.count, 2);
 	cr_assert_not(is_alive(sleeper));
 	stop(&c);
@@ -324,6 +336,114 @@ Test(opener, P10_a_crowd_in_sessions_of_their_own_is_ended_at_once)
 	stop(&c);
 }
 
+/* --- many at once ------------------------------------------------------------------------------
+ */
+
+/* The ith tree's mark, in place of the test's own. */
+static void mark_of(char ret[64], size_t i)
+{
+	snprintf(ret, 64, "REDD_PORT=test.%d.tree.%zu", (int)getpid(), i);
+}
+
+static struct child start_tree(size_t i, const char *command, int flags)
+{
+	mark_of(mark, i);
+	return start(command, flags);
+}
+
+static struct opener_request request_of(size_t i, int signal)
+{
+	struct opener_request r = tree_request(signal);
+
+	mark_of(r.mark, i);
+	return r;
+}
+
+Test(opener, P10_many_trees_are_ended_at_once_and_no_other)
+{
+	enum { N = OPENER_REQUESTS_MAX };
+	struct opener_request r[N];
+	struct child trees[N + 1];
+	pid_t daemons[N + 1];
+
+	for (size_t i = 0; i <= N; i++) {
+		trees[i] = start_tree(i, DAEMON "exec sleep 1000", WITH_MARK | IN_SESSION);
+		daemons[i] = told(&trees[i]);
+	}
+	for (size_t i = 0; i < N; i++) {
+		r[i] = request_of(i, SIGKILL);
+		r[i].leader = trees[i].pid;
+	}
+	cr_assert_eq(ask_bytes(r, sizeof(r), NULL, 0), N);
+	for (size_t i = 0; i < N; i++) {
+		cr_expect_eq(replies[i].error, 0);
+		cr_expect_eq(replies[i].count, 2, "%zu: %u", i, replies[i].count);
+		cr_expect_eq(replies[i].n_pids, 0);
+		cr_expect_not(is_alive(trees[i].pid) || is_alive(daemons[i]));
+	}
+	cr_expect(is_alive(trees[N].pid) && is_alive(daemons[N]));
+	kill(daemons[N], SIGKILL);
+	for (size_t i = 0; i <= N; i++)
+		stop(&trees[i]);
+}
+
+/* Each its own count; and each member is known by another sign. */
+Test(opener, P10_each_of_many_is_counted_by_itself)
+{
+	struct child two = start_tree(0, "sleep 1000 & echo $!; wait", WITH_MARK | IN_SESSION);
+	struct child bare = start_tree(1, "sleep 1000 & sleep 1000 & echo $!; wait", IN_SESSION);
+	struct opener_request r[3] = { request_of(0, 0), request_of(1, 0), request_of(2, 0) };
+
+	cr_assert(told(&two) && told(&bare));
+	r[1].leader = bare.pid;
+	r[1].start_ticks = start_of(bare.pid);
+	cr_assert_eq(ask_bytes(r, sizeof(r), NULL, 0), 3);
+	cr_expect_eq(replies[0].count, 2, "%u", replies[0].count);
+	cr_expect_eq(replies[1].count, 3, "%u", replies[1].count);
+	cr_expect_eq(replies[2].count, 0, "%u", replies[2].count);
+	r[0].signal = r[1].signal = r[2].signal = SIGKILL;
+	cr_assert_eq(ask_bytes(r, sizeof(r), NULL, 0), 3);
+	stop(&two);
+	stop(&bare);
+}
+
+/* The number was another port's leader's before, of which something is left. */
+Test(opener, P10_two_leaders_of_one_number_are_told_apart)
+{
+	struct child now = start_tree(0, "sleep 1000 & echo $!; wait", IN_SESSION);
+	struct child left = start_tree(1, DAEMON "exec sleep 1000", WITH_MARK | IN_SESSION);
+	struct opener_request r[2] = { request_of(1, SIGKILL), request_of(0, SIGKILL) };
+
+	cr_assert(told(&now) && told(&left));
+	r[0].leader = r[1].leader = now.pid;
+	r[1].start_ticks = start_of(now.pid);
+	cr_assert_eq(ask_bytes(r, sizeof(r), NULL, 0), 2);
+	cr_expect_eq(replies[0].count, 2, "%u", replies[0].count);
+	cr_expect_eq(replies[1].count, 2, "%u", replies[1].count);
+	stop(&now);
+	stop(&left);
+}
+
+Test(opener, P10_a_pidfd_is_its_own_leaders_proof_alone)
+{
+	struct child proven = start_tree(0, "echo 1; exec sleep 1000", IN_SESSION);
+	struct child other = start_tree(1, "echo 1; exec sleep 1000", IN_SESSION);
+	struct opener_request r[2] = { request_of(1, SIGKILL), request_of(0, SIGKILL) };
+
+	cr_assert(told(&proven) && told(&other));
+	r[0].leader = other.pid;
+	r[1].leader = proven.pid;
+	r[1].has_pidfd = true;
+	if (!place_valgrind()) { /* which has no pidfds */
+		cr_assert_eq(ask_bytes(r, sizeof(r), &proven.pidfd, 1), 2);
+		cr_expect_eq(replies[0].count, 0);
+		cr_expect_eq(replies[1].count, 1);
+	}
+	cr_expect(is_alive(other.pid));
+	stop(&proven);
+	stop(&other);
+}
+
 /* --- holders -----------------------------------------------------------------------------------
  */
 
@@ -404,7 +524,37 @@ Test(opener, P15_wrong_requests_are_refused_with_einval)
 	r.n_inodes = PORT_STREAMS_MAX + 1;
 	cr_assert_eq(ask(&r).error, EINVAL);
 	r = tree_request(SIGKILL);
-	cr_assert_eq(ask_bytes(&r, sizeof(r) - 1, -1).error, EINVAL);
+	cr_assert_eq(ask_bytes(&r, sizeof(r) - 1, NULL, 0), 1);
+	cr_assert_eq(replies[0].error, EINVAL);
+}
+
+static int refusal_of(const struct opener_request *requests, size_t n, const int *fds, size_t n_fds)
+{
+	cr_assert_eq(ask_bytes(requests, n * sizeof(*requests), fds, n_fds), 1);
+	return replies[0].error;
+}
+
+Test(opener, P15_wrong_messages_are_refused_whole)
+{
+	struct child c = start("echo 1; exec sleep 1000", WITH_MARK | IN_SESSION);
+	struct opener_request r[2] = { tree_request(SIGKILL), tree_request(SIGKILL) };
+	const int fds[] = { 0, 1, 2 };
+
+	cr_assert(told(&c));
+	r[1].signal = SIGTERM;
+	cr_expect_eq(refusal_of(r, 2, NULL, 0), EINVAL, "two signals");
+	r[1] = (struct opener_request){ .verb = OPENER_HOLDERS, .signal = SIGKILL };
+	cr_expect_eq(refusal_of(r, 2, NULL, 0), EINVAL, "two verbs");
+	r[1] = tree_request(SIGKILL);
+	r[1].n_inodes = PORT_STREAMS_MAX + 1;
+	cr_expect_eq(refusal_of(r, 2, NULL, 0), EINVAL, "the second is wrong");
+	r[1] = tree_request(SIGKILL);
+	cr_expect_eq(refusal_of(r, 2, fds, 1), EINVAL, "a descriptor for nobody");
+	r[0].has_pidfd = r[1].has_pidfd = true;
+	cr_expect_eq(refusal_of(r, 2, fds, 1), EINVAL, "one is missing");
+	cr_expect_eq(refusal_of(r, 2, fds, 3), EINVAL, "one too many");
+	cr_expect(is_alive(c.pid));
+	stop(&c);
 }
 
 Test(opener, an_empty_mark_and_no_leader_name_nobody)

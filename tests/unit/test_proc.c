@@ -91,11 +91,26 @@ Test(proc, processes_and_descriptors_are_listed, .timeout = 10)
 	cr_assert(found);
 }
 
+static bool is_entry(const char *entry, void *context)
+{
+	return strcmp(entry, context) == 0;
+}
+
+static bool has_entry(pid_t pid, const char *entry)
+{
+	return proc_find_environment(pid, is_entry, (void *)entry);
+}
+
 Test(proc, a_whole_variable_is_found_and_no_part_of_one, .timeout = 10)
 {
 	char *const argv[] = { (char *)"cat", NULL };
-	char *const envp[] = { (char *)"AA=REDD_PORT=5", (char *)"REDD_PORT=55",
-			       (char *)"REDD_PORT=7", (char *)"Z=1", NULL };
+	/* The longest that is told, and one byte more. */
+	char longest[] = "L="
+			 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+	char longer[] = "M="
+			"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+	char *const envp[] = { (char *)"AA=REDD_PORT=5", (char *)"REDD_PORT=55", longest, longer,
+			       (char *)"REDD_PORT=7",	 (char *)"Z=1",		 NULL };
 	int in[2], ready[2];
 	pid_t pid;
 	char c;
@@ -110,12 +125,15 @@ Test(proc, a_whole_variable_is_found_and_no_part_of_one, .timeout = 10)
 	}
 	close(ready[1]);
 	cr_assert_eq(read(ready[0], &c, 1), 0, "exec closed it");
-	cr_assert(proc_has_environment(pid, "REDD_PORT=7"));
-	cr_assert(proc_has_environment(pid, "Z=1"));
-	cr_assert_not(proc_has_environment(pid, "REDD_PORT=5"));
-	cr_assert_not(proc_has_environment(pid, "PORT=7"));
-	cr_assert_not(proc_has_environment(pid, "REDD_PORT="));
-	cr_assert_not(proc_has_environment(pid, ""));
+	cr_assert(has_entry(pid, "REDD_PORT=7"));
+	cr_assert(has_entry(pid, "Z=1"));
+	cr_assert_not(has_entry(pid, "REDD_PORT=5"));
+	cr_assert_not(has_entry(pid, "PORT=7"));
+	cr_assert_not(has_entry(pid, "REDD_PORT="));
+	cr_assert_not(has_entry(pid, ""));
+	cr_assert_eq(strlen(longest), PROC_ENTRY_SIZE - 1);
+	cr_assert(has_entry(pid, longest));
+	cr_assert_not(has_entry(pid, longer));
 	close(in[0]);
 	close(in[1]);
 	cr_assert_eq(waitpid(pid, NULL, 0), pid);
