@@ -1,5 +1,6 @@
 /* A lease belongs to a session: it goes on while that waits for its client to come back, but no
- * longer than RECONNECT_GRACE_MS, as others may wait for it. What the holder has queued is in the
+ * longer than RECONNECT_GRACE_MS, as others may wait for it. It outlives the broker, and then the
+ * session waits for its sake, too. What the holder has queued is in the
  * input's queue and stays there, so a hand-over takes effect for what is written from then on, and
  * a holder that dies keeps nobody.
  *
@@ -50,14 +51,37 @@ void holding_attached(struct session *s)
 		set_end(p, 0);
 }
 
-void holding_begin(struct port *p, struct session *s, uint64_t id, uint64_t duration_ms)
+/* An earlier broker's session may have been there for this lease alone. */
+static void let_go(struct session *before)
 {
+	if (before && before->is_awaited)
+		session_check(before);
+}
+
+static void holding_set(struct port *p, struct session *s, uint64_t id, uint64_t until_ms)
+{
+	struct session *before = p->holder;
+
 	lease_seize(&p->lease, s, id);
 	p->holder = s;
 	list_remove(&p->lease_link);
 	list_append(&s->leases, &p->lease_link);
-	p->lease_until_ms = duration_ms ? uv_now(&p->broker->loop) + duration_ms : 0;
+	p->lease_until_ms = until_ms;
+	let_go(before);
+}
+
+/* The loop's clock is CLOCK_MONOTONIC. */
+void holding_begin(struct port *p, struct session *s, uint64_t id, uint64_t duration_ms)
+{
+	holding_set(p, s, id, duration_ms ? uv_now(&p->broker->loop) + duration_ms : 0);
 	set_end(p, 0);
+	port_save(p);
+}
+
+void holding_resume(struct port *p, struct session *s, uint64_t id, uint64_t until_ms)
+{
+	holding_set(p, s, id, until_ms);
+	set_end(p, RECONNECT_GRACE_MS);
 }
 
 static void holding_stop(struct port *p)
@@ -78,9 +102,12 @@ void holding_end(struct port *p, enum holding_cause cause, struct pending *to, b
 	holding_stop(p);
 	if (tell && before && before->conn)
 		reply_lease_ended(before->conn, p->id, id, (uint32_t)cause);
+	let_go(before);
 	claim = lease_pass(&p->lease, to ? &to->claim : NULL);
-	if (!claim)
+	if (!claim) {
+		port_save(p);
 		return;
+	}
 	next = container_of(claim, struct pending, claim);
 	holding_begin(p, (struct session *)claim->who, claim->id, claim->duration_ms);
 	reply_leased(next->conn, next->request, p->id, claim->id);
@@ -111,7 +138,10 @@ void holding_look(struct port *p)
 /* Who waits was told that the port is gone. */
 void holding_forget(struct port *p)
 {
+	struct session *s = p->holder;
+
 	holding_stop(p);
+	let_go(s);
 }
 
 void holding_on_end(struct alarm *a)

@@ -24,6 +24,11 @@ enum holding_cause {
 /* Answers a Lease: the session has it from now on. */
 void holding_begin(struct port *p, struct session *s, uint64_t id, uint64_t duration_ms);
 
+/* It has it still, of a port that is about to be taken up after an earlier broker's death: until
+ * `until_ms` (0: no end; CLOCK_MONOTONIC), and not for longer than RECONNECT_GRACE_MS unless the
+ * session comes back. */
+void holding_resume(struct port *p, struct session *s, uint64_t id, uint64_t until_ms);
+
 /* The holder's lease ends, and the next one in turn, or `to`, gets it. The holder is told unless it
  * was its own wish. */
 void holding_end(struct port *p, enum holding_cause cause, struct pending *to, bool tell);

@@ -23,7 +23,7 @@
 #include "proto/base/fd.h"
 
 #define RECORD_MAGIC  0x7265636f72647331ull
-#define RECORD_LAYOUT 4u
+#define RECORD_LAYOUT 5u
 #define COPY_SIZE     2048u
 
 struct record_copy {
@@ -212,6 +212,21 @@ static void fill_pump(struct record *ret, const struct pumped *q)
 	ret->write_error = q->write_error;
 }
 
+/* Doors end with their broker, so who came through one cannot come back to a lease. */
+static void fill_lease(struct record *ret, const struct port *p)
+{
+	const struct session *holder = p->holder;
+
+	if (!holder || holder->who.delegation)
+		return;
+	ret->lease = p->lease.id;
+	ret->lease_until_ms = p->lease_until_ms;
+	ret->holder_listener = holder->who.listener;
+	ret->holder_uid = holder->who.uid;
+	ret->holder_gid = holder->who.gid;
+	memcpy(ret->holder, holder->id, sizeof(ret->holder));
+}
+
 static void fill(struct record *ret, const struct port *p)
 {
 	memset(ret, 0, sizeof(*ret));
@@ -231,6 +246,7 @@ static void fill(struct record *ret, const struct port *p)
 		memcpy(ret->session, p->session->id, sizeof(ret->session));
 	ret->kind = (uint32_t)p->kind;
 	fill_pump(ret, &p->pumped);
+	fill_lease(ret, p);
 	if (p->grants) {
 		ret->n_grants = p->grants->n;
 		memcpy(ret->grants, p->grants->list, p->grants->n * sizeof(ret->grants[0]));

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "broker/broker.h"
+#include "broker/holding.h"
 #include "broker/inherit.h"
 #include "broker/port.h"
 #include "broker/record.h"
@@ -355,6 +356,19 @@ static void give_up(struct broker *b, struct held *h)
 		    (unsigned long long)h->message.id.port);
 }
 
+/* Its holder may have had no port of its own. */
+static void resume_lease(struct port *p, const struct record *rec)
+{
+	struct principal who = { .listener = rec->holder_listener,
+				 .uid = rec->holder_uid,
+				 .gid = rec->holder_gid };
+	struct session *holder = rec->lease ? session_restore(p->broker, rec->holder, &who) : NULL;
+
+	if (!holder)
+		return;
+	holding_resume(p, holder, rec->lease, rec->lease_until_ms);
+}
+
 static void resume_one(struct broker *b, const struct record *rec, uint32_t place)
 {
 	struct held *h = held_find(b, rec->port);
@@ -373,6 +387,7 @@ static void resume_one(struct broker *b, const struct record *rec, uint32_t plac
 		return;
 	}
 	p->record = place;
+	resume_lease(p, rec);
 	port_resume(p, (enum port_state)rec->state, session_restore(b, rec->session, &p->owner));
 	if (h)
 		held_free(h);

@@ -84,6 +84,7 @@ struct session *session_restore(struct broker *b, const uint8_t id[SESSION_ID_SI
 	if (!s)
 		return NULL;
 	memcpy(s->id, id, sizeof(s->id));
+	s->is_awaited = true;
 	list_append(&b->sessions, &s->link);
 	return s;
 }
@@ -94,6 +95,7 @@ void session_attach(struct session *s, struct conn *conn)
 	struct port *p;
 
 	s->conn = conn;
+	s->is_awaited = false;
 	if (old) {
 		old->session = NULL;
 		conn_leave(old, REPLY_ABORTED, "another connection has taken the session over");
@@ -111,6 +113,8 @@ void session_check(struct session *s)
 	if (list_is_empty(&s->leaving))
 		job_cancel(&s->leave); /* it is at the cost of whose ports they were */
 	if (s->conn || s->is_telling || !list_is_empty(&s->ports) || !list_is_empty(&s->leaving))
+		return;
+	if (s->is_awaited && !list_is_empty(&s->leases))
 		return;
 	list_remove(&s->link);
 	holding_session_over(s);

@@ -26,6 +26,8 @@ struct session {
 	struct job leave;    /* tells them */
 	bool is_telling;
 	struct list leases; /* ports to whose inputs only it may write */
+	bool is_awaited; /* an earlier broker's, that nobody has come back to: for its leases, too
+			  */
 };
 
 /* 0 or a negative errno. */
@@ -48,7 +50,7 @@ void session_attach(struct session *s, struct conn *conn);
  */
 void session_detach(struct session *s);
 
-/* Called when a port of the session is gone. */
+/* Called when a port of the session is gone, or a lease. */
 void session_check(struct session *s);
 
 #endif

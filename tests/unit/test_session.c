@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "broker/conn.h"
+#include "broker/holding.h"
 #include "broker/port.h"
 #include "tests/lib/core.h"
 #include "tests/lib/countdown.h"
@@ -125,6 +126,58 @@ Test(session, one_of_an_earlier_broker_is_made_once_and_belongs_to_nobody_yet)
 	cr_assert_null(session_restore(&core->b, nobody, &conn->who));
 	session_check(s); /* it has no port */
 	cr_assert_eq(n_sessions(), 1);
+}
+
+static struct session *earlier_holder(struct port *p, uint64_t until_ms)
+{
+	uint8_t id[SESSION_ID_SIZE] = "0123456789abcde";
+	struct session *s = session_restore(&core->b, id, &conn->who);
+
+	holding_resume(p, s, 7, until_ms);
+	return s;
+}
+
+Test(session, P13_one_of_an_earlier_broker_is_there_as_long_as_its_leases)
+{
+	struct port *a = port_with(PORT_ORPHAN_KEEP, 0), *b = port_with(PORT_ORPHAN_KEEP, 0);
+	struct port *c = port_with(PORT_ORPHAN_KEEP, 0);
+	struct session *s = earlier_holder(a, uv_now(&core->b.loop) + 20);
+
+	earlier_holder(b, 0);
+	earlier_holder(c, 0);
+	cr_expect(!lease_admits(&a->lease, session) && !lease_admits(&b->lease, session));
+	core_until(core, lease_admits(&a->lease, session));
+	cr_expect_eq(n_sessions(), 2);
+	holding_end(b, HOLDING_EXPIRED, NULL, true);
+	cr_expect_eq(n_sessions(), 2);
+	cr_expect_eq(c->holder, s);
+	core_port_exit(core, c, 0);
+	port_forget(c);
+	cr_expect_eq(n_sessions(), 1);
+}
+
+Test(session, one_of_an_earlier_broker_whose_lease_is_taken_by_force_is_over)
+{
+	struct port *p = port_with(PORT_ORPHAN_KEEP, 0);
+
+	earlier_holder(p, 0);
+	holding_begin(p, session, 8, 0);
+	cr_expect_eq(n_sessions(), 1);
+	cr_expect(lease_admits(&p->lease, session));
+}
+
+Test(session, P13_who_comes_back_to_a_lease_has_it_to_its_end)
+{
+	struct port *p = port_with(PORT_ORPHAN_KEEP, 0);
+	struct session *s = earlier_holder(p, 0);
+	struct conn *next = core_connect(core, &spare[0]);
+
+	session_attach(s, next);
+	next->session = s;
+	cr_expect(!alarm_is_set(&p->lease_end));
+	conn_close(next);
+	cr_expect_eq(n_sessions(), 1, "it had nothing else to come back to");
+	cr_expect(lease_admits(&p->lease, session));
 }
 
 /* --- the end of a connection ----------------------------------------------------------------- */
