@@ -88,6 +88,8 @@ struct redd {
 	int64_t hello_deadline_ms; /* CLOCK_MONOTONIC, CLIENT_HELLO */
 	redd_lost_fn *on_lost;
 	void *on_lost_user;
+	redd_lease_end_fn *on_lease_end;
+	void *on_lease_end_user;
 	struct away away;
 	struct failure failure; /* the last one */
 	struct failure bye;	/* why the broker closes, if it said; result 0: it did not */
@@ -149,5 +151,10 @@ void subscriptions_away(struct redd *r);
 int watch_event(struct redd *r, const Redd__V1__Message *m);
 void watches_lose(struct redd *r);
 void watches_away(struct redd *r);
+
+/* An event: one of ours has ended. */
+int lease_event(struct redd *r, const Redd__V1__Message *m);
+/* All have: the session that had them is gone. */
+void leases_abandon(struct redd *r);
 
 #endif

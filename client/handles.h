@@ -28,6 +28,7 @@ struct redd_port {
 	bool knows_header;
 	uint32_t header; /* that a write gets which says nothing of one; 0: none */
 	bool has_ended;	 /* as far as it was told: nothing of it is at stake */
+	uint64_t lease;	 /* that we have of it; 0: none */
 };
 
 struct redd_port *port_ref(struct redd_port *p);

@@ -77,6 +77,8 @@ static int route(struct redd *r, const Redd__V1__Message *m)
 		return subscription_event(r, m);
 	case REDD__V1__MESSAGE__BODY_LIFE:
 		return watch_event(r, m);
+	case REDD__V1__MESSAGE__BODY_LEASED:
+		return lease_event(r, m);
 	case REDD__V1__MESSAGE__BODY_BYE:
 		failure_refused(&r->bye, m->bye->error);
 		return 0;

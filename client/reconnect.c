@@ -265,5 +265,7 @@ int reconnect_answer(struct redd *r, const Redd__V1__Message *m)
 	r->away.tries = 0;
 	r->away.is_resuming = true;
 	tell(r, REDD_BACK);
+	if (r->away.is_anonymous)
+		leases_abandon(r);
 	return 0;
 }

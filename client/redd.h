@@ -1161,7 +1161,8 @@ struct redd_lease_options {
 };
 
 /* Makes this session the only one that may write to the port's inputs; writes of others fail with
- * -EBUSY. options and ret_lease may be NULL. */
+ * -EBUSY. It outlives the broker (not through a door), for a client that is back within ten
+ * seconds. options and ret_lease may be NULL. */
 int redd_lease(struct redd_port *port, const struct redd_lease_options *options,
 	       uint64_t *ret_lease);
 int redd_lease_start(struct redd_port *port, const struct redd_lease_options *options,
@@ -1171,6 +1172,20 @@ int redd_lease_start(struct redd_port *port, const struct redd_lease_options *op
  * have it next (redd_lease_info.waiting); 0: the next in turn. */
 int redd_release(struct redd_port *port, uint64_t to);
 int redd_release_start(struct redd_port *port, uint64_t to, struct redd_call *call);
+
+enum redd_lease_end {
+	REDD_LEASE_RELEASED = 1, /* through another connection of this session */
+	REDD_LEASE_TAKEN = 2,	 /* by force */
+	REDD_LEASE_EXPIRED = 3,
+	REDD_LEASE_REVOKED = 4,	  /* the right to write is gone */
+	REDD_LEASE_ABANDONED = 5, /* the connection was lost, and the session ended meanwhile */
+};
+
+/* Called when a lease of ours has ended and this handle did not ask for that: others may write from
+ * then on. Not when the connection is lost for good. NULL: nobody wants to know. */
+typedef void redd_lease_end_fn(struct redd *r, uint64_t port, uint64_t lease,
+			       enum redd_lease_end why, void *user);
+void redd_on_lease_end(struct redd *r, redd_lease_end_fn *on_lease_end, void *user);
 
 /* --- ports by label -------------------------------------------------------------------------- */
 

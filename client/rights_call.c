@@ -256,7 +256,7 @@ static int lease_take(struct redd *r, struct call *c, const Redd__V1__Message *m
 		      struct redd_reply *reply)
 {
 	(void)r;
-	(void)c;
+	c->port->lease = m->leased->lease;
 	reply->leased = m->leased->lease;
 	return 0;
 }
@@ -306,10 +306,30 @@ int redd_lease_start(struct redd_port *port, const struct redd_lease_options *op
 	return lease_begin(port, options, STARTED(call));
 }
 
+/* There may be more than one handle of a port. */
+static void forget_lease(struct redd *r, uint64_t port)
+{
+	struct redd_port *p;
+
+	list_for_each (p, &r->ports, link)
+		if (p->id == port && port)
+			p->lease = 0;
+}
+
+static int release_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
+			struct redd_reply *reply)
+{
+	(void)m, (void)reply;
+	c->port->lease = 0;
+	forget_lease(r, c->port->id);
+	return 0;
+}
+
 static const struct call_kind release_kind = {
 	.name = "Release",
 	.answer = REDD__V1__MESSAGE__BODY_DONE,
 	.repeat = CALL_IN_DOUBT, /* it could give back what was taken since */
+	.take = release_take,
 };
 
 static int release_begin(struct redd_port *port, uint64_t to, struct how how)
@@ -338,4 +358,50 @@ int redd_release(struct redd_port *port, uint64_t to)
 int redd_release_start(struct redd_port *port, uint64_t to, struct redd_call *call)
 {
 	return release_begin(port, to, STARTED(call));
+}
+
+/* --- leases that end ------------------------------------------------------------------------- */
+
+void redd_on_lease_end(struct redd *r, redd_lease_end_fn *on_lease_end, void *user)
+{
+	r->on_lease_end = on_lease_end;
+	r->on_lease_end_user = user;
+}
+
+static void tell_lease_end(struct redd *r, uint64_t port, uint64_t lease, enum redd_lease_end why)
+{
+	forget_lease(r, port);
+	if (r->on_lease_end)
+		r->on_lease_end(r, port, lease, why, r->on_lease_end_user);
+}
+
+int lease_event(struct redd *r, const Redd__V1__Message *m)
+{
+	const Redd__V1__Leased *leased = m->leased;
+
+	tell_lease_end(r, leased->port, leased->lease, (enum redd_lease_end)leased->cause);
+	return 0;
+}
+
+static struct redd_port *next_leased(struct redd *r)
+{
+	struct redd_port *p;
+
+	list_for_each (p, &r->ports, link)
+		if (p->lease)
+			return p;
+	return NULL;
+}
+
+/* Callbacks may free ports, so each step begins at the front. */
+void leases_abandon(struct redd *r)
+{
+	struct redd_port *p;
+
+	while ((p = next_leased(r))) {
+		uint64_t lease = p->lease;
+
+		p->lease = 0;
+		tell_lease_end(r, p->id, lease, REDD_LEASE_ABANDONED);
+	}
 }

@@ -1,0 +1,118 @@
+/* What a program hears of the end of its leases. */
+#include "client/client.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+
+#include "tests/lib/comeback.h"
+#include "tests/lib/fake.h"
+#include "tests/lib/told.h"
+
+static struct fake f;
+static struct redd_port *port;
+
+static void on_lease_end(struct redd *r, uint64_t of, uint64_t lease, enum redd_lease_end why,
+			 void *user)
+{
+	(void)r;
+	(void)user;
+	told_note("%llu:%llu=%d ", (unsigned long long)of, (unsigned long long)lease, why);
+}
+
+static void say_leased(uint64_t reply_to, uint64_t lease, Redd__V1__Leased__Cause cause)
+{
+	Redd__V1__Message m = fake_reply(reply_to, REDD__V1__MESSAGE__BODY_LEASED);
+	Redd__V1__Leased l = REDD__V1__LEASED__INIT;
+
+	l.has_port = l.has_lease = l.has_cause = true;
+	l.port = 4;
+	l.lease = lease;
+	l.cause = cause;
+	m.leased = &l;
+	fake_say(&f, &m);
+}
+
+static void take_lease(uint64_t lease)
+{
+	cr_assert_eq(redd_lease_start(port, NULL, NULL), 0);
+	fake_settle(&f);
+	say_leased(comeback_next(&f, REDD__V1__REQUEST__BODY_LEASE)->id, lease,
+		   REDD__V1__LEASED__CAUSE__HELD);
+	fake_settle(&f);
+}
+
+static void begin(void)
+{
+	comeback_serve(&f, NULL);
+	redd_on_lease_end(f.r, on_lease_end, NULL);
+	cr_assert_eq(redd_port_by_id(f.r, 4, &port), 0);
+	take_lease(70);
+}
+
+static void end(void)
+{
+	fake_close(&f);
+}
+
+TestSuite(client_lease, .init = begin, .fini = end, .timeout = 30);
+
+Test(client_lease, who_loses_it_hears_why)
+{
+	say_leased(0, 70, REDD__V1__LEASED__CAUSE__TAKEN);
+	told_expect(&f, "4:70=2 ");
+	take_lease(71);
+	say_leased(0, 71, REDD__V1__LEASED__CAUSE__EXPIRED);
+	told_expect(&f, "4:70=2 4:71=3 ");
+}
+
+Test(client_lease, P13_who_comes_back_to_his_session_has_it)
+{
+	comeback_welcome(&f);
+	told_expect(&f, "away back ");
+}
+
+static void come_back_without_session(void)
+{
+	fake_error(&f, fake_back(&f)->id, REDD__V1__CODE__NOT_FOUND, 0, "no such session");
+	fake_settle(&f);
+	fake_welcome_to(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_HELLO)->id, 0);
+	fake_settle(&f);
+}
+
+Test(client_lease, P13_who_comes_back_too_late_hears_that_it_is_lost)
+{
+	struct redd_port *again;
+
+	cr_assert_eq(redd_port_by_id(f.r, 4, &again), 0);
+	come_back_without_session();
+	told_expect(&f, "away back 4:70=5 ");
+	come_back_without_session();
+	told_expect(&f, "away back 4:70=5 away back ");
+}
+
+Test(client_lease, what_was_given_back_is_not_lost)
+{
+	struct redd_port *again;
+
+	cr_assert_eq(redd_port_by_id(f.r, 4, &again), 0);
+	cr_assert_eq(redd_release_start(again, 0, NULL), 0);
+	fake_settle(&f);
+	fake_done(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_RELEASE)->id);
+	fake_settle(&f);
+	come_back_without_session();
+	told_expect(&f, "away back ");
+}
+
+static void free_port(struct redd *r, uint64_t of, uint64_t lease, enum redd_lease_end why,
+		      void *user)
+{
+	on_lease_end(r, of, lease, why, user);
+	redd_port_free(TAKE(port));
+}
+
+Test(client_lease, a_callback_may_free_the_port)
+{
+	redd_on_lease_end(f.r, free_port, NULL);
+	come_back_without_session();
+	told_expect(&f, "away back 4:70=5 ");
+}
