@@ -194,15 +194,21 @@ static void on_life(struct redd_watch *w, const struct redd_life *l, void *user)
 	told_note("l%d@%llu ", l->what, (unsigned long long)l->sequence);
 }
 
-Test(client_repeat, P13_a_watch_goes_on_behind_its_last_event)
+static void begin_watch(void)
 {
 	struct redd_watch_options o = { .on_life = on_life };
-	Redd__V1__Request *request;
 	struct redd_watch *watch;
 
 	comeback_serve(&f, NULL);
 	cr_assert_eq(redd_watch_start(f.r, &o, &watch, NULL), 0);
 	fake_settle(&f);
+}
+
+Test(client_repeat, P13_a_watch_goes_on_behind_its_last_event)
+{
+	Redd__V1__Request *request;
+
+	begin_watch();
 	fake_watching(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_WATCH)->id, 3, 40);
 	fake_settle(&f);
 	comeback_welcome(&f);
@@ -221,13 +227,9 @@ Test(client_repeat, P13_a_watch_goes_on_behind_its_last_event)
 /* The successor dies over the second request, too: before its answer, and after a refusal. */
 Test(client_repeat, P13_a_watch_goes_on_after_deaths_on_the_way_back)
 {
-	struct redd_watch_options o = { .on_life = on_life };
 	Redd__V1__Request *request;
-	struct redd_watch *watch;
 
-	comeback_serve(&f, NULL);
-	cr_assert_eq(redd_watch_start(f.r, &o, &watch, NULL), 0);
-	fake_settle(&f);
+	begin_watch();
 	comeback_next(&f, REDD__V1__REQUEST__BODY_WATCH);
 	comeback_welcome(&f);
 	fake_watching(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_WATCH)->id, 3, 40);
