@@ -79,6 +79,7 @@ struct broker {
 	struct errand_turns errand_turns;
 	unsigned n_errands; /* that wait or are out */
 	unsigned n_delegations;
+	uint64_t door_places[DELEGATIONS_MAX / 64]; /* bit set: taken */
 	uint64_t last_grant; /* and claim, and delegation: with `deaths` never used twice */
 	unsigned n_conns;
 	unsigned n_grown_pipes;

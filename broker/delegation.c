@@ -20,6 +20,7 @@
 #include "broker/conn.h"
 #include "broker/port.h"
 #include "broker/reply.h"
+#include "broker/session.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
 #include "proto/base/log.h"
@@ -88,6 +89,7 @@ static void delegation_free(struct delegation *d)
 
 	list_remove(&d->link);
 	b->n_delegations--;
+	delegation_unkeep(d);
 	alarm_stop(&b->alarms, &d->end);
 	alarm_stop(&b->alarms, &d->pause);
 	d->options.selector = labels_unref(d->options.selector);
@@ -96,6 +98,7 @@ static void delegation_free(struct delegation *d)
 	closer_close(b, &whose, &d->fd, 1); /* knocks wait in it, with what they carry */
 	quota_charge_return(&d->charge);
 	d->account = quota_account_unref(d->account);
+	session_check_awaited(TAKE(d->session));
 }
 
 void delegation_end(struct delegation *d, const char *reason)
@@ -116,13 +119,26 @@ void delegation_end(struct delegation *d, const char *reason)
 	broker_check_idle(b);
 }
 
+bool delegations_hang_on(const struct broker *b, const struct session *s)
+{
+	const struct delegation *d;
+
+	list_for_each (d, &b->delegations, link)
+		if (d->session == s)
+			return true;
+	return false;
+}
+
 void delegations_end_with(struct broker *b, const struct session *s)
 {
 	struct delegation *d, *next;
 
-	list_for_each_safe (d, next, &b->delegations, link)
-		if (d->session == s)
-			delegation_end(d, "the session that made this door has ended");
+	list_for_each_safe (d, next, &b->delegations, link) {
+		if (d->session != s)
+			continue;
+		d->session = NULL;
+		delegation_end(d, "the session that made this door has ended");
+	}
 }
 
 void delegations_end_all(struct broker *b)
@@ -286,31 +302,56 @@ static void on_door(uv_poll_t *poll, int status, int events)
 
 /* --- beginning ------------------------------------------------------------------------------- */
 
-static struct delegation *delegation_blank(struct conn *maker)
+struct delegation *delegation_blank(struct broker *b, int take_fd)
 {
 	struct delegation *d = calloc(1, sizeof(*d));
 
-	if (!d)
+	if (!d) {
+		fd_close(take_fd);
 		return NULL;
-	d->broker = maker->broker;
-	d->who = maker->who;
-	memcpy(d->groups, maker->groups, sizeof(d->groups));
-	d->n_groups = maker->n_groups;
+	}
+	d->broker = b;
+	d->fd = take_fd;
+	d->place = DELEGATIONS_MAX;
 	alarm_init(&d->end, on_end);
 	alarm_init(&d->pause, on_pause);
 	closer_wait_init(&d->closer_wait, on_closer);
 	return d;
 }
 
-static int delegation_open(struct delegation *d)
+void delegation_drop(struct delegation *d)
+{
+	alarm_stop(&d->broker->alarms, &d->end);
+	quota_charge_return(&d->charge);
+	d->account = quota_account_unref(d->account);
+	fd_close(d->fd);
+	free(d);
+}
+
+static int set_end(struct delegation *d)
+{
+	uint64_t now = uv_now(&d->broker->loop), until = d->options.until_ms;
+
+	if (!until)
+		return 0;
+	return err_pass(alarm_set(&d->broker->alarms, &d->end, until > now ? until - now : 0));
+}
+
+int delegation_open(struct delegation *d, const char **ret_reason)
 {
 	struct broker *b = d->broker;
-	int r = uv_poll_init(&b->loop, &d->poll, d->fd);
+	int r;
 
+	if (quota_charge_take(&d->charge, d->account, QUOTA_DESCRIPTORS, 1, ret_reason))
+		return DELEGATION_E_QUOTA;
+	r = set_end(d);
+	if (r < 0)
+		return err_pass(r);
+	r = uv_poll_init(&b->loop, &d->poll, d->fd);
 	if (r < 0)
 		return err_begin(r);
 	d->poll.data = d;
-	d->who.delegation = b->deaths << 32 | ++b->last_grant;
+	d->who.may_not_spawn = !d->options.may_spawn;
 	list_append(&b->delegations, &d->link);
 	b->n_delegations++;
 	uv_poll_start(&d->poll, UV_READABLE, on_door);
@@ -328,30 +369,28 @@ int delegation_new(struct delegation **ret, struct conn *maker, struct delegatio
 		return DELEGATION_E_TOO_MANY;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return err_errno();
-	d = fd_is_high(ends[1], DESCRIPTOR_RESERVE) ? NULL : delegation_blank(maker);
-	if (!d) {
-		fd_close(ends[0]);
+	d = delegation_blank(b, ends[0]);
+	if (!d || fd_is_high(ends[1], DESCRIPTOR_RESERVE)) {
 		fd_close(ends[1]);
+		if (d)
+			delegation_drop(d);
 		return err_begin(-ENOMEM);
 	}
-	d->fd = ends[0];
-	r = quota_charge_take(&d->charge, maker->uid_account, QUOTA_DESCRIPTORS, 1, ret_reason)
-		    ? DELEGATION_E_QUOTA
-		    : delegation_open(d);
-	if (r) {
-		quota_charge_return(&d->charge);
-		fd_close(ends[0]);
-		fd_close(ends[1]);
-		free(d);
-		return r;
-	}
+	d->who = maker->who;
+	d->who.delegation = b->deaths << 32 | ++b->last_grant;
+	memcpy(d->groups, maker->groups, sizeof(d->groups));
+	d->n_groups = maker->n_groups;
 	d->account = quota_account_ref(maker->uid_account);
 	d->options = *options;
+	r = delegation_open(d, ret_reason);
+	if (r) {
+		fd_close(ends[1]);
+		delegation_drop(d);
+		return r;
+	}
 	options->selector = NULL;
-	d->who.may_not_spawn = !d->options.may_spawn;
 	d->session = d->options.with_session ? maker->session : NULL;
-	if (d->options.duration_ms)
-		alarm_set(&b->alarms, &d->end, d->options.duration_ms);
+	delegation_keep(d);
 	*ret = d;
 	*ret_door = ends[1];
 	return 0;

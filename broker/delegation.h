@@ -8,6 +8,8 @@
  *
  * It names ports, which are fixed, or has a selector, which is followed. A right that it gives is
  * one that its maker still has when it is used.
+ *
+ * It outlives the broker, as the keeper has a duplicate of its socket: knocks wait there.
  */
 #ifndef REDD_BROKER_DELEGATION_H
 #define REDD_BROKER_DELEGATION_H
@@ -36,7 +38,7 @@ struct delegation_options {
 	uint8_t rights;		 /* of enum right */
 	uint32_t streams[PORT_STREAMS_MAX];
 	unsigned n_streams; /* 0: all */
-	uint64_t duration_ms;
+	uint64_t until_ms;  /* of the loop's clock, which is CLOCK_MONOTONIC; 0: no end */
 	bool may_spawn, with_session;
 };
 
@@ -51,6 +53,7 @@ struct delegation {
 	unsigned n_conns;
 	bool is_over, is_shut;
 	int fd;
+	uint32_t place; /* its number with the keeper; DELEGATIONS_MAX: it is not kept there */
 	uv_poll_t poll;
 	struct alarm end, pause;
 	struct closer_wait closer_wait; /* for what came through it to be closed */
@@ -80,8 +83,40 @@ stream_set delegation_streams(const struct delegation *d, const struct port *p);
 
 struct delegation *delegation_find(const struct broker *b, uint64_t id);
 
+/* Some are to end with that session. */
+bool delegations_hang_on(const struct broker *b, const struct session *s);
+
 /* A session is over: so are those that were to end with it. */
 void delegations_end_with(struct broker *b, const struct session *s);
 void delegations_end_all(struct broker *b);
+
+/* --- delegation_keep.c ----------------------------------------------------------------------- */
+
+/* From now on a successor will know it; or not any more, which is harmless if it never would. */
+void delegation_keep(struct delegation *d);
+void delegation_unkeep(struct delegation *d);
+
+/* What the keeper has of an earlier broker's. */
+struct kept_doors {
+	int fds[2 * DELEGATIONS_MAX]; /* door and record in turn, + 1; 0: none */
+};
+
+/* True when that is the number of one: it is consumed then. */
+bool kept_doors_take(struct kept_doors *k, uint32_t number, int take_fd);
+void kept_doors_close(struct kept_doors *k);
+
+/* Takes them all up. What cannot be is over. */
+void delegations_resume(struct broker *b, struct kept_doors *k);
+
+/* Steps of its beginning. Without anything but a socket, which is consumed also on failure: NULL.
+ */
+struct delegation *delegation_blank(struct broker *b, int take_fd);
+
+/* Who it is, its account and its options are there: people may knock. 0, DELEGATION_E_QUOTA with
+ * *ret_reason, or a negative errno. */
+int delegation_open(struct delegation *d, const char **ret_reason);
+
+/* It was not opened. Its options stay the caller's. */
+void delegation_drop(struct delegation *d);
 
 #endif

@@ -51,13 +51,6 @@ void holding_attached(struct session *s)
 		set_end(p, 0);
 }
 
-/* An earlier broker's session may have been there for this lease alone. */
-static void let_go(struct session *before)
-{
-	if (before && before->is_awaited)
-		session_check(before);
-}
-
 static void holding_set(struct port *p, struct session *s, uint64_t id, uint64_t until_ms)
 {
 	struct session *before = p->holder;
@@ -67,7 +60,7 @@ static void holding_set(struct port *p, struct session *s, uint64_t id, uint64_t
 	list_remove(&p->lease_link);
 	list_append(&s->leases, &p->lease_link);
 	p->lease_until_ms = until_ms;
-	let_go(before);
+	session_check_awaited(before);
 }
 
 /* The loop's clock is CLOCK_MONOTONIC. */
@@ -102,7 +95,7 @@ void holding_end(struct port *p, enum holding_cause cause, struct pending *to, b
 	holding_stop(p);
 	if (tell && before && before->conn)
 		reply_lease_ended(before->conn, p->id, id, (uint32_t)cause);
-	let_go(before);
+	session_check_awaited(before);
 	claim = lease_pass(&p->lease, to ? &to->claim : NULL);
 	if (!claim) {
 		port_save(p);
@@ -141,7 +134,7 @@ void holding_forget(struct port *p)
 	struct session *s = p->holder;
 
 	holding_stop(p);
-	let_go(s);
+	session_check_awaited(s);
 }
 
 void holding_on_end(struct alarm *a)

@@ -130,16 +130,22 @@ int inherit_setup(struct broker *b, const struct link_setup *m, const int *take_
 
 /* --- what is given to be kept ---------------------------------------------------------------- */
 
-static void on_ring_made(void *userdata, uint32_t number, int memfd, uint32_t size)
+_Static_assert(KEPT_DOOR(DELEGATIONS_MAX) <= LINK_RINGS_MAX, "the keeper has numbers for all");
+
+int inherit_keep(struct broker *b, uint32_t number, uint32_t size, int fd)
 {
-	struct broker *b = userdata;
 	struct link_ring m = { .head = { LINK_RING, sizeof(m) }, .number = number, .size = size };
 
-	if (helper_link_send(&b->helper, &m, sizeof(m), &memfd, 1) < 0)
+	return err_pass(helper_link_send(&b->helper, &m, sizeof(m), &fd, 1));
+}
+
+static void on_ring_made(void *userdata, uint32_t number, int memfd, uint32_t size)
+{
+	if (inherit_keep(userdata, number, size, memfd) < 0)
 		log_warning("log %u is not kept", number);
 }
 
-void inherit_drop_ring(struct broker *b, uint32_t number)
+void inherit_drop(struct broker *b, uint32_t number)
 {
 	struct link_ring m = { .head = { LINK_RING, sizeof(m) }, .number = number };
 
@@ -149,7 +155,7 @@ void inherit_drop_ring(struct broker *b, uint32_t number)
 
 static void on_ring_dropped(void *userdata, uint32_t number)
 {
-	inherit_drop_ring(userdata, number);
+	inherit_drop(userdata, number);
 }
 
 int inherit_keep_records(struct broker *b)

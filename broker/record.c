@@ -212,18 +212,18 @@ static void fill_pump(struct record *ret, const struct pumped *q)
 	ret->write_error = q->write_error;
 }
 
-/* Doors end with their broker, so who came through one cannot come back to a lease. */
 static void fill_lease(struct record *ret, const struct port *p)
 {
 	const struct session *holder = p->holder;
 
-	if (!holder || holder->who.delegation)
+	if (!holder)
 		return;
 	ret->lease = p->lease.id;
 	ret->lease_until_ms = p->lease_until_ms;
 	ret->holder_listener = holder->who.listener;
 	ret->holder_uid = holder->who.uid;
 	ret->holder_gid = holder->who.gid;
+	ret->holder_delegation = holder->who.delegation;
 	memcpy(ret->holder, holder->id, sizeof(ret->holder));
 }
 

@@ -77,9 +77,10 @@ struct record {
 	uint64_t delegation;			     /* of the owner */
 	uint64_t timeout_until_ms;		     /* CLOCK_MONOTONIC */
 	uint8_t session[SESSION_ID_SIZE];
-	uint64_t lease;		 /* of its inputs; 0: nobody has one that can outlive a broker */
+	uint64_t lease;		 /* of its inputs; 0: nobody has it */
 	uint64_t lease_until_ms; /* CLOCK_MONOTONIC; 0: without an end */
 	uint32_t holder_listener, holder_uid, holder_gid, pad;
+	uint64_t holder_delegation;
 	uint8_t holder[SESSION_ID_SIZE];
 	uint8_t token[TOKEN_MAX];
 	char name[NAME_MAX_SIZE + 4];

@@ -1,6 +1,6 @@
-/* A head, then pair after pair: the key's size and the value's, a byte each, and both texts. What
- * is read is trusted no further than its sum; it goes through the checks of labels_new() as what a
- * client sends.
+/* A head, then pair after pair: the key's size and the value's, a byte each, and both texts. Where
+ * a selector has no value, ANY_VALUE is in the key's size. What is read is trusted no further than
+ * its sum; it goes through the checks of labels.h as what a client sends.
  */
 #include "broker/record_labels.h"
 
@@ -29,7 +29,8 @@ struct labels_piece {
 	uint8_t text[TEXT_MAX];
 };
 _Static_assert(sizeof(struct labels_piece) <= RECORD_LABELS_SIZE, "labels outgrew their place");
-_Static_assert(LABEL_KEY_MAX <= UINT8_MAX && LABEL_VALUE_MAX <= UINT8_MAX, "a size is one byte");
+#define ANY_VALUE 0x80u
+_Static_assert(LABEL_KEY_MAX < ANY_VALUE && LABEL_VALUE_MAX <= UINT8_MAX, "a size is one byte");
 
 static uint64_t piece_sum(const struct labels_piece *p)
 {
@@ -38,13 +39,14 @@ static uint64_t piece_sum(const struct labels_piece *p)
 
 static void piece_add(struct labels_piece *p, const char *key, const char *value)
 {
-	size_t key_size = strlen(key), value_size = strlen(value);
+	size_t key_size = strlen(key), value_size = value ? strlen(value) : 0;
 	uint8_t *to = p->text + p->head.size;
 
-	to[0] = (uint8_t)key_size;
+	to[0] = (uint8_t)(key_size | (value ? 0 : ANY_VALUE));
 	to[1] = (uint8_t)value_size;
 	memcpy(to + 2, key, key_size);
-	memcpy(to + 2 + key_size, value, value_size);
+	if (value)
+		memcpy(to + 2 + key_size, value, value_size);
 	p->head.size += (uint32_t)(2 + key_size + value_size);
 	p->head.n++;
 }
@@ -73,10 +75,14 @@ static bool piece_pairs(const struct labels_piece *p, struct label *ret)
 	const uint8_t *at = p->text, *end = p->text + p->head.size;
 
 	for (uint32_t i = 0; i < p->head.n; i++) {
-		if (end - at < 2 || end - at < 2 + at[0] + at[1])
+		size_t left = (size_t)(end - at), key = left < 2 ? 0 : at[0] & ~ANY_VALUE;
+
+		if (left < 2 || left < 2 + key + at[1])
 			return false;
-		ret[i] = (struct label){ at + 2, at[0], at + 2 + at[0], at[1] };
-		at += 2 + at[0] + at[1];
+		ret[i] = (struct label){ at + 2, key, at + 2 + key, at[1] };
+		if (at[0] & ANY_VALUE)
+			ret[i].value = NULL;
+		at += 2 + key + at[1];
 	}
 	return at == end;
 }
@@ -99,7 +105,7 @@ int record_labels_read(int fd, off_t at, uint64_t port, struct labels **ret)
 	if (p.head.size > sizeof(p.text) || p.head.n > LABELS_MAX || p.head.sum != piece_sum(&p) ||
 	    !piece_pairs(&p, pairs))
 		return RECORD_LABELS_E_BAD;
-	n = labels_new(pairs, p.head.n, ret, &reason);
+	n = labels_new_selector(pairs, p.head.n, ret, &reason);
 	return n < 0 ? err_pass((int)n) : n ? RECORD_LABELS_E_BAD : 0;
 }
 

@@ -1,7 +1,7 @@
-/* A port's labels for a successor, in the same memfd as the records: a piece of its own for each
- * place, as records are of one size and labels of none, and most ports have none. They are written
- * once, when the port gets its place, and read once: with pwrite(2) and pread(2), unmapped, so that
- * places that never had any cost no memory.
+/* A port's labels, or a door's selector, for a successor. Those of ports are in the same memfd as
+ * the records, a piece for each place, as records are of one size and labels of none, and most
+ * ports have none. They are written once, when the port gets its place, and read once: with
+ * pwrite(2) and pread(2), unmapped, so that places that never had any cost no memory.
  *
  * Lengths and bytes with a checksum; nothing is parsed as text. Whose they are stands with them:
  * another port's mean nothing, so they need not go with their port.

@@ -316,9 +316,11 @@ static void delegate(struct conn *c, uint64_t request, struct delegation_options
 int req_delegate(struct conn *c, const Redd__V1__Request *request)
 {
 	const Redd__V1__Delegate *m = request->delegate;
-	struct delegation_options o = { .duration_ms = m->duration_ms,
-					.may_spawn = m->spawn,
-					.with_session = m->with_session };
+	struct delegation_options o = {
+		.until_ms = m->duration_ms ? uv_now(&c->broker->loop) + m->duration_ms : 0,
+		.may_spawn = m->spawn,
+		.with_session = m->with_session
+	};
 	const char *wrong = check_delegate(m);
 	struct rights_wish wish;
 	int r = 0;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "broker/broker.h"
+#include "broker/delegation.h"
 #include "broker/holding.h"
 #include "broker/inherit.h"
 #include "broker/port.h"
@@ -29,6 +30,7 @@ struct held {
 struct inheritance {
 	struct list held;
 	int rings[RING_NUMBERS_MAX]; /* memfd + 1; 0: none */
+	struct kept_doors doors;
 };
 
 /* --- noting ---------------------------------------------------------------------------------- */
@@ -73,7 +75,8 @@ void resume_ring(struct broker *b, const struct link_ring *m, int take_fd)
 {
 	struct inheritance *i = inheritance_of(b);
 
-	if (scratch_take(&b->scratch, m->number, take_fd))
+	if (scratch_take(&b->scratch, m->number, take_fd) ||
+	    (i && kept_doors_take(&i->doors, m->number, take_fd)))
 		return;
 	if (!i || m->number >= RING_NUMBERS_MAX || i->rings[m->number] || take_fd < 0)
 		fd_close(take_fd);
@@ -361,7 +364,8 @@ static void resume_lease(struct port *p, const struct record *rec)
 {
 	struct principal who = { .listener = rec->holder_listener,
 				 .uid = rec->holder_uid,
-				 .gid = rec->holder_gid };
+				 .gid = rec->holder_gid,
+				 .delegation = rec->holder_delegation };
 	struct session *holder = rec->lease ? session_restore(p->broker, rec->holder, &who) : NULL;
 
 	if (!holder)
@@ -430,7 +434,7 @@ static void drop_rings(struct broker *b)
 			continue;
 		fd_close(rings[n] - 1);
 		rings[n] = 0;
-		inherit_drop_ring(b, n);
+		inherit_drop(b, n);
 	}
 }
 
@@ -456,6 +460,7 @@ int resume_ports(struct broker *b)
 		if (r == 0)
 			resume_one(b, &rec, place);
 	}
+	delegations_resume(b, &b->inheritance->doors);
 	drop_rings(
 		b); /* before the first new one is made, which may get the number of one of them */
 	finish_transit(b);
@@ -478,5 +483,6 @@ void resume_free(struct broker *b)
 		held_free(h);
 	for (uint32_t n = 0; n < RING_NUMBERS_MAX; n++)
 		fd_close(i->rings[n] - 1);
+	kept_doors_close(&i->doors);
 	free(i);
 }

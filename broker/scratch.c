@@ -14,20 +14,17 @@
 #include <unistd.h>
 
 #include "broker/broker.h"
+#include "broker/inherit.h"
 #include "broker/record.h"
-#include "broker/ring_pool.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
 #include "proto/base/log.h"
 
-#define NUMBER_OF(i) (RING_NUMBERS_MAX + (uint32_t)(i))
-_Static_assert(NUMBER_OF(1) < LINK_RINGS_MAX, "the keeper has room for both ends");
-
 bool scratch_take(struct scratch *s, uint32_t number, int take_fd)
 {
-	uint32_t i = number - NUMBER_OF(0);
+	uint32_t i = number - KEPT_SCRATCH(0);
 
-	if (number < NUMBER_OF(0) || i > 1)
+	if (number < KEPT_SCRATCH(0) || i > 1)
 		return false;
 	fd_close(s->fds[i]);
 	s->fds[i] = take_fd;
@@ -54,11 +51,8 @@ void scratch_open(struct broker *b)
 		*s = (struct scratch){ { -1, -1 } };
 		return;
 	}
-	for (uint32_t i = 0; i < 2 && r >= 0; i++) {
-		struct link_ring m = { .head = { LINK_RING, sizeof(m) }, .number = NUMBER_OF(i) };
-
-		r = helper_link_send(&b->helper, &m, sizeof(m), &s->fds[i], 1);
-	}
+	for (uint32_t i = 0; i < 2 && r >= 0; i++)
+		r = inherit_keep(b, KEPT_SCRATCH(i), 0, s->fds[i]);
 	if (r < 0)
 		log_warning("the scratch pipe is not kept: %s", err_string(r));
 }

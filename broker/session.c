@@ -19,6 +19,7 @@
 #include "proto/base/err.h"
 
 static void on_leave(struct job *job);
+static void on_grace(struct alarm *a);
 
 static struct session *session_make(struct broker *b, const struct principal *who)
 {
@@ -32,6 +33,7 @@ static struct session *session_make(struct broker *b, const struct principal *wh
 	list_init(&s->leaving);
 	list_init(&s->leases);
 	job_init(&s->leave, on_leave);
+	alarm_init(&s->grace, on_grace);
 	return s;
 }
 
@@ -84,8 +86,8 @@ struct session *session_restore(struct broker *b, const uint8_t id[SESSION_ID_SI
 	if (!s)
 		return NULL;
 	memcpy(s->id, id, sizeof(s->id));
-	s->is_awaited = true;
 	list_append(&b->sessions, &s->link);
+	alarm_set(&b->alarms, &s->grace, RECONNECT_GRACE_MS); /* failed: it is not waited for */
 	return s;
 }
 
@@ -95,7 +97,7 @@ void session_attach(struct session *s, struct conn *conn)
 	struct port *p;
 
 	s->conn = conn;
-	s->is_awaited = false;
+	alarm_stop(&s->broker->alarms, &s->grace);
 	if (old) {
 		old->session = NULL;
 		conn_leave(old, REPLY_ABORTED, "another connection has taken the session over");
@@ -114,12 +116,25 @@ void session_check(struct session *s)
 		job_cancel(&s->leave); /* it is at the cost of whose ports they were */
 	if (s->conn || s->is_telling || !list_is_empty(&s->ports) || !list_is_empty(&s->leaving))
 		return;
-	if (s->is_awaited && !list_is_empty(&s->leases))
+	if (alarm_is_set(&s->grace) &&
+	    (!list_is_empty(&s->leases) || delegations_hang_on(s->broker, s)))
 		return;
+	alarm_stop(&s->broker->alarms, &s->grace);
 	list_remove(&s->link);
 	holding_session_over(s);
 	delegations_end_with(s->broker, s);
 	free(s);
+}
+
+void session_check_awaited(struct session *s)
+{
+	if (s && alarm_is_set(&s->grace))
+		session_check(s);
+}
+
+static void on_grace(struct alarm *a)
+{
+	session_check(container_of(a, struct session, grace));
 }
 
 /* The next ones; they may go over it. */

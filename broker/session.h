@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "broker/alarm.h"
 #include "broker/policy.h"
 #include "broker/turn.h"
 #include "proto/base/list.h"
@@ -26,15 +27,15 @@ struct session {
 	struct job leave;    /* tells them */
 	bool is_telling;
 	struct list leases; /* ports to whose inputs only it may write */
-	bool is_awaited; /* an earlier broker's, that nobody has come back to: for its leases, too
-			  */
+	struct alarm grace; /* set: an earlier broker's, that nobody has come back to yet */
 };
 
 /* 0 or a negative errno. */
 int session_new(struct session **ret, struct broker *b, struct conn *conn);
 
-/* The session with that id, made without a connection if there is none: for a port of an earlier
- * broker. NULL: the id is nobody's, or there is no memory. */
+/* The session with that id, made without a connection if there is none: for a port, a lease or a
+ * door of an earlier broker. One that has no port is there for RECONNECT_GRACE_MS at the most.
+ * NULL: the id is nobody's, or there is no memory. */
 struct session *session_restore(struct broker *b, const uint8_t id[SESSION_ID_SIZE],
 				const struct principal *who);
 
@@ -50,7 +51,10 @@ void session_attach(struct session *s, struct conn *conn);
  */
 void session_detach(struct session *s);
 
-/* Called when a port of the session is gone, or a lease. */
+/* Called when a port of the session is gone. */
 void session_check(struct session *s);
+
+/* The same for a lease or a door, for whose sake it may have been restored; s may be NULL. */
+void session_check_awaited(struct session *s);
 
 #endif

@@ -50,7 +50,7 @@ struct redd *redd_new(void)
 	failure_init(&r->failure);
 	failure_init(&r->bye);
 	failure_init(&r->away.why);
-	r->away.place.fd = -1;
+	r->away.place.fd = r->away.place.door = -1;
 	failure_set(&r->down, -ENOTCONN, "there is no connection; call redd_connect() first");
 	return r;
 }
@@ -69,6 +69,7 @@ static void connection_drop(struct redd *r)
 	doors_close(r, r->n_doors);
 	free(TAKE(r->copy));
 	arena_reset(&r->arena, 0);
+	place_deinit(&r->away.place);
 }
 
 void redd_free(struct redd *r)
@@ -85,7 +86,6 @@ void redd_free(struct redd *r)
 		redd_port_free(p);
 	while ((w = list_first(&r->watches, struct redd_watch, link)))
 		redd_watch_free(w);
-	place_deinit(&r->away.place);
 	free(r->broker);
 	arena_deinit(&r->arena);
 	free(r);

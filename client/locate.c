@@ -29,6 +29,21 @@ void place_deinit(struct place *p)
 	free(p->path);
 	p->path = NULL;
 	p->fd = fd_close(p->fd);
+	if (p->owns_door)
+		fd_close(p->door);
+	p->owns_door = false;
+	p->door = -1;
+}
+
+int place_keep_door(struct place *p)
+{
+	int copy;
+
+	if (fd_dup(p->door, &copy) < 0)
+		return err_errno();
+	p->door = copy;
+	p->owns_door = true;
+	return 0;
 }
 
 static int place_copy(struct place *p, const char *path, struct failure *failure)
@@ -189,29 +204,41 @@ static int connect_within(const struct sockaddr_un *a, uint32_t timeout_ms, int 
 	return 0;
 }
 
-int place_knock(const struct place *p, uint32_t timeout_ms, int *ret_fd, struct failure *failure)
+/* 0 or a negative errno: -EAGAIN while as many knock as may wait there. */
+static int knock(const struct place *p, int *ret_fd)
 {
 	_cleanup_(fd_closep) int ours = -1, theirs = -1;
 	struct iovec iov = { "c", 1 };
-	struct pollfd door = { p->door, POLLOUT, 0 };
 	int ends[2];
 	ssize_t n;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-		return failure_set(failure, -errno, "a socket for the door: %s", err_name(errno));
+		return -errno;
 	ours = ends[0];
 	theirs = ends[1];
+	n = fdpass_send(p->door, &iov, 1, &theirs, 1, MSG_DONTWAIT);
+	if (n < 0)
+		return (int)n;
+	*ret_fd = TAKE_FD(ours);
+	return 0;
+}
+
+int place_knock(const struct place *p, uint32_t timeout_ms, int *ret_fd, struct failure *failure)
+{
+	struct pollfd door = { p->door, POLLOUT, 0 };
+	int r;
+
 	if (poll(&door, 1, (int)MIN(timeout_ms, (uint32_t)INT32_MAX)) == 0)
 		return failure_set(failure, -ETIMEDOUT,
 				   "too many others knock at the door; try again later");
-	n = fdpass_send(p->door, &iov, 1, &theirs, 1, MSG_DONTWAIT);
-	if (n < 0)
-		return failure_set(failure, (int)n,
+	r = knock(p, ret_fd);
+	if (r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN)
+		return failure_set(failure, r,
 				   "nobody is behind the door any more (%s); ask who gave it for "
 				   "another",
-				   err_name((int)n));
-	*ret_fd = TAKE_FD(ours);
-	return 0;
+				   err_name(r));
+	return r < 0 ? failure_set(failure, r, "the door cannot be knocked at: %s", err_name(r))
+		     : 0;
 }
 
 int place_connect(const struct place *p, uint32_t timeout_ms, int *ret_fd, struct failure *failure)
@@ -241,8 +268,11 @@ int place_try(const struct place *p, int *ret_fd)
 	_cleanup_(fd_closep) int directory = -1;
 	_cleanup_(fd_closep) int fd = -1;
 	struct sockaddr_un address;
-	int r = address_of(p->path, &address, &directory);
+	int r;
 
+	if (p->door >= 0)
+		return knock(p, ret_fd);
+	r = address_of(p->path, &address, &directory);
 	if (r < 0)
 		return r;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

@@ -11,12 +11,16 @@
 struct place {
 	char *path;	/* owned; NULL: a connection that was handed over */
 	int fd;		/* that one; else -1 */
-	int door;	/* one that was handed over, not owned; else -1 */
+	int door;	/* one that was handed over; else -1 */
+	bool owns_door; /* a copy of ours */
 	bool ours;	/* the default place: a broker may be started there */
 	bool temporary; /* below /tmp, where others could have been first */
 };
 
 void place_deinit(struct place *p);
+
+/* Takes a copy of the door, for as long as the place is there. 0 or a negative errno. */
+int place_keep_door(struct place *p);
 
 /* Decides by the rules of redd_connect_options.socket. 0, or a negative errno with *failure set. */
 int place_find(const char *socket, struct place *ret, struct failure *failure);
@@ -36,7 +40,8 @@ int place_knock(const struct place *p, uint32_t timeout_ms, int *ret_fd, struct 
  * or a negative errno with *failure set. */
 int place_connect(const struct place *p, uint32_t timeout_ms, int *ret_fd, struct failure *failure);
 
-/* The same without waiting, and without a word: -EAGAIN while the backlog is full. */
+/* The same without waiting, and without a word, at the door where there is one: -EAGAIN while the
+ * backlog is full. */
 int place_try(const struct place *p, int *ret_fd);
 
 #endif

@@ -57,9 +57,10 @@ void reconnect_prepare(struct redd *r, const struct redd_connect_options *o,
 
 	place_deinit(&a->place);
 	a->place = *take_place;
-	*take_place = (struct place){ .fd = -1 };
+	*take_place = (struct place){ .fd = -1, .door = -1 };
 	a->limit_ms = o->reconnect_ms ? o->reconnect_ms : RECONNECT_DEFAULT_MS;
-	if (o->no_reconnect || !a->place.path)
+	if (o->no_reconnect ||
+	    (!a->place.path && (a->place.door < 0 || place_keep_door(&a->place) < 0)))
 		a->limit_ms = 0;
 	a->frame_max = o->frame_max;
 	a->is_resuming = false;
@@ -201,6 +202,11 @@ int reconnect_turn(struct redd *r)
 		return err_pass(e);
 	if (e == 0)
 		e = place_try(&a->place, &r->fd);
+	/* The keeper has the other side of a door while there is no broker. */
+	if (a->place.door >= 0 && (e == -EPIPE || e == -ECONNRESET || e == -ENOTCONN))
+		return client_fail(r, -EPIPE,
+				   "the connection was lost, and nobody is behind the door any "
+				   "more; ask who gave it for another");
 	if (e == 0) {
 		a->tries++;
 		return greet(r);

@@ -174,8 +174,9 @@ struct redd_connect_options {
 	 * -ENOTCONN. Default 10 000, for which a broker keeps sessions; longer is of use to who
 	 * only looks on. */
 	uint32_t reconnect_ms;
-	/* Do not try. It cannot be tried when the connection was handed over ("fd:N"). Spawns get
-	 * no token of the library's then, and no request is kept until it is answered. */
+	/* Do not try. It cannot be tried when a connection was handed over; at a door it can, of
+	 * which a copy is kept for that. Spawns get no token of the library's then, and no request
+	 * is kept until it is answered. */
 	bool no_reconnect;
 };
 
@@ -1147,7 +1148,7 @@ struct redd_delegate_options {
 };
 
 /* A door: a descriptor by which others have these rights, whoever they are and however they come by
- * it. They connect with REDD_SOCKET=fd:N. ret->door is the caller's. */
+ * it. They connect with REDD_SOCKET=fd:N. It outlives the broker. ret->door is the caller's. */
 int redd_delegate(struct redd *r, const struct redd_delegate_options *options,
 		  struct redd_delegated *ret);
 int redd_delegate_start(struct redd *r, const struct redd_delegate_options *options,
@@ -1161,8 +1162,8 @@ struct redd_lease_options {
 };
 
 /* Makes this session the only one that may write to the port's inputs; writes of others fail with
- * -EBUSY. It outlives the broker (not through a door), for a client that is back within ten
- * seconds. options and ret_lease may be NULL. */
+ * -EBUSY. It outlives the broker, for a client that is back within ten seconds. options and
+ * ret_lease may be NULL. */
 int redd_lease(struct redd_port *port, const struct redd_lease_options *options,
 	       uint64_t *ret_lease);
 int redd_lease_start(struct redd_port *port, const struct redd_lease_options *options,

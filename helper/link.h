@@ -130,10 +130,9 @@ struct link_forget {
 	struct link_spawn_id id;
 };
 
-/* LINK_RING: with the memfd of ring `number`; without a descriptor: drop it. LINK_HELD for rings
- * too. `number` is below LINK_RINGS_MAX. The keeper sends it to a new broker for each ring it
- * holds.
- */
+/* LINK_RING: with the memfd of ring `number`, or with another descriptor that the broker keeps by a
+ * number (broker/inherit.h); without a descriptor: drop it. `number` is below LINK_RINGS_MAX. The
+ * keeper sends it to a new broker for each that it holds. */
 #define LINK_RINGS_MAX 65536u
 struct link_ring {
 	struct link_head head;
