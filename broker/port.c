@@ -242,6 +242,10 @@ static void port_begin_record(struct port *p)
 	if (r < 0)
 		log_warning("port %llu: its labels would not outlive this broker: %s",
 			    (unsigned long long)p->id, err_string(r));
+	r = records_keep_shown(records, p->record, p->id, &p->options);
+	if (r < 0)
+		log_warning("port %llu: its arguments would not outlive this broker: %s",
+			    (unsigned long long)p->id, err_string(r));
 	for (unsigned i = 0; i < p->n_streams; i++)
 		stream_note_blockers(p->streams[i]);
 }

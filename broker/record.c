@@ -17,6 +17,8 @@
 
 #include "broker/port.h"
 #include "broker/record_labels.h"
+#include "broker/record_piece.h"
+#include "broker/record_shown.h"
 #include "broker/session.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/err.h"
@@ -51,7 +53,8 @@ struct record_head {
 #define MAPPED_SIZE (LIVE_START + (size_t)PORTS_MAX * PORT_STREAMS_MAX * sizeof(struct record_live))
 
 #define LABELS_START ((MAPPED_SIZE + HEAD_SIZE - 1) / HEAD_SIZE * HEAD_SIZE)
-#define TABLE_SIZE   (LABELS_START + (size_t)PORTS_MAX * RECORD_LABELS_SIZE)
+#define SHOWN_START  (LABELS_START + (size_t)PORTS_MAX * RECORD_LABELS_SIZE)
+#define TABLE_SIZE   (SHOWN_START + (size_t)PORTS_MAX * RECORD_SHOWN_SIZE)
 
 struct records {
 	int fd;
@@ -198,8 +201,6 @@ static void fill_options(struct record *ret, const struct port_options *o)
 	ret->token_size = (uint32_t)o->token_size;
 	memcpy(ret->token, o->token, o->token_size);
 	memcpy(ret->name, o->name, sizeof(o->name));
-	if (o->program)
-		memcpy(ret->program, o->program, strnlen(o->program, sizeof(ret->program) - 1));
 }
 
 static void fill_pump(struct record *ret, const struct pumped *q)
@@ -272,6 +273,11 @@ static off_t labels_place(uint32_t place)
 	return (off_t)(LABELS_START + (size_t)place * RECORD_LABELS_SIZE);
 }
 
+static off_t shown_place(uint32_t place)
+{
+	return (off_t)(SHOWN_START + (size_t)place * RECORD_SHOWN_SIZE);
+}
+
 int records_keep_labels(struct records *r, uint32_t place, uint64_t port,
 			const struct labels *labels)
 {
@@ -283,11 +289,23 @@ int records_labels(const struct records *r, uint32_t place, uint64_t port, struc
 	return record_labels_read(r->fd, labels_place(place), port, ret);
 }
 
+int records_keep_shown(struct records *r, uint32_t place, uint64_t port,
+		       const struct port_options *options)
+{
+	return err_pass(record_shown_write(r->fd, shown_place(place), port, options));
+}
+
+int records_shown(const struct records *r, uint32_t place, uint64_t port, struct port_options *ret)
+{
+	return err_pass(record_shown_read(r->fd, shown_place(place), port, ret));
+}
+
 void records_give(struct records *r, uint32_t place)
 {
 	copy_at(r, place, 0)->sequence = 0;
 	copy_at(r, place, 1)->sequence = 0;
-	record_labels_drop(r->fd, labels_place(place));
+	record_piece_drop(r->fd, labels_place(place), RECORD_LABELS_SIZE);
+	record_piece_drop(r->fd, shown_place(place), RECORD_SHOWN_SIZE);
 	r->free[r->n_free++] = place;
 }
 
@@ -348,8 +366,7 @@ static bool body_is_sane(const struct record *b)
 {
 	return b->n_streams <= PORT_STREAMS_MAX && b->n_grants <= GRANTS_MAX &&
 	       b->token_size <= TOKEN_MAX && b->state < PORT_GONE &&
-	       b->kind <= PORT_IS_DESCRIPTORS && memchr(b->name, '\0', NAME_MAX_SIZE + 1) &&
-	       memchr(b->program, '\0', sizeof(b->program));
+	       b->kind <= PORT_IS_DESCRIPTORS && memchr(b->name, '\0', NAME_MAX_SIZE + 1);
 }
 
 int records_load(const struct records *r, uint32_t place, struct record *ret)

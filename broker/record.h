@@ -19,6 +19,7 @@
 
 struct labels;
 struct port;
+struct port_options;
 struct records;
 struct transit_note;
 struct stream;
@@ -84,7 +85,6 @@ struct record {
 	uint8_t holder[SESSION_ID_SIZE];
 	uint8_t token[TOKEN_MAX];
 	char name[NAME_MAX_SIZE + 4];
-	char program[64]; /* for show, cut */
 	struct exit_record exit;
 	struct record_stream streams[PORT_STREAMS_MAX];
 	struct grant grants[GRANTS_MAX];
@@ -152,6 +152,12 @@ int records_keep_labels(struct records *r, uint32_t place, uint64_t port,
 
 /* For a successor: those of that port, a reference. 0, or as record_labels_read(). */
 int records_labels(const struct records *r, uint32_t place, uint64_t port, struct labels **ret);
+
+/* The same for what is only shown: program, directory, arguments. A successor's options get them,
+ * or empty ones: as record_shown_read(). */
+int records_keep_shown(struct records *r, uint32_t place, uint64_t port,
+		       const struct port_options *options);
+int records_shown(const struct records *r, uint32_t place, uint64_t port, struct port_options *ret);
 
 /* Where transit.h notes what it does. */
 struct transit_note *records_transit(const struct records *r);

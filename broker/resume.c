@@ -238,9 +238,20 @@ static void restore_options(struct port_options *o, const struct record *rec)
 				    .gid = rec->child_gid };
 	memcpy(o->name, rec->name, sizeof(o->name));
 	memcpy(o->token, rec->token, sizeof(o->token));
-	/* What was only for show is not in the records. */
-	o->program = strdup(rec->program);
-	o->directory = strdup("");
+}
+
+/* 0 or -ENOMEM. */
+static int restore_shown(const struct broker *b, const struct record *rec, uint32_t place,
+			 struct port_options *o)
+{
+	int r = records_shown(b->records, place, rec->port, o);
+
+	if (r == -ENOMEM)
+		return err_pass(r);
+	if (r)
+		log_error("port %llu: its arguments cannot be read and are lost",
+			  (unsigned long long)rec->port);
+	return 0;
 }
 
 static void restore_process(struct port *p, const struct record *rec, struct held *h)
@@ -287,8 +298,9 @@ static int restore_port(struct broker *b, const struct record *rec, struct held 
 	restore_options(&options, rec);
 	options.labels = restore_labels(b, rec, place);
 	b->ports.last_id = rec->port - 1; /* the next id is this one: its place is free */
-	r = options.program && options.directory ? port_new(&p, b, &owner, account, &options, NULL)
-						 : err_begin(-ENOMEM);
+	r = restore_shown(b, rec, place, &options);
+	if (!r)
+		r = port_new(&p, b, &owner, account, &options, NULL);
 	quota_account_unref(account);
 	port_options_deinit(&options);
 	if (r)

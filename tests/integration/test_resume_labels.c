@@ -1,4 +1,5 @@
-/* P13 for labels: who picks ports by them finds those of an earlier broker too. */
+/* P13 for labels, and what lists show: who picks ports by them finds those of an earlier broker
+ * too. */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <signal.h>
@@ -69,4 +70,30 @@ Test(resume_labels, P13_lists_show_the_labels_of_an_earlier_brokers_ports)
 	redd_ports_free(ports);
 	cr_assert_eq(redd_signal(port, SIGKILL, REDD_LEADER, NULL), 0);
 	scene_forget(port);
+}
+
+/* What is there only to be looked at. */
+Test(resume_labels, P13_lists_show_the_command_of_an_earlier_brokers_port)
+{
+	const char *argv[] = { place_prog("hang"), "a b\n", "", "\xff", NULL };
+	struct redd_port *port =
+		scene_spawn(&(struct redd_spawn_options){ .size = sizeof(struct redd_spawn_options),
+							  .argv = argv,
+							  .directory = "/tmp" },
+			    NULL);
+	struct redd_ports *ports;
+
+	for (int i = 0; i < 2; i++) {
+		death_now();
+		cr_assert_eq(redd_inspect(port, &ports), 0, "%s",
+			     redd_last_error(scene.r)->message);
+		cr_expect_str_eq(ports->ports[0].program, argv[0]);
+		cr_expect_str_eq(ports->ports[0].directory, "/tmp");
+		cr_assert_eq(ports->ports[0].n_args, 3);
+		for (int k = 0; k < 3; k++)
+			cr_expect_str_eq(ports->ports[0].args[k], argv[k + 1]);
+		cr_expect_not(ports->ports[0].args_cut);
+		redd_ports_free(ports);
+	}
+	scene_kill(port);
 }

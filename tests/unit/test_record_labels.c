@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "broker/labels.h"
+#include "broker/record_piece.h"
 
 #define AT   ((off_t)RECORD_LABELS_SIZE)
 #define PORT 7u
@@ -120,14 +121,14 @@ Test(record_labels, that_are_many_give_their_memory_back)
 	_cleanup_(labels_unrefp) struct labels *few = many(1, 1), *much = many(LABELS_MAX, 255);
 	blkcnt_t before = blocks(), with_few;
 
-	record_labels_drop(fd, AT);
+	record_piece_drop(fd, AT, RECORD_LABELS_SIZE);
 	cr_expect_eq(blocks(), before, "there was nothing");
 	cr_assert_eq(record_labels_write(fd, AT, PORT, few), 0);
 	with_few = blocks();
-	record_labels_drop(fd, AT);
+	record_piece_drop(fd, AT, RECORD_LABELS_SIZE);
 	cr_expect_eq(blocks(), with_few);
 	cr_assert_eq(record_labels_write(fd, AT, PORT, much), 0);
 	cr_expect_gt(blocks(), with_few);
-	record_labels_drop(fd, AT);
+	record_piece_drop(fd, AT, RECORD_LABELS_SIZE);
 	cr_expect_eq(blocks(), before);
 }
