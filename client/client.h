@@ -148,6 +148,7 @@ void subscription_output(struct redd *r, const struct codec_output *o, const uin
 void subscriptions_pay(struct redd *r);
 void subscriptions_lose(struct redd *r, bool tell);
 void subscriptions_away(struct redd *r);
+void subscriptions_settle(struct redd *r);
 int watch_event(struct redd *r, const Redd__V1__Message *m);
 void watches_lose(struct redd *r);
 void watches_away(struct redd *r);

@@ -45,6 +45,7 @@ enum subscription_state {
 	SUBSCRIPTION_LIVE,  /* events come */
 	SUBSCRIPTION_AWAY,  /* its connection is lost; to be asked for again */
 	SUBSCRIPTION_AGAIN, /* asked for again, no answer yet */
+	SUBSCRIPTION_ENDED, /* the program's Unsubscribe was answered, Closed is awaited */
 	SUBSCRIPTION_LEFT,  /* freed by the program, the broker's end is awaited */
 	SUBSCRIPTION_OVER,  /* nothing comes any more */
 };
@@ -87,6 +88,12 @@ struct redd_subscription {
 static inline bool subscription_is_heard(const struct redd_subscription *s)
 {
 	return s->state != SUBSCRIPTION_LEFT && s->state != SUBSCRIPTION_OVER;
+}
+
+/* The broker tells it what comes. */
+static inline bool subscription_is_fed(const struct redd_subscription *s)
+{
+	return s->state == SUBSCRIPTION_LIVE || s->state == SUBSCRIPTION_ENDED;
 }
 
 /* The program has not freed it. */

@@ -436,6 +436,18 @@ void subscription_not_resumed(struct redd_subscription *s, const struct redd_err
 	subscription_close(s, &closed);
 }
 
+void subscription_unsubscribed(struct redd_subscription *s)
+{
+	struct redd_closed closed = {
+		.cause = REDD_UNSUBSCRIBED,
+		.exit = s->exit,
+		.result = s->result,
+	};
+
+	if (s->state != SUBSCRIPTION_OVER)
+		subscription_close(s, &closed);
+}
+
 void subscriptions_away(struct redd *r)
 {
 	struct redd_subscription *s, *next;
@@ -447,13 +459,26 @@ void subscriptions_away(struct redd *r)
 			s->state = SUBSCRIPTION_AWAY;
 		else if (state == SUBSCRIPTION_LEFT && s->id)
 			s->state = SUBSCRIPTION_OVER; /* it went with the connection */
-		else
-			continue;
 		s->owed = 0;
 		reading_end(s); /* what is not read yet comes by the socket */
 		subscription_leave_table(s);
 	}
 	doors_close(r, r->n_doors);
+}
+
+void subscriptions_settle(struct redd *r)
+{
+	struct redd_subscription *s;
+	struct list all;
+
+	list_init(&all);
+	list_splice(&all, &r->subscriptions);
+	while ((s = list_first(&all, struct redd_subscription, link))) {
+		list_remove(&s->link);
+		list_append(&r->subscriptions, &s->link);
+		if (s->state == SUBSCRIPTION_ENDED)
+			subscription_unsubscribed(s);
+	}
 }
 
 void subscriptions_lose(struct redd *r, bool tell)

@@ -267,7 +267,7 @@ static bool read_gap(struct redd_subscription *s, size_t i, uint64_t end)
 	reading_spend(g, 0);
 	shared_store(&page->skipped, page->skipped + end - st->position);
 	tell_gap(s, st, end, cause);
-	if (s->state == SUBSCRIPTION_LIVE)
+	if (subscription_is_fed(s))
 		reading_move(s, i, end);
 	return true;
 }
@@ -284,7 +284,7 @@ static size_t read_stream(struct redd_subscription *s, size_t i)
 	case SHARED_DATA:
 		reading_spend(g, step.size);
 		tell_output(s, st, &step);
-		if (s->state == SUBSCRIPTION_LIVE)
+		if (subscription_is_fed(s))
 			reading_move(s, i, st->position + step.size);
 		return step.size + EVENT_CREDIT;
 	case SHARED_GAP:
@@ -319,7 +319,7 @@ static bool reading_take(struct redd_subscription *s, size_t share)
 
 		if (!g->is_over && reading_room(g))
 			n = read_stream(s, i);
-		if (s->state != SUBSCRIPTION_LIVE)
+		if (!subscription_is_fed(s))
 			return false; /* a callback freed it */
 		idle = n ? 0 : idle + 1;
 		taken += n;

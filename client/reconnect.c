@@ -124,6 +124,7 @@ static void go_away(struct redd *r)
 	subscriptions_away(r);
 	watches_away(r);
 	calls_away(r);
+	subscriptions_settle(r);
 	connection_close(r);
 	if (first) {
 		failure_copy(&r->failure, &a->why);

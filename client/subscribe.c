@@ -354,24 +354,30 @@ int redd_finish(struct redd_subscription *s, struct redd_closed *ret)
 
 /* --- the end --------------------------------------------------------------------------------- */
 
+/* Its end is on its way, behind what was sent before. */
+static int unsubscribe_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
+			    struct redd_reply *reply)
+{
+	(void)r;
+	(void)m;
+	(void)reply;
+	if (c->subscription->state == SUBSCRIPTION_LIVE)
+		c->subscription->state = SUBSCRIPTION_ENDED;
+	return 0;
+}
+
 /* With its connection it came about. */
 static void unsubscribe_done(struct redd *r, struct call *c)
 {
-	struct redd_closed closed = {
-		.cause = REDD_UNSUBSCRIBED,
-		.exit = c->subscription->exit,
-		.result = c->subscription->result,
-	};
-
 	(void)r;
-	if (c->subscription->state != SUBSCRIPTION_OVER)
-		subscription_close(c->subscription, &closed);
+	subscription_unsubscribed(c->subscription);
 }
 
 static const struct call_kind unsubscribe_kind = {
 	.name = "Unsubscribe",
 	.answer = REDD__V1__MESSAGE__BODY_DONE,
 	.repeat = CALL_IS_DONE,
+	.take = unsubscribe_take,
 	.settled = unsubscribe_done,
 };
 
@@ -392,7 +398,7 @@ static int unsubscribe_begin(struct redd_subscription *s, struct how how)
 	struct call_target target = { .subscription = s };
 
 	/* While it is away, or asked for again, it has no id by which it could be ended. */
-	if (s->state != SUBSCRIPTION_LIVE && subscription_is_heard(s) && s->r->state != CLIENT_DOWN)
+	if (!subscription_is_fed(s) && subscription_is_heard(s) && s->r->state != CLIENT_DOWN)
 		return client_fail(s->r, -EAGAIN,
 				   "the subscription was not answered yet; end it after");
 	unsubscribe_build(&request, &m, s);

@@ -46,6 +46,9 @@ void subscription_not_resumed(struct redd_subscription *s, const struct redd_err
 /* It is over, for this reason: the program is told if it hears of it still. */
 void subscription_close(struct redd_subscription *s, struct redd_closed *closed);
 
+/* It was to end, and did so with its connection: the program hears REDD_UNSUBSCRIBED. */
+void subscription_unsubscribed(struct redd_subscription *s);
+
 /* The request failed: the program hears REDD_CLOSED_REFUSED. */
 void subscription_refused(struct redd_subscription *s, int result);
 

@@ -187,6 +187,26 @@ Test(client_repeat, an_unsubscribe_has_come_about_with_the_connection)
 	fake_close(&f);
 }
 
+/* The answer goes ahead of the end, which the connection took along. */
+Test(client_repeat, P13_an_unsubscribe_that_was_answered_is_not_taken_back)
+{
+	struct redd_call done = comeback_call(0);
+	struct redd_port *port;
+
+	comeback_serve(&f, NULL);
+	port = comeback_spawn(&f, false);
+	cr_assert_eq(redd_unsubscribe_start(redd_port_subscription(port), &done), 0);
+	fake_settle(&f);
+	fake_done(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_UNSUBSCRIBE)->id);
+	fake_output(&f, 1, 0, "abc", 3);
+	told_expect(&f, "o1@0:abc ");
+	cr_assert_eq(comeback.results[0], 0);
+	comeback_welcome(&f);
+	told_expect(&f, "o1@0:abc c1 away back ");
+	cr_assert_null(fake_heard(&f), "it is asked for again");
+	fake_close(&f);
+}
+
 static void on_life(struct redd_watch *w, const struct redd_life *l, void *user)
 {
 	(void)w;
