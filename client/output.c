@@ -459,6 +459,7 @@ void subscriptions_away(struct redd *r)
 			s->state = SUBSCRIPTION_AWAY;
 		else if (state == SUBSCRIPTION_LEFT && s->id)
 			s->state = SUBSCRIPTION_OVER; /* it went with the connection */
+		s->id = 0;			      /* that may soon be another's */
 		s->owed = 0;
 		reading_end(s); /* what is not read yet comes by the socket */
 		subscription_leave_table(s);

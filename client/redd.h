@@ -750,7 +750,7 @@ struct redd_subscribe_options {
 
 /* Free at any time; a live one is unsubscribed, and none of its callbacks run any more. */
 void redd_subscription_free(struct redd_subscription *s);
-/* 0: not answered yet. Another one after the connection was lost and is back. */
+/* 0: not answered yet, or lost with its connection. Another one when that is back. */
 uint64_t redd_subscription_id(const struct redd_subscription *s);
 
 /* It reads shared memory, or did. False before its answer. After a connection was lost and is back

@@ -207,6 +207,30 @@ Test(client_repeat, P13_an_unsubscribe_that_was_answered_is_not_taken_back)
 	fake_close(&f);
 }
 
+/* Numbers of subscriptions are a connection's. */
+Test(client_repeat, one_that_is_over_is_not_taken_for_another_that_has_its_number_now)
+{
+	struct redd_subscribe_options o = { .handler = told_handler };
+	struct redd_subscription *other;
+	struct redd_port *port;
+
+	comeback_serve(&f, NULL);
+	port = comeback_spawn(&f, false);
+	fake_closed(&f);
+	told_expect(&f, "c0 ");
+	comeback_welcome(&f);
+	cr_assert_eq(redd_subscribe_start(port, &o, &other, NULL), 0);
+	fake_settle(&f);
+	fake_subscribed(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_SUBSCRIBE)->id, 1, 1, 1, 0);
+	fake_settle(&f);
+	cr_assert_eq(redd_unsubscribe_start(redd_port_subscription(port), NULL), 0);
+	fake_settle(&f);
+	cr_assert_neq(
+		comeback_next(&f, REDD__V1__REQUEST__BODY_UNSUBSCRIBE)->unsubscribe->subscription,
+		redd_subscription_id(other));
+	fake_close(&f);
+}
+
 static void on_life(struct redd_watch *w, const struct redd_life *l, void *user)
 {
 	(void)w;
