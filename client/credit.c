@@ -68,8 +68,9 @@ int redd_credit(struct redd_subscription *s, uint64_t bytes)
 		return 0;
 	}
 	if (s->state != SUBSCRIPTION_LIVE) {
-		/* Away: it is counted when the subscription is asked for again, or given then. */
-		s->late = s->state == SUBSCRIPTION_AGAIN ? credit_sum(s->late, bytes) : 0;
+		/* Away: it is counted when the subscription is asked for again, or owed then. */
+		if (s->state == SUBSCRIPTION_AGAIN)
+			s->owed = credit_sum(s->owed, bytes);
 		s->left = credit_sum(s->left, bytes);
 		return 0;
 	}

@@ -64,9 +64,8 @@ struct redd_subscription {
 	struct redd_handler handler;
 	enum redd_credit_mode credit_mode;
 	uint64_t window;
-	uint64_t owed; /* credit that is to be given back */
+	uint64_t owed; /* credit that is to be given, or given back */
 	uint64_t left; /* credit that the broker has still, as we count it */
-	uint64_t late; /* MANUAL: credit that could not be sent while it was away */
 	enum redd_overflow overflow;
 	uint32_t stall_ms;
 	uint32_t streams[REDD_STREAMS_MAX]; /* as asked for; none: every output */

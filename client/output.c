@@ -141,8 +141,8 @@ int subscription_resume(struct redd_subscription *s, const Redd__V1__Subscribed 
 			track_resume(t, wire->starts[i]->offset);
 	}
 	e = subscription_enter_table(s, wire);
-	if (e == 0 && s->late && credit_send(s, s->late) == 0)
-		s->late = 0;
+	if (s->owed && s->state == SUBSCRIPTION_LIVE)
+		list_append(&s->r->owing, &s->owing);
 	return err_pass(e);
 }
 

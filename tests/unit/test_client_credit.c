@@ -1,9 +1,11 @@
-/* Credit of subscriptions: what the client gives back, and when. */
+/* Credit of subscriptions: what the client gives back, and when, and that a loss of the connection
+ * neither drops nor doubles any. */
 #include "client/client.h"
 
 #include <criterion/criterion.h>
 
 #include "proto/limits.h"
+#include "tests/lib/comeback.h"
 #include "tests/lib/fake.h"
 #include "tests/lib/told.h"
 
@@ -87,5 +89,51 @@ Test(client_credit, credit_that_does_not_fit_the_queue_is_paid_later)
 			sum += request->credit->bytes;
 	}
 	cr_assert_eq(sum, cost, "%llu of %llu", (unsigned long long)sum, (unsigned long long)cost);
+	fake_close(&f);
+}
+
+/* --- over a loss ----------------------------------------------------------------------------- */
+
+static struct fake f;
+
+/* A subscription that has so much credit, which the program gives. */
+static struct redd_subscription *begin(uint64_t window)
+{
+	struct redd_subscribe_options o = { .handler = told_handler,
+					    .credit_mode = REDD_CREDIT_MANUAL,
+					    .window = window };
+	struct redd_subscription *s;
+	struct redd_port *port;
+
+	comeback_serve(&f, NULL);
+	cr_assert_eq(redd_port_by_id(f.r, 1, &port), 0);
+	cr_assert_eq(redd_subscribe_start(port, &o, &s, NULL), 0);
+	fake_settle(&f);
+	fake_subscribed(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_SUBSCRIBE)->id, 1, 1, 1, 0);
+	cr_assert_eq(fake_settle(&f), 0);
+	return s;
+}
+
+/* It is asked for again with so much. */
+static uint64_t asked_with(uint64_t bytes)
+{
+	Redd__V1__Request *m = comeback_next(&f, REDD__V1__REQUEST__BODY_SUBSCRIBE);
+
+	cr_assert_eq(m->subscribe->credit, bytes, "%llu, not %llu",
+		     (unsigned long long)m->subscribe->credit, (unsigned long long)bytes);
+	return m->id;
+}
+
+Test(client_credit, P13_what_is_given_on_the_way_back_is_given_once)
+{
+	struct redd_subscription *s = begin(1000);
+
+	comeback_welcome(&f);
+	asked_with(1000);
+	cr_assert_eq(redd_credit(s, 7), 0, "while it is asked for again");
+	comeback_welcome(&f);
+	fake_subscribed(&f, asked_with(1007), 1, 5, 1, 0);
+	cr_assert_eq(fake_settle(&f), 0);
+	cr_assert_null(fake_heard(&f));
 	fake_close(&f);
 }
