@@ -52,6 +52,17 @@ static uint64_t credit_sum(uint64_t a, uint64_t b)
 	return a + b < a ? UINT64_MAX : a + b;
 }
 
+uint64_t credit_again(const struct redd_subscription *s)
+{
+	uint64_t bytes = s->left;
+
+	/* For ends that are told once more, of which the program does not hear. */
+	for (size_t i = 0; i < s->n_tracks; i++)
+		if (s->tracks[i].state == TRACK_ENDED)
+			bytes = credit_sum(bytes, EVENT_CREDIT);
+	return bytes;
+}
+
 int redd_credit(struct redd_subscription *s, uint64_t bytes)
 {
 	int e;

@@ -278,8 +278,10 @@ static void on_stream_end(struct redd_subscription *s, const Redd__V1__Message *
 	};
 
 	if (t && track_ends_again(t, w->total)) {
-		subscription_spend(s, EVENT_CREDIT);
-		return; /* told before the connection was lost */
+		/* Told before the connection was lost. */
+		if (s->credit_mode != REDD_CREDIT_MANUAL) /* else see credit_again() */
+			subscription_spend(s, EVENT_CREDIT);
+		return;
 	}
 	if (t) {
 		track_end(t, w->total);

@@ -300,7 +300,7 @@ int subscription_again(struct redd_subscription *s)
 	if (e < 0)
 		return err_pass(e);
 	if (s->credit_mode == REDD_CREDIT_MANUAL)
-		b.message.credit = s->left; /* none at all is a number too */
+		b.message.credit = credit_again(s); /* none at all is a number too */
 	port_name_in(s->port, &ref);
 	b.message.port = &ref;
 	request.body_case = REDD__V1__REQUEST__BODY_SUBSCRIBE;

@@ -58,6 +58,9 @@ void subscription_abandon(struct redd_subscription *s);
 /* Gives credit. As outgoing_own(). */
 int credit_send(struct redd_subscription *s, uint64_t bytes);
 
+/* MANUAL: the credit with which it is asked for again. */
+uint64_t credit_again(const struct redd_subscription *s);
+
 /* Notes what an event cost. */
 void subscription_spend(struct redd_subscription *s, uint64_t cost);
 

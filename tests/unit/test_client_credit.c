@@ -137,3 +137,22 @@ Test(client_credit, P13_what_is_given_on_the_way_back_is_given_once)
 	cr_assert_null(fake_heard(&f));
 	fake_close(&f);
 }
+
+/* The end of a stream has its price each time. */
+Test(client_credit, P13_an_end_that_is_told_again_is_not_the_programs_to_pay)
+{
+	begin(3 + 3 * EVENT_CREDIT); /* for the output and two ends */
+	fake_output(&f, 1, 0, "abc", 3);
+	fake_end(&f, 1, 3);
+	told_expect(&f, "o1@0:abc e1=3 ");
+	for (int i = 0; i < 2; i++) {
+		comeback_welcome(&f);
+		fake_subscribed(&f, asked_with(2 * EVENT_CREDIT), 1, 1, 1, 3);
+		fake_end(&f, 1, 3);
+		cr_assert_eq(fake_settle(&f), 0);
+	}
+	fake_end(&f, 2, 0);
+	fake_closed(&f);
+	told_expect(&f, "o1@0:abc e1=3 away back away back e2=0 c0 ");
+	fake_close(&f);
+}
