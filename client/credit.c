@@ -76,6 +76,7 @@ int redd_credit(struct redd_subscription *s, uint64_t bytes)
 				   "the subscription was not answered yet; give credit after");
 	if (s->reading) {
 		reading_credit(s, bytes);
+		s->left = credit_sum(s->left, bytes); /* for when it is not shared any more */
 		return 0;
 	}
 	if (s->state != SUBSCRIPTION_LIVE) {

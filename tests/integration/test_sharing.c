@@ -260,8 +260,7 @@ Test(sharing_narrow, P14_a_listener_that_passes_no_descriptors_shares_nothing, .
 
 /* --- the broker dies ------------------------------------------------------------------------- */
 
-/* What was shared goes on by the socket; a new one is shared. */
-Test(sharing, P13_when_the_broker_dies_nothing_is_missing_and_a_new_one_is_shared)
+static struct redd_port *spawn_cat(void)
 {
 	const char *const argv[] = { place_prog("cat"), NULL };
 	const struct redd_descriptor in = { .fd = 0, .kind = REDD_PIPE };
@@ -271,20 +270,34 @@ Test(sharing, P13_when_the_broker_dies_nothing_is_missing_and_a_new_one_is_share
 					      .n_descriptors = 1,
 					      .orphan = REDD_ORPHAN_KEEP,
 					      .checksum = true };
+
+	return scene_spawn(&o, &scene.c);
+}
+
+/* Another one is there when this returns. */
+static void broker_dies(void)
+{
+	pid_t broker;
+
+	while (!(broker = census_child(scene.service.pid, "redd-broker")))
+		;
+	cr_assert_eq(kill(broker, SIGKILL), 0);
+	cr_assert_eq(redd_ping(scene.r), 0);
+}
+
+/* What was shared goes on by the socket; a new one is shared. */
+Test(sharing, P13_when_the_broker_dies_nothing_is_missing_and_a_new_one_is_shared)
+{
 	struct redd_port *port;
 	struct redd_subscription *s;
 	struct collect again;
-	pid_t broker;
 
 	scene.c.watch.shared = scene.c.watch.verify = true;
-	port = scene_spawn(&o, &scene.c);
+	port = spawn_cat();
 	for (unsigned round = 1; round <= 3; round++) {
 		cr_assert_eq(redd_write(port, "hello ", 6, NULL, NULL), 0);
 		cr_assert_eq(collect_wait_bytes(&scene.c, scene.r, 1, 6 * round, WAIT), 0);
-		while (!(broker = census_child(scene.service.pid, "redd-broker")))
-			;
-		cr_assert_eq(kill(broker, SIGKILL), 0);
-		cr_assert_eq(redd_ping(scene.r), 0); /* is there again */
+		broker_dies();
 		collect_init(&again);
 		again.watch.shared = true;
 		cr_assert_eq(redd_subscribe(port, &again.watch, &s), 0);
@@ -298,5 +311,26 @@ Test(sharing, P13_when_the_broker_dies_nothing_is_missing_and_a_new_one_is_share
 	scene_finish(&scene.c);
 	cr_expect_str_eq(collect_text(&scene.c, 1), "hello hello hello ");
 	cr_expect(collect_stream(&scene.c, 1)->end.verified);
+	scene_forget(port);
+}
+
+/* As long as it is shared, credit by hand is counted on this side. */
+Test(sharing, P13_credit_by_hand_is_not_lost_when_the_broker_dies)
+{
+	struct redd_port *port;
+
+	scene.c.watch.credit_mode = REDD_CREDIT_MANUAL;
+	scene.c.watch.window = 6 + EVENT_CREDIT;
+	port = spawn_cat();
+	cr_assert(redd_subscription_is_shared(redd_port_subscription(port)));
+	cr_assert_eq(redd_write(port, "hello ", 6, NULL, NULL), 0);
+	cr_assert_eq(collect_wait_bytes(&scene.c, scene.r, 1, 6, WAIT), 0);
+	/* For as much again, and two ends. */
+	cr_assert_eq(redd_credit(redd_port_subscription(port), 6 + 3 * EVENT_CREDIT), 0);
+	broker_dies();
+	cr_assert_eq(redd_write(port, "hello ", 6, NULL, NULL), 0);
+	cr_assert_eq(redd_close(port, 0, NULL), 0);
+	scene_finish(&scene.c);
+	cr_expect_str_eq(collect_text(&scene.c, 1), "hello hello ");
 	scene_forget(port);
 }
