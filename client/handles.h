@@ -112,7 +112,7 @@ struct redd_watch {
 	uint64_t id;	   /* 0: not answered yet, or not on this connection */
 	uint64_t sequence; /* when it began */
 	uint64_t told;	   /* the newest event that was told, or passed over */
-	bool is_behind;	   /* events behind `told` are gone: it begins from now */
+	bool is_behind;	   /* events behind `told` are gone, or not wanted: it begins from now */
 	bool is_away;	   /* its connection is lost; to be asked for again */
 	uint8_t *request;  /* owned: its frame, to be asked again; NULL: it cannot be */
 	size_t request_size;

@@ -90,18 +90,27 @@ void watches_lose(struct redd *r)
 
 /* --- the request ----------------------------------------------------------------------------- */
 
+/* It is told what comes behind `told` from now on. */
+static int watch_answered(struct redd_watch *w, const Redd__V1__Watching *m)
+{
+	if (!m->watch)
+		return client_fail(w->r, -EPROTO, "the broker gave a watch no id");
+	w->id = m->watch;
+	w->told = w->is_behind ? m->sequence : w->told;
+	w->is_behind = false;
+	return 0;
+}
+
 static int watch_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
 		      struct redd_reply *reply)
 {
 	struct redd_watch *w = c->watch;
+	int e = watch_answered(w, m->watching);
 
 	(void)reply;
-	if (!m->watching->watch)
-		return client_fail(r, -EPROTO, "the broker gave a watch no id");
-	w->id = m->watching->watch;
+	if (e < 0)
+		return err_pass(e);
 	w->sequence = m->watching->sequence;
-	if (!w->told)
-		w->told = w->sequence;
 	/* The frame is the watch's from now on, to be asked again. */
 	r->calls.kept -= c->frame ? c->frame_size : 0;
 	w->request = TAKE(c->frame);
@@ -138,7 +147,8 @@ static struct redd_watch *watch_new(struct redd *r, const struct redd_watch_opti
 	w->r = r;
 	w->on_life = o->on_life;
 	w->user = o->user;
-	w->told = o->has_after ? o->after : 0;
+	w->told = o->after;
+	w->is_behind = !o->has_after;
 	list_append(&r->watches, &w->link);
 	return w;
 }
@@ -226,13 +236,12 @@ static int again_take(struct redd *r, struct call *c, const Redd__V1__Message *m
 		      struct redd_reply *reply)
 {
 	struct redd_watch *w = c->watch;
+	int e = watch_answered(w, m->watching);
 
+	(void)r;
 	(void)reply;
-	if (!m->watching->watch)
-		return client_fail(r, -EPROTO, "the broker gave a watch no id");
-	w->id = m->watching->watch;
-	w->told = w->is_behind ? m->watching->sequence : w->told;
-	w->is_behind = false;
+	if (e < 0)
+		return err_pass(e);
 	if (w->over)
 		watch_end(w);
 	return 0;

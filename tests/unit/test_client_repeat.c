@@ -268,6 +268,32 @@ Test(client_repeat, P13_a_watch_goes_on_behind_its_last_event)
 	fake_close(&f);
 }
 
+/* What it has asked for from the beginning and was not told yet. */
+Test(client_repeat, P13_a_watch_of_all_that_was_goes_on_where_it_is)
+{
+	struct redd_watch_options o = { .on_life = on_life, .has_after = true };
+	Redd__V1__Request *request;
+	struct redd_watch *watch;
+
+	comeback_serve(&f, NULL);
+	cr_assert_eq(redd_watch_start(f.r, &o, &watch, NULL), 0);
+	fake_settle(&f);
+	fake_watching(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_WATCH)->id, 3, 40);
+	fake_settle(&f);
+	comeback_welcome(&f);
+	request = comeback_next(&f, REDD__V1__REQUEST__BODY_WATCH);
+	cr_assert(request->watch->has_after && request->watch->after == 0);
+	fake_watching(&f, request->id, 3, 40);
+	fake_life(&f, 3, REDD__V1__LIFE__WHAT__STARTED, 1);
+	fake_settle(&f);
+	comeback_welcome(&f);
+	request = comeback_next(&f, REDD__V1__REQUEST__BODY_WATCH);
+	cr_assert(request->watch->has_after && request->watch->after == 1);
+	cr_assert_eq(redd_watch_sequence(watch), 40);
+	told_expect(&f, "away back l1@1 away back ");
+	fake_close(&f);
+}
+
 /* The successor dies over the second request, too: before its answer, and after a refusal. */
 Test(client_repeat, P13_a_watch_goes_on_after_deaths_on_the_way_back)
 {
