@@ -306,7 +306,7 @@ int redd_timeout(const struct redd *r)
 		return -1;
 	if (r->state == CLIENT_AWAY || r->state == CLIENT_AGAIN)
 		return r->out.error ? 0 : reconnect_timeout(r);
-	if (r->out.error || !list_is_empty(&r->awake))
+	if (r->out.error || !list_is_empty(&r->awake) || repeat_is_due(r))
 		return 0;
 	return r->state == CLIENT_HELLO ? clock_left(r->hello_deadline_ms) : -1;
 }

@@ -22,6 +22,7 @@
 
 #define ROOM 1 /* there is none just now */
 
+/* Until answers come, or the socket takes more. */
 static bool is_full(const struct redd *r)
 {
 	return r->calls.n_sent >= CONN_PENDING_MAX || outgoing_size(&r->out) >= r->out.limit;
@@ -223,11 +224,21 @@ static int watches_again(struct redd *r)
 	return e == -EAGAIN ? ROOM : e;
 }
 
+static bool may_repeat(const struct redd *r)
+{
+	return r->away.is_resuming && (r->state == CLIENT_UP || r->state == CLIENT_HELLO);
+}
+
+bool repeat_is_due(const struct redd *r)
+{
+	return may_repeat(r) && !outgoing_size(&r->out) && !is_full(r);
+}
+
 int repeat_turn(struct redd *r)
 {
 	int e = 0;
 
-	if (!r->away.is_resuming || (r->state != CLIENT_UP && r->state != CLIENT_HELLO))
+	if (!may_repeat(r))
 		return 0;
 	if (r->state == CLIENT_UP) {
 		e = subscriptions_again(r);

@@ -10,4 +10,7 @@
  * recorded. Runs callbacks. */
 int repeat_turn(struct redd *r);
 
+/* There was no room for all, and there is some now. */
+bool repeat_is_due(const struct redd *r);
+
 #endif

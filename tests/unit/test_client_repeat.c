@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 #include "tests/lib/comeback.h"
@@ -104,6 +105,37 @@ Test(client_repeat, P13_writes_are_repeated_at_their_offsets)
 	fake_written(&f, m->id, 7, 2);
 	fake_settle(&f);
 	cr_assert(comeback.n_results == 3 && !comeback.results[1] && !comeback.results[2]);
+	fake_close(&f);
+}
+
+/* More than the queue takes at once goes out as soon as the socket has taken that, whether the
+ * broker answers or not. */
+Test(client_repeat, P13_a_queue_that_is_full_on_the_way_back_holds_nothing_up_for_good)
+{
+	struct redd_connect_options small = { .frame_max = 65536, .queue_max = 1 };
+	static char text[4000];
+	struct redd_pattern patterns[15];
+	struct redd_expect_options o = { .patterns = patterns, .n_patterns = 15, .has_from = true };
+	struct redd_call pinged = comeback_call(0);
+	struct redd_port *port;
+
+	memset(text, 'x', sizeof(text));
+	for (int i = 0; i < 15; i++)
+		patterns[i] = (struct redd_pattern){ .text = text, .size = sizeof(text) };
+	comeback_serve(&f, &small);
+	cr_assert_eq(redd_port_by_id(f.r, 1, &port), 0);
+	for (int i = 0; i < 2; i++) {
+		cr_assert_eq(redd_expect_start(port, &o, -1, NULL), 0);
+		fake_settle(&f);
+	}
+	cr_assert_eq(redd_ping_start(f.r, &pinged), 0);
+	fake_settle(&f);
+	comeback_welcome(&f);
+	while (redd_timeout(f.r) == 0 || redd_events(f.r) & POLLOUT)
+		cr_assert_eq(redd_dispatch(f.r), 0);
+	for (int i = 0; i < 2; i++)
+		comeback_next(&f, REDD__V1__REQUEST__BODY_EXPECT);
+	comeback_next(&f, REDD__V1__REQUEST__BODY_PING);
 	fake_close(&f);
 }
 
