@@ -373,7 +373,13 @@ void call_give_up(struct redd *r, struct call *c, int result)
 {
 	struct redd_reply reply = { 0 };
 
-	client_fail(r, result, "%s cannot be sent: %s", c->kind->name, err_name(result));
+	if (c->is_repeated)
+		result = client_fail(r, -ENOTCONN,
+				     "the connection was lost over %s, which cannot be sent again "
+				     "(%s); whether it was done is not known",
+				     c->kind->name, err_name(result));
+	else
+		client_fail(r, result, "%s cannot be sent: %s", c->kind->name, err_name(result));
 	call_end(r, c, result, &reply);
 }
 

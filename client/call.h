@@ -174,7 +174,8 @@ size_t calls_ahead(const struct redd *r, const struct call *c, uint32_t stream, 
 /* Its frame was queued, from that position on. */
 void call_mark_sent(struct redd *r, struct call *c, uint64_t position);
 
-/* Ends one that cannot be repeated for a reason of this side. Runs callbacks. */
+/* Ends one that cannot be sent for a reason of this side; in doubt, if an earlier connection may
+ * have taken it. Runs callbacks. */
 void call_give_up(struct redd *r, struct call *c, int result);
 
 /* The connection is lost and may come back: each call waits to be repeated, or ends (loss.c). Runs

@@ -35,11 +35,12 @@
  * would, or nobody can tell, one that was sent and not answered ends with -ENOTCONN, whether done
  * or not: signals; redd_grant(), redd_delegate(), redd_release(), and the revocation of one grant
  * or door; redd_expect() that writes, or does not say where it begins (has_from); the end of a
- * terminal's input; and a write into an input whose position is not known. It is known where the
- * port was spawned through this handle, or a write through it was answered, or redd_inspect() was;
- * not behind what is in doubt itself, and not where others are seen to write. What others wrote
- * since our last answer is not seen: who shares an input should not have its writes repeated
- * (no_reconnect). Whatever is started while the connection is away waits for it.
+ * terminal's input; a write whose position, which a repeat states, makes it longer than a frame;
+ * and a write into an input whose position is not known. It is known where the port was spawned
+ * through this handle, or a write through it was answered, or redd_inspect() was; not behind what
+ * is in doubt itself, and not where others are seen to write. What others wrote since our last
+ * answer is not seen: who shares an input should not have its writes repeated (no_reconnect).
+ * Whatever is started while the connection is away waits for it.
  *
  * Callbacks run only inside redd_dispatch(), blocking calls and redd_disconnect(). A callback may
  * use every _start form, redd_credit() and free any port, subscription or watch, its own too; a

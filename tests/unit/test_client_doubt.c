@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "proto/codec.h"
+#include "proto/limits.h"
 #include "tests/lib/revive.h"
 
 TestSuite(client_doubt, .timeout = 30);
@@ -225,6 +226,27 @@ Test(client_doubt, P13_an_end_without_data_that_was_said_is_not_refused)
 		   "closed");
 	fake_settle(&revived);
 	cr_assert_eq(revive_results[0], 0);
+	fake_close(&revived);
+}
+
+/* Its offset makes it longer than a frame. */
+Test(client_doubt, P13_a_write_that_cannot_be_repeated_for_its_length_is_in_doubt)
+{
+	static char data[FRAME_MAX_DEFAULT];
+	struct redd_port *port;
+	size_t size = sizeof(data);
+
+	revive_serve();
+	port = revive_spawn();
+	cr_assert_eq(redd_write_start(port, data, 20000, NULL, NULL), 0);
+	fake_settle(&revived);
+	fake_written(&revived, HEARD(WRITE)->id, 0, 20000);
+	fake_settle(&revived);
+	while (redd_write_start(port, data, size, NULL, revive_call(0)) == -EMSGSIZE)
+		size--;
+	revive();
+	revive_heard_nothing();
+	cr_assert_eq(revive_results[0], -ENOTCONN);
 	fake_close(&revived);
 }
 
