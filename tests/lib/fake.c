@@ -68,7 +68,7 @@ static void fake_listen(struct fake *f)
 	cr_assert_eq(listen(f->listener, 8), 0);
 }
 
-static bool fake_accept(struct fake *f)
+bool fake_accept(struct fake *f)
 {
 	f->fd = accept4(f->listener, NULL, NULL, SOCK_CLOEXEC);
 	buf_consume(&f->in, buf_size(&f->in));

@@ -53,7 +53,10 @@ void fake_die(struct fake *f);
  */
 void fake_serve(struct fake *f, struct redd_connect_options *o);
 
-/* Takes the client's next connection, of which nothing has been answered. */
+/* Takes the client's next connection, if there is one. */
+bool fake_accept(struct fake *f);
+
+/* Waits for it: of which nothing has been answered. */
 Redd__V1__Request *fake_back(struct fake *f);
 
 /* Nobody is there to come back to. */
