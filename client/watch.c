@@ -232,10 +232,25 @@ void watches_away(struct redd *r)
 	}
 }
 
+static void watch_hears(struct redd_watch *w, enum redd_what what)
+{
+	const struct redd_life life = {
+		.what = what,
+		.sequence = w->told,
+		.exit = exit_unknown("the events are not known any more"),
+	};
+
+	watch_ref(w);
+	if (w->on_life && !w->over)
+		w->on_life(w, &life, w->user);
+	watch_unref(w);
+}
+
 static int again_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
 		      struct redd_reply *reply)
 {
 	struct redd_watch *w = c->watch;
+	bool has_missed = w->is_behind;
 	int e = watch_answered(w, m->watching);
 
 	(void)r;
@@ -244,38 +259,27 @@ static int again_take(struct redd *r, struct call *c, const Redd__V1__Message *m
 		return err_pass(e);
 	if (w->over)
 		watch_end(w);
+	else if (has_missed)
+		watch_hears(w, REDD_LIFE_MISSED);
 	return 0;
 }
 
-static void watch_hears(struct redd_watch *w, const struct redd_life *life)
-{
-	watch_ref(w);
-	if (w->on_life && !w->over)
-		w->on_life(w, life, w->user);
-	watch_unref(w);
-}
-
-/* What happened since is not known any more: it is told so, and it begins from now. Refused even
+/* What happened since is not known any more: it begins from now, and is told so then. Refused even
  * that, it ends. */
 static void again_failed(struct redd *r, struct call *c, int result)
 {
 	struct redd_watch *w = c->watch;
-	struct redd_life life = {
-		.what = w->is_behind ? REDD_LIFE_LOST : REDD_LIFE_MISSED,
-		.sequence = w->told,
-		.exit = exit_unknown("the events are not known any more"),
-	};
 
 	(void)result;
 	if (r->state == CLIENT_DOWN || w->over)
 		return;
-	if (r->failure.error.code != REDD_OUT_OF_RANGE)
-		life.what = REDD_LIFE_LOST;
-	watch_hears(w, &life);
-	w->over |= life.what == REDD_LIFE_LOST;
-	w->is_behind = true;
-	w->is_away = !w->over;
-	r->away.is_resuming |= w->is_away;
+	if (w->is_behind || r->failure.error.code != REDD_OUT_OF_RANGE) {
+		watch_hears(w, REDD_LIFE_LOST);
+		w->over = true;
+		return;
+	}
+	w->is_behind = w->is_away = true;
+	r->away.is_resuming = true;
 }
 
 static const struct call_kind again_kind = {

@@ -56,8 +56,7 @@ struct subscription_model {
 struct watch_model {
 	struct redd_watch *handle;
 	bool is_answered;
-	bool is_behind; /* it was told that it has missed some */
-	uint64_t next;	/* 0: not known */
+	uint64_t next; /* 0: not known */
 };
 
 static struct {
@@ -246,11 +245,10 @@ static void on_life(struct redd_watch *handle, const struct redd_life *life, voi
 	check(w->handle == handle);
 	if (!w->next)
 		w->next = redd_watch_sequence(handle) + 1;
-	check(life->what == REDD_LIFE_STARTED || life->what == REDD_LIFE_MISSED);
 	if (life->what == REDD_LIFE_MISSED)
-		w->is_behind = true;
-	check(w->is_behind ? life->sequence + 1 >= w->next : life->sequence == w->next);
-	w->is_behind = life->what == REDD_LIFE_MISSED;
+		check(life->sequence >= w->next);
+	else
+		check(life->what == REDD_LIFE_STARTED && life->sequence == w->next);
 	w->next = life->sequence + 1;
 	meddle();
 }
@@ -434,7 +432,7 @@ static void judge_watch(const struct watch_model *w, const struct mortal_watch *
 	bool is_live = w->handle && w->is_answered;
 
 	check(is_live == (broker->id != 0));
-	check(!is_live || !w->next || w->is_behind || w->next == mortal.sequence + 1);
+	check(!is_live || !w->next || w->next == mortal.sequence + 1);
 }
 
 static void judge(void)

@@ -290,13 +290,14 @@ Test(client_repeat, P13_a_watch_goes_on_behind_its_last_event)
 	comeback_welcome(&f);
 	request = comeback_next(&f, REDD__V1__REQUEST__BODY_WATCH);
 	cr_assert(request->watch->has_after && request->watch->after == 40);
-	/* That is not known any more: it is said, and the watch begins from now. */
+	/* That is not known any more: the watch begins from now, and it is said up to where. */
 	fake_error(&f, request->id, REDD__V1__CODE__OUT_OF_RANGE, 0, "too old");
 	fake_settle(&f);
 	request = comeback_next(&f, REDD__V1__REQUEST__BODY_WATCH);
 	cr_assert_not(request->watch->has_after);
-	fake_watching(&f, request->id, 3, 40);
-	told_expect(&f, "away back l5@40 ");
+	fake_watching(&f, request->id, 3, 47);
+	fake_life(&f, 3, REDD__V1__LIFE__WHAT__CLOSED, 48);
+	told_expect(&f, "away back l5@47 l3@48 ");
 	fake_close(&f);
 }
 
@@ -352,7 +353,7 @@ Test(client_repeat, P13_a_watch_goes_on_after_deaths_on_the_way_back)
 	}
 	fake_watching(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_WATCH)->id, 5, 50);
 	fake_life(&f, 5, REDD__V1__LIFE__WHAT__CLOSED, 51);
-	told_expect(&f, "away back away back away back away back l5@40 away back away back "
+	told_expect(&f, "away back away back away back away back away back away back l5@50 "
 			"l3@51 ");
 	fake_close(&f);
 }
