@@ -113,6 +113,7 @@ int call_open(struct redd *r, const struct call_kind *kind, struct how how,
 /* What a full queue means: waiting for a blocking call (1), a refusal for the others. */
 static int call_full(struct redd *r, struct call *c)
 {
+	int64_t deadline = -1;
 	int e;
 
 	if (!c->waiter)
@@ -120,7 +121,12 @@ static int call_full(struct redd *r, struct call *c)
 				   "the outgoing queue is full (%zu bytes, %zu calls); dispatch "
 				   "and try again",
 				   outgoing_size(&r->out), r->calls.n);
-	e = client_turn(r, -1);
+	if (r->call_timeout_ms && !c->waiter->is_long)
+		deadline = c->started_ms + r->call_timeout_ms;
+	e = client_turn(r, deadline);
+	if (e == -ETIMEDOUT)
+		return client_fail(r, e, "there was no room to send %s within %u ms; ask again",
+				   c->kind->name, r->call_timeout_ms);
 	return e < 0 ? client_fail_down(r) : 1;
 }
 
@@ -397,10 +403,12 @@ static void waiter_abandon(struct redd *r, struct waiter *w)
 
 int call_wait(struct redd *r, int begun, struct waiter *w)
 {
-	int64_t deadline = r->call_timeout_ms ? clock_ms() + r->call_timeout_ms : -1;
+	int64_t deadline = -1;
 
 	if (begun < 0)
 		return err_pass(begun);
+	if (r->call_timeout_ms && !w->is_long)
+		deadline = clock_ms() + r->call_timeout_ms;
 	while (!w->done) {
 		if (client_turn(r, deadline) != -ETIMEDOUT || w->done)
 			continue;
@@ -413,15 +421,4 @@ int call_wait(struct redd *r, int begun, struct waiter *w)
 	if (w->result < 0)
 		failure_copy(&r->failure, &w->failure);
 	return w->result;
-}
-
-int call_wait_long(struct redd *r, int begun, struct waiter *w)
-{
-	uint32_t limit = r->call_timeout_ms;
-	int e;
-
-	r->call_timeout_ms = 0;
-	e = call_wait(r, begun, w);
-	r->call_timeout_ms = limit;
-	return e;
 }

@@ -16,6 +16,7 @@ typedef struct Redd__V1__Request Redd__V1__Request;
 
 /* Where a blocking call finds its answer. */
 struct waiter {
+	bool is_long; /* it has a limit of its own: call_timeout_ms does not count */
 	bool done;
 	int result;
 	struct redd_reply reply; /* what its pointers lead to is the waiter's now */
@@ -115,7 +116,7 @@ struct call_target {
 
 /* Sends a request, whose id is set here, with what it is about (target may be NULL). *ret_id may
  * be NULL. With a waiter it waits for room in the queue. 0; -EAGAIN, -EDEADLK, -EMSGSIZE, -ENOMEM,
- * -ENOTCONN, each with r->failure set and nothing sent. */
+ * -ENOTCONN, -ETIMEDOUT, each with r->failure set and nothing sent. */
 int call_send(struct redd *r, const struct call_kind *kind, struct how how,
 	      const struct call_target *target, Redd__V1__Request *request, uint64_t *ret_id);
 
@@ -132,9 +133,6 @@ void call_commit(struct redd *r, struct call *take_c, struct how how);
 /* Waits for the answer of a call that began with `begun`. The failure of the call is r's last when
  * it returns. */
 int call_wait(struct redd *r, int begun, struct waiter *w);
-
-/* The same for a call that has a limit of its own: call_timeout_ms does not count. */
-int call_wait_long(struct redd *r, int begun, struct waiter *w);
 
 /* Takes it out of the tables, tells the program, then the kind, and frees it. What the reply owns
  * goes to who asked. */

@@ -220,8 +220,8 @@ static int expect_begin(struct redd_port *port, const struct redd_expect_options
 int redd_expect(struct redd_port *port, const struct redd_expect_options *options,
 		int64_t timeout_ms, struct redd_matched **ret)
 {
-	struct waiter w = { 0 };
-	int e = call_wait_long(port->r, expect_begin(port, options, timeout_ms, WAITER(&w)), &w);
+	struct waiter w = { .is_long = true };
+	int e = call_wait(port->r, expect_begin(port, options, timeout_ms, WAITER(&w)), &w);
 
 	if (e == 0)
 		*ret = (struct redd_matched *)w.reply.matched;

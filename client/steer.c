@@ -229,7 +229,7 @@ static int wait_labels_begin(struct redd *r, const struct redd_label *labels, si
 /* What came of a wait that was begun for `port` (0: any of several). */
 static int wait_end(struct redd *r, uint64_t port, int e, struct waiter *w, struct redd_waited *ret)
 {
-	e = call_wait_long(r, e, w);
+	e = call_wait(r, e, w);
 	if (e == 0) {
 		*ret = w->reply.waited;
 		return 0;
@@ -247,7 +247,7 @@ static int wait_end(struct redd *r, uint64_t port, int e, struct waiter *w, stru
 int redd_wait(struct redd_port *port, enum redd_until until, int64_t timeout_ms,
 	      struct redd_waited *ret)
 {
-	struct waiter w = { 0 };
+	struct waiter w = { .is_long = true };
 	int e = wait_begin(port, until, timeout_ms, WAITER(&w));
 
 	return wait_end(port->r, port->id, e, &w, ret);
@@ -256,7 +256,7 @@ int redd_wait(struct redd_port *port, enum redd_until until, int64_t timeout_ms,
 int redd_wait_labels(struct redd *r, const struct redd_label *labels, size_t n_labels,
 		     enum redd_until until, int64_t timeout_ms, struct redd_waited *ret)
 {
-	struct waiter w = { 0 };
+	struct waiter w = { .is_long = true };
 	int e = wait_labels_begin(r, labels, n_labels, until, timeout_ms, WAITER(&w));
 
 	return wait_end(r, 0, e, &w, ret);

@@ -270,6 +270,24 @@ Test(client_reconnect, who_does_not_want_it_is_lost_at_once)
 	fake_close(&f);
 }
 
+/* The limit of a blocking call is one for room in the queue, too. */
+Test(client_reconnect, who_waits_for_room_while_it_is_away_has_a_limit)
+{
+	static char data[60000];
+	struct redd_connect_options o = { .queue_max = 1, .call_timeout_ms = 50 };
+	struct redd_port *port;
+
+	comeback_serve(&f, &o);
+	port = comeback_spawn(&f, false);
+	fake_vanish(&f);
+	fake_settle(&f);
+	while (redd_write_start(port, data, sizeof(data), NULL, NULL) == 0)
+		;
+	cr_assert_eq(redd_write(port, data, sizeof(data), NULL, NULL), -ETIMEDOUT);
+	cr_assert_str_eq(told.text, "away ");
+	fake_close(&f);
+}
+
 /* Writes that wait are bounded, and a kill is not refused for them. */
 Test(client_reconnect, P15_what_is_kept_for_a_repeat_is_bounded)
 {
