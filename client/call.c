@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "client/handles.h"
+#include "client/repeat.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
 #include "proto/frame.h"
@@ -188,13 +189,14 @@ static int call_pack(struct redd *r, struct call *c, const struct call_target *t
 
 /* One try to queue it: 0, OUTGOING_E_* or a negative errno. */
 static int call_try(struct redd *r, struct call *c, const struct call_target *target,
-		    const Redd__V1__Request *request)
+		    Redd__V1__Request *request)
 {
 	uint64_t position;
 	int e = 0;
 
 	if (calls_are_full(r, false))
 		return OUTGOING_E_FULL;
+	repeat_names(r, request, c->port); /* it may have waited over a loss */
 	if (r->away.limit_ms)
 		e = call_pack(r, c, target, request);
 	if (e || !calls_go_out(r))

@@ -109,14 +109,19 @@ static void write_place(Redd__V1__Write *m, const struct call *c)
 	m->no_wait = false;
 }
 
-static void call_refresh(const struct redd *r, Redd__V1__Request *m, const struct call *c)
+void repeat_names(const struct redd *r, Redd__V1__Request *m, const struct redd_port *port)
 {
 	Redd__V1__PortRef *ref = port_of(m);
 
-	if (ref && c->port)
-		ref_refresh(ref, c->port);
+	if (ref && port)
+		ref_refresh(ref, port);
 	if (m->body_case == REDD__V1__REQUEST__BODY_DELEGATE)
 		delegate_refresh(r, m->delegate);
+}
+
+static void call_refresh(const struct redd *r, Redd__V1__Request *m, const struct call *c)
+{
+	repeat_names(r, m, c->port);
 	if (m->body_case == REDD__V1__REQUEST__BODY_WAIT)
 		m->wait->timeout_ms = shorten(m->wait->timeout_ms, c);
 	if (m->body_case == REDD__V1__REQUEST__BODY_EXPECT)

@@ -6,9 +6,15 @@
 
 #include "client/client.h"
 
+typedef struct Redd__V1__Request Redd__V1__Request;
+
 /* Queues as much as there is room for; when all is queued away.is_resuming is false. 0, or -ENOMEM,
  * recorded. Runs callbacks. */
 int repeat_turn(struct redd *r);
+
+/* Names the ports of a request by the ids that they have got since it was made; port: the call's,
+ * or NULL. */
+void repeat_names(const struct redd *r, Redd__V1__Request *m, const struct redd_port *port);
 
 /* There was no room for all, and there is some now. */
 bool repeat_is_due(const struct redd *r);
