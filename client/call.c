@@ -117,7 +117,8 @@ static int call_full(struct redd *r, struct call *c)
 	int64_t deadline = -1;
 	int e;
 
-	if (!c->waiter)
+	/* What a loss would settle is begun anew by who waits. */
+	if (!c->waiter || c->kind->repeat == CALL_IS_DONE)
 		return client_fail(r, -EAGAIN,
 				   "the outgoing queue is full (%zu bytes, %zu calls); dispatch "
 				   "and try again",

@@ -405,20 +405,35 @@ static int unsubscribe_begin(struct redd_subscription *s, struct how how)
 	return call_send(s->r, &unsubscribe_kind, how, &target, &request, NULL);
 }
 
+/* Until it has a number, and there is room to send it: a loss takes both, so that each try is made
+ * anew. */
+static int unsubscribe_try(struct redd_subscription *s, struct waiter *w)
+{
+	struct redd *r = s->r;
+	int64_t deadline = r->call_timeout_ms ? clock_ms() + r->call_timeout_ms : -1;
+	int e;
+
+	for (;;) {
+		if (!subscription_is_held(s))
+			return client_fail_freed(r, "subscription");
+		e = unsubscribe_begin(s, WAITER(w));
+		if (e != -EAGAIN || r->dispatching)
+			return err_pass(e);
+		if (client_turn(r, deadline) == -ETIMEDOUT)
+			return client_fail(r, -ETIMEDOUT,
+					   "the subscription could not be ended within %u ms; try "
+					   "again",
+					   r->call_timeout_ms);
+	}
+}
+
 int redd_unsubscribe(struct redd_subscription *s)
 {
 	struct waiter w = { 0 };
-	struct redd *r = s->r;
 	int e;
 
 	subscription_ref(s);
-	while ((s->state == SUBSCRIPTION_AWAY || s->state == SUBSCRIPTION_AGAIN) &&
-	       !r->dispatching && client_turn(r, -1) == 0)
-		; /* until it has an id again */
-	if (subscription_is_held(s))
-		e = call_wait(r, unsubscribe_begin(s, WAITER(&w)), &w);
-	else
-		e = client_fail_freed(r, "subscription");
+	e = call_wait(s->r, unsubscribe_try(s, &w), &w);
 	subscription_unref(s);
 	return e;
 }

@@ -95,3 +95,31 @@ Test(client_room, P13_a_port_whose_spawn_was_another_connections_is_named_by_its
 	cr_assert_eq(named, 9);
 	fake_close(&f);
 }
+
+static void *hears_an_unsubscribe(void *unused)
+{
+	Redd__V1__Request *m = take_over();
+
+	if (m->body_case == REDD__V1__REQUEST__BODY_UNSUBSCRIBE)
+		named = m->unsubscribe->subscription;
+	fake_done(&f, m->id);
+	return unused;
+}
+
+Test(client_room, P13_a_subscription_is_ended_by_the_number_that_it_has_then)
+{
+	struct redd_port *port;
+	pthread_t next;
+
+	comeback_serve(&f, NULL);
+	port = comeback_spawn(&f, false);
+	fill();
+	while (fake_heard(&f))
+		;
+	fake_die(&f);
+	cr_assert_eq(pthread_create(&next, NULL, hears_an_unsubscribe, NULL), 0);
+	cr_assert_eq(redd_unsubscribe(redd_port_subscription(port)), 0);
+	pthread_join(next, NULL);
+	cr_assert_eq(named, 7);
+	fake_close(&f);
+}
