@@ -74,7 +74,7 @@ static void on_life(struct redd_watch *watch, const struct redd_life *life, void
 	if (life->what == REDD_LIFE_LOST)
 		return; /* the call that waits tells it */
 	if (life->what == REDD_LIFE_MISSED)
-		say("events up to %llu are missing: we were too slow",
+		say("events up to %llu are missing: we were too slow, or the broker died",
 		    (unsigned long long)life->sequence);
 	if (e->json)
 		print_json(life);
