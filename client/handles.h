@@ -50,6 +50,12 @@ enum subscription_state {
 	SUBSCRIPTION_OVER,  /* nothing comes any more */
 };
 
+/* Inputs of which that was told. */
+struct busy {
+	size_t n;
+	uint32_t streams[REDD_STREAMS_MAX];
+};
+
 struct redd_subscription {
 	unsigned refs;
 	enum subscription_state state;
@@ -76,7 +82,8 @@ struct redd_subscription {
 	bool is_shared;
 	struct reading *reading; /* owned; NULL: what comes, comes by the socket */
 	bool exit_told;		 /* on_exited has run */
-	int result;		 /* first mismatch */
+	struct busy busy;
+	int result; /* first mismatch */
 	struct redd_exit exit;
 	struct redd_closed closed; /* SUBSCRIPTION_OVER: as it was told */
 	size_t n_tracks;

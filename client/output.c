@@ -143,6 +143,8 @@ int subscription_resume(struct redd_subscription *s, const Redd__V1__Subscribed 
 	e = subscription_enter_table(s, wire);
 	if (s->owed && s->state == SUBSCRIPTION_LIVE)
 		list_append(&s->r->owing, &s->owing);
+	if (e == 0)
+		marks_resume(s);
 	return err_pass(e);
 }
 
@@ -308,10 +310,8 @@ static void on_exited(struct redd_subscription *s, const Redd__V1__Message *m)
 static void on_marks(struct redd_subscription *s, const Redd__V1__Message *m)
 {
 	const Redd__V1__Marks *w = m->marks;
-	struct redd_marks marks = { .stream = w->stream, .busy = w->busy, .queued = w->queued };
 
-	if (s->handler.on_marks)
-		s->handler.on_marks(s, &marks, s->handler.user);
+	marks_tell(s, &(struct redd_marks){ w->stream, w->busy, w->queued });
 }
 
 /* The last thing that the program hears of it. */

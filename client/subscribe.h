@@ -1,4 +1,4 @@
-/* Subscriptions: made and ended (subscribe.c), fed (output.c), paid (credit.c).
+/* Subscriptions: made and ended (subscribe.c), fed (output.c, busy.c), paid (credit.c).
  */
 #ifndef REDD_CLIENT_SUBSCRIBE_H
 #define REDD_CLIENT_SUBSCRIBE_H
@@ -54,6 +54,12 @@ void subscription_refused(struct redd_subscription *s, int result);
 
 /* Asks the broker to end one that the program has freed. */
 void subscription_abandon(struct redd_subscription *s);
+
+/* The program hears of an input that is busy or free, ... */
+void marks_tell(struct redd_subscription *s, const struct redd_marks *m);
+
+/* ... and that all are free of which it heard otherwise. */
+void marks_resume(struct redd_subscription *s);
 
 /* Gives credit. As outgoing_own(). */
 int credit_send(struct redd_subscription *s, uint64_t bytes);

@@ -247,6 +247,27 @@ Test(busy, S43_without_marks_only_the_bound_refuses)
 
 /* --- trouble --------------------------------------------------------------------------------- */
 
+/* What it waited for has gone with the broker, and the next one does not speak of what is free. */
+Test(busy, P13_S46_an_input_is_free_when_its_broker_died_with_all_that_waited)
+{
+	struct redd_port *port = feed("hang", NULL, (struct redd_spawn_options){ 0 });
+	struct observer observer;
+	struct writer w;
+
+	observer_open(&observer, port);
+	w.r = service_connect(&scene.service);
+	cr_assert_eq(redd_port_by_id(w.r, redd_port_id(port), &w.port), 0);
+	cr_assert_eq(redd_write_start(w.port, block, sizeof(block), NULL, NULL), 0);
+	cr_assert_eq(redd_ping(w.r), 0);
+	observer_wait(&observer, true);
+	redd_free(w.r);
+	kill(census_child(scene.service.pid, "redd-broker"), SIGKILL);
+	cr_assert_eq(redd_ping(scene.r), 0);
+	observer_wait(&observer, false);
+	redd_free(observer.r);
+	scene_kill(port);
+}
+
 /* Signals by the hundred, and then its death: whoever waits is told once. */
 Test(busy, S47_S48_S50_signals_to_a_busy_port_and_its_death_hold_nobody_up)
 {

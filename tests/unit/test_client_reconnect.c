@@ -158,6 +158,37 @@ Test(client_reconnect, P13_a_second_death_on_the_way_back_changes_nothing)
 	fake_close(&f);
 }
 
+/* To who begins anew only what is busy is told. */
+Test(client_reconnect, P13_an_input_that_was_busy_is_free_unless_it_is_told_again)
+{
+	struct redd_subscribe_options o = { .handler = told_handler };
+	struct redd_subscription *s;
+	struct redd_port *port;
+
+	o.handler.on_marks = told_marks;
+	comeback_serve(&f, NULL);
+	cr_assert_eq(redd_port_by_id(f.r, 1, &port), 0);
+	cr_assert_eq(redd_subscribe_start(port, &o, &s, NULL), 0);
+	fake_settle(&f);
+	fake_subscribed(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_SUBSCRIBE)->id, 1, 1, 1, 0);
+	fake_marks(&f, 0, true, 9000);
+	fake_marks(&f, 3, true, 9000);
+	fake_marks(&f, 4, true, 9000);
+	fake_marks(&f, 3, false, 10);
+	fake_settle(&f);
+	comeback_welcome(&f);
+	comeback_next(&f, REDD__V1__REQUEST__BODY_SUBSCRIBE); /* and it dies of it */
+	comeback_welcome(&f);
+	comeback_resume(&f, 0);
+	fake_marks(&f, 4, true, 8000);
+	fake_settle(&f);
+	comeback_welcome(&f);
+	comeback_resume(&f, 0);
+	told_expect(&f, "m0:busy:9000 m3:busy:9000 m4:busy:9000 m3:free:10 away back away back "
+			"m0:free:0 m4:free:0 m4:busy:8000 away back m4:free:0 ");
+	fake_close(&f);
+}
+
 /* --- no way back ----------------------------------------------------------------------------- */
 
 Test(client_reconnect, a_service_that_was_started_anew_is_another_one)
