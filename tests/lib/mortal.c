@@ -344,6 +344,19 @@ static void say_closed(struct mortal_port *p)
 	fake_say(&mortal.f, &m);
 }
 
+static void say_marks(struct mortal_port *p)
+{
+	Redd__V1__Message m = fake_reply(0, REDD__V1__MESSAGE__BODY_MARKS);
+	Redd__V1__Marks marks = REDD__V1__MARKS__INIT;
+
+	p->is_busy_told = p->is_busy;
+	marks.has_subscription = marks.has_busy = true;
+	marks.subscription = p->id;
+	marks.busy = p->is_busy;
+	m.marks = &marks;
+	fake_say(&mortal.f, &m);
+}
+
 /* The next thing that a subscription is told. False: there is none. */
 static bool feed(struct mortal_port *p)
 {
@@ -354,7 +367,9 @@ static bool feed(struct mortal_port *p)
 	size = MIN(size, p->head - p->next);
 	if (p->is_limited && p->credit > EVENT_CREDIT)
 		size = MIN(size, p->credit - EVENT_CREDIT);
-	if (p->is_leaving || p->is_end_sent)
+	if (p->is_busy != p->is_busy_told)
+		say_marks(p);
+	else if (p->is_leaving || p->is_end_sent)
 		say_closed(p);
 	else if (size && may(p, size))
 		say_output(p, size);
@@ -397,6 +412,7 @@ static void grow(void)
 	if (!p->has_ended)
 		p->head += mortal_roll(200);
 	p->has_ended |= mortal_roll(40) == 0;
+	p->is_busy = mortal_roll(2);
 	mortal.sequence += mortal_roll(2);
 }
 

@@ -37,6 +37,7 @@ struct mortal_port {
 	uint64_t next; /* to be sent */
 	bool is_limited, is_end_sent, is_leaving;
 	uint64_t credit;
+	bool is_busy, is_busy_told; /* its input, which goes with what waits in it */
 };
 
 struct mortal_watch {

@@ -49,7 +49,7 @@ struct subscription_model {
 	struct redd_port *port;
 	uint64_t next;
 	uint64_t given, cost; /* of what was told */
-	bool is_manual, is_unsubscribed;
+	bool is_manual, is_unsubscribed, is_busy;
 	unsigned n_unsubscribes, n_ends, n_closed;
 };
 
@@ -155,6 +155,15 @@ static void on_closed(struct redd_subscription *handle, const struct redd_closed
 	meddle();
 }
 
+static void on_marks(struct redd_subscription *handle, const struct redd_marks *marks, void *user)
+{
+	struct subscription_model *s = user;
+
+	check(s->handle == handle && !s->n_closed && s->is_busy != marks->busy);
+	s->is_busy = marks->busy;
+	meddle();
+}
+
 static bool subscribe(size_t i, const struct redd_subscribe_options *o)
 {
 	struct subscription_model *s = &m.subscriptions[i];
@@ -188,7 +197,7 @@ static void do_subscribe(void)
 	size_t i = m.n_subscriptions;
 	struct subscription_model *s = &m.subscriptions[i];
 	struct redd_subscribe_options o = { .handler = { s, on_output, NULL, on_end, NULL,
-							 on_closed, NULL },
+							 on_closed, on_marks },
 					    .credit_mode = (enum redd_credit_mode)roll(3),
 					    .window = 100 + roll(1000) };
 
@@ -423,7 +432,7 @@ static void judge_subscription(const struct subscription_model *s, const struct 
 
 	check(is_live == (p->id != 0));
 	check(!s->is_unsubscribed || s->n_closed || !s->handle);
-	check(!is_live || s->next == p->head);
+	check(!is_live || (s->next == p->head && s->is_busy == p->is_busy));
 	check(!s->n_ends || p->has_ended);
 }
 
