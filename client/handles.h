@@ -34,6 +34,10 @@ struct redd_port {
 struct redd_port *port_ref(struct redd_port *p);
 void port_unref(struct redd_port *p);
 
+/* What was written through it, other handles of its port have not seen: they do not know where they
+ * are. */
+void port_is_shared(const struct redd_port *p);
+
 /* An empty handle with one reference, the program's; NULL without memory (recorded). */
 struct redd_port *port_new(struct redd *r);
 

@@ -29,6 +29,7 @@ static struct ledger *ledger_of(struct ledgers *l, uint32_t stream)
 
 void ledger_named(struct ledgers *l, uint32_t stream)
 {
+	l->is_used = true;
 	l->by_default |= stream == REDD_STREAM_DEFAULT;
 	l->by_number |= stream == 0 || stream == REDD_TERMINAL;
 }
@@ -56,14 +57,27 @@ void ledger_written(struct ledgers *l, uint32_t stream, uint64_t number, uint64_
 	e->end = offset + size;
 }
 
+static void doubt(struct ledger *e, uint64_t number)
+{
+	if (e->state == LEDGER_SHARED)
+		return;
+	e->state = LEDGER_UNKNOWN;
+	e->since = MAX(e->since, number);
+}
+
 void ledger_doubt(struct ledgers *l, uint32_t stream, uint64_t number)
 {
 	struct ledger *e = ledger_of(l, stream);
 
-	if (!e || e->state == LEDGER_SHARED)
-		return;
-	e->state = LEDGER_UNKNOWN;
-	e->since = MAX(e->since, number);
+	if (e)
+		doubt(e, number);
+}
+
+void ledgers_doubt(struct ledgers *l, uint64_t number)
+{
+	l->fresh = false;
+	for (size_t i = 0; i < l->n; i++)
+		doubt(&l->list[i], number);
 }
 
 uint64_t ledger_end(const struct ledgers *l, uint32_t stream)

@@ -33,6 +33,7 @@ struct ledger {
 struct ledgers {
 	bool fresh; /* the port was spawned through this handle: its inputs begin at 0 */
 	bool by_default, by_number; /* how the default input was written to */
+	bool is_used;		    /* any was */
 	size_t n;
 	struct ledger list[REDD_STREAMS_MAX + 1];
 };
@@ -46,6 +47,9 @@ void ledger_written(struct ledgers *l, uint32_t stream, uint64_t number, uint64_
 
 /* Nobody knows what of a write of that number is, or will be, in the stream. */
 void ledger_doubt(struct ledgers *l, uint32_t stream, uint64_t number);
+
+/* The same for all inputs: somebody else has written. */
+void ledgers_doubt(struct ledgers *l, uint64_t number);
 
 /* Where the last answered write ended; 0 when none was. */
 uint64_t ledger_end(const struct ledgers *l, uint32_t stream);

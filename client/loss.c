@@ -132,8 +132,10 @@ void calls_away(struct redd *r)
 	struct redd_port *p;
 	struct list all;
 
-	list_for_each (p, &r->ports, link)
+	list_for_each (p, &r->ports, link) {
+		port_is_shared(p);
 		ledger_begin(&p->inputs);
+	}
 	list_init(&all);
 	list_for_each_safe (c, next, &r->calls.order, order) {
 		enum call_repeat what = call_judge(r, c);

@@ -16,10 +16,29 @@ struct redd_port *port_ref(struct redd_port *p)
 	return p;
 }
 
+static bool is_same(const struct redd_port *a, const struct redd_port *b)
+{
+	if (a->id)
+		return a->id == b->id;
+	return a->name && b->name && strcmp(a->name, b->name) == 0;
+}
+
+void port_is_shared(const struct redd_port *p)
+{
+	struct redd_port *other;
+
+	if (!p->inputs.is_used || p->r->state == CLIENT_DOWN)
+		return;
+	list_for_each (other, &p->r->ports, link)
+		if (other != p && is_same(other, p))
+			ledgers_doubt(&other->inputs, p->r->calls.last_number);
+}
+
 void port_unref(struct redd_port *p)
 {
 	if (!p || --p->refs)
 		return;
+	port_is_shared(p);
 	list_remove(&p->link);
 	free(p->name);
 	free(p);

@@ -38,9 +38,10 @@
  * terminal's input; a write whose position, which a repeat states, makes it longer than a frame;
  * and a write into an input whose position is not known. It is known where the port was spawned
  * through this handle, or a write through it was answered, or redd_inspect() was; not behind what
- * is in doubt itself, and not where others are seen to write. What others wrote since our last
- * answer is not seen: who shares an input should not have its writes repeated (no_reconnect).
- * Whatever is started while the connection is away waits for it.
+ * is in doubt itself, and not where others are seen to write, or another handle by the same id or
+ * name has written. What others wrote since our last answer is not seen: who shares an input should
+ * not have its writes repeated (no_reconnect). Whatever is started while the connection is away
+ * waits for it.
  *
  * Callbacks run only inside redd_dispatch(), blocking calls and redd_disconnect(). A callback may
  * use every _start form, redd_credit() and free any port, subscription or watch, its own too; a

@@ -192,6 +192,45 @@ Test(client_position, P9_one_input_by_two_names_is_in_doubt)
 }
 
 /* A spawn under a token of the program's may be an old one's. */
+/* One handle does not see what went through the other, be that there still or not. */
+Test(client_position, P9_one_input_by_two_handles_is_in_doubt)
+{
+	for (int freed = 0; freed < 2; freed++) {
+		struct redd_port *port, *same, *other;
+
+		revive_serve();
+		port = revive_spawn();
+		same = revive_port(1);
+		other = revive_port(2);
+		revive_write(same, "abcd", NULL, 0);
+		revive_write(other, "abcd", NULL, 1);
+		fake_settle(&revived);
+		fake_written(&revived, HEARD(WRITE)->id, 0, 4);
+		fake_written(&revived, HEARD(WRITE)->id, 7, 4);
+		fake_settle(&revived);
+		if (freed)
+			redd_port_free(same);
+		revive_write(port, "efg", NULL, 2);
+		revive_write(other, "efg", NULL, 3);
+		revive();
+		revive_heard_write(11);
+		revive_heard_nothing();
+		cr_assert_eq(revive_results[2], -ENOTCONN);
+		/* An answer shows where it is, as long as nobody else writes. */
+		revive_write(port, "h", NULL, 4);
+		fake_settle(&revived);
+		fake_written(&revived, HEARD(WRITE)->id, 7, 1);
+		fake_settle(&revived);
+		revive_write(port, "i", NULL, 5);
+		revive();
+		revive_heard_write(11);
+		if (freed)
+			revive_heard_write(8);
+		revive_heard_nothing();
+		fake_close(&revived);
+	}
+}
+
 Test(client_position, P9_a_port_that_may_be_old_does_not_begin_at_zero)
 {
 	struct redd_spawn_options o = { .token = "job", .token_size = 3 };
