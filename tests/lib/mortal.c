@@ -7,20 +7,32 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "proto/base/cleanup.h"
 #include "proto/codec.h"
+#include "proto/fdpass.h"
 #include "proto/limits.h"
 
 struct mortal mortal;
+
+size_t mortal_inode(int fd)
+{
+	struct stat st;
+
+	mortal_check(fstat(fd, &st) == 0);
+	return st.st_ino;
+}
 
 /* --- life and death -------------------------------------------------------------------------- */
 
 static void die(void)
 {
-	if (mortal.f.fd >= 0 && mortal_roll(4) == 0)
-		fake_bytes(&mortal.f, "\x40\x7a\x3e", 3); /* of a frame; no more of it */
 	fake_die(&mortal.f);
+	while (mortal.f.n_fds)
+		close(mortal.f.fds[--mortal.f.n_fds]);
 	mortal.n_deaths++;
 	mortal.n_waiting = 0;
 	mortal.last_id = 0;
@@ -32,13 +44,32 @@ static void die(void)
 					   .spawned = p->spawned };
 }
 
+static bool is_time(void)
+{
+	return mortal.is_mortal && mortal.f.fd >= 0 && mortal_roll(24) == 0;
+}
+
 /* True when it was just now. */
 static bool dies(void)
 {
-	if (!mortal.is_mortal || mortal.f.fd < 0 || mortal_roll(24))
+	if (!is_time())
 		return false;
 	die();
 	return true;
+}
+
+/* All of a frame, or what there was time for. */
+static void say_bytes(const uint8_t *frame, size_t size, const int *fds, size_t n_fds)
+{
+	struct iovec iov = { (void *)frame, size };
+	bool is_last = is_time();
+
+	if (is_last)
+		iov.iov_len = 1 + mortal_roll(size);
+	mortal_check(fdpass_send(mortal.f.fd, &iov, 1, fds, n_fds, MSG_DONTWAIT) ==
+		     (ssize_t)iov.iov_len);
+	if (is_last)
+		die();
 }
 
 /* Says Bye, and when to come back. */
@@ -148,7 +179,7 @@ static void on_write(const Redd__V1__Request *m)
 	mortal_check(at <= mortal.input_size && there <= w->data.len);
 	mortal_check(memcmp(mortal.input + at, w->data.data, there) == 0);
 	rest = w->data.len - there;
-	if (mortal.is_mortal && rest && mortal_roll(24) == 0)
+	if (rest && is_time())
 		rest = mortal_roll(rest);
 	memcpy(mortal.input + mortal.input_size, w->data.data + there, rest);
 	mortal.input_size += rest;
@@ -211,6 +242,31 @@ static void on_spawn(const Redd__V1__Request *m)
 	fake_started(&mortal.f, m->id, i, p->id);
 }
 
+/* Its descriptor has come with it. */
+static void on_open(const Redd__V1__Request *m)
+{
+	mortal_check(mortal.f.n_fds > 0);
+	close(mortal.f.fds[--mortal.f.n_fds]);
+	fake_started(&mortal.f, m->id, MORTAL_PORTS + 1 + m->id, 0);
+}
+
+/* A door comes with the answer. */
+static void on_delegate(const Redd__V1__Request *m)
+{
+	Redd__V1__Message answer = fake_reply(m->id, REDD__V1__MESSAGE__BODY_DELEGATED);
+	Redd__V1__Delegated delegated = REDD__V1__DELEGATED__INIT;
+	uint8_t frame[64];
+	int ends[2];
+
+	mortal_check(pipe(ends) == 0);
+	effect_of(m)->size = mortal_inode(ends[0]);
+	answer.delegated = &delegated;
+	frame[0] = (uint8_t)redd__v1__message__pack(&answer, frame + 1);
+	say_bytes(frame, 1 + frame[0], ends, 1);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 static void on_wait(const Redd__V1__Request *m)
 {
 	if (mortal.n_waiting < ARRAY_SIZE(mortal.waiting))
@@ -246,6 +302,7 @@ static void on_ping(const Redd__V1__Request *m)
 static void (*const takers[])(const Redd__V1__Request *) = {
 	[REDD__V1__REQUEST__BODY_HELLO] = on_hello,
 	[REDD__V1__REQUEST__BODY_SPAWN] = on_spawn,
+	[REDD__V1__REQUEST__BODY_OPEN] = on_open,
 	[REDD__V1__REQUEST__BODY_PING] = on_ping,
 	[REDD__V1__REQUEST__BODY_SUBSCRIBE] = on_subscribe,
 	[REDD__V1__REQUEST__BODY_UNSUBSCRIBE] = on_unsubscribe,
@@ -257,6 +314,7 @@ static void (*const takers[])(const Redd__V1__Request *) = {
 	[REDD__V1__REQUEST__BODY_FORGET] = on_forget,
 	[REDD__V1__REQUEST__BODY_SIGNAL] = on_signal,
 	[REDD__V1__REQUEST__BODY_GRANT] = on_grant,
+	[REDD__V1__REQUEST__BODY_DELEGATE] = on_delegate,
 	[REDD__V1__REQUEST__BODY_EXPECT] = on_expect,
 	[REDD__V1__REQUEST__BODY_LEASE] = on_lease,
 	[REDD__V1__REQUEST__BODY_WAIT] = on_wait,
@@ -306,13 +364,7 @@ static void say_output(struct mortal_port *p, size_t size)
 		frame[prefix + i] = mortal_byte(p->next + i);
 	pay(p, size + EVENT_CREDIT);
 	p->next += size;
-	if (mortal.is_mortal && mortal_roll(24) == 0) {
-		fake_bytes(&mortal.f, frame, mortal_roll(prefix + size));
-		fake_die(&mortal.f);
-		die();
-		return;
-	}
-	fake_bytes(&mortal.f, frame, prefix + size);
+	say_bytes(frame, prefix + size, NULL, 0);
 }
 
 static void say_end(struct mortal_port *p)

@@ -9,8 +9,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "proto/base/cleanup.h"
+#include "proto/base/fd.h"
 #include "proto/limits.h"
 #include "tests/lib/mortal.h"
 
@@ -22,6 +24,8 @@ TestSuite(client_deaths, .timeout = 300);
 enum what {
 	PING,
 	CANCEL,
+	ADOPT,
+	DELEGATE,
 	WAIT,
 	SIGNAL,
 	GRANT,
@@ -61,6 +65,7 @@ struct watch_model {
 
 static struct {
 	struct redd *r;
+	int n_fds;
 	struct redd_port *port; /* that was spawned */
 	struct call_model calls[CALLS];
 	size_t n_calls;
@@ -92,6 +97,10 @@ static void on_done(struct redd *r, int result, const struct redd_reply *reply, 
 	check(r == m.r && !c->n_done && (result < 0) == !reply);
 	c->n_done++;
 	c->result = result;
+	if (c->what == DELEGATE && !result) {
+		check(mortal_inode(reply->delegated.door) == mortal.effects[c->call.request].size);
+		close(reply->delegated.door);
+	}
 	if (c->what == UNSUBSCRIBE && !result)
 		m.subscriptions[c->about].is_unsubscribed = true;
 	if (c->what == WATCH)
@@ -306,6 +315,22 @@ static void do_write(void)
 	begun(redd_write_start(m.port, m.data, size, NULL, &c->call));
 }
 
+static void do_adopt(void)
+{
+	const struct redd_adopt_options o = { .reads = true, .read_fd = STDIN_FILENO };
+	struct redd_port *port;
+
+	if (begun(redd_adopt_start(m.r, &o, &port, &call_new(ADOPT, 0)->call)) && roll(2))
+		redd_port_free(port);
+}
+
+static void do_delegate(void)
+{
+	const struct redd_delegate_options o = { .ports = &m.port, .n_ports = 1 };
+
+	begun(redd_delegate_start(m.r, &o, &call_new(DELEGATE, 0)->call));
+}
+
 /* With a port of its own, of which nobody knows anything. */
 static void do_to_port(enum what what)
 {
@@ -343,7 +368,7 @@ static void do_something(void)
 {
 	if (m.n_calls == CALLS)
 		return;
-	switch (roll(16)) {
+	switch (roll(18)) {
 	case 0:
 	case 1:
 		do_subscribe();
@@ -371,8 +396,13 @@ static void do_something(void)
 		do_cancel();
 		break;
 	case 10:
+		do_adopt();
+		break;
 	case 11:
+		do_delegate();
+		break;
 	case 12:
+	case 13:
 		do_to_port((enum what)(WAIT + roll(FORGET + 1 - WAIT)));
 		break;
 	default:
@@ -403,6 +433,7 @@ static void judge_call(const struct call_model *c)
 		break;
 	case SIGNAL:
 	case GRANT:
+	case DELEGATE:
 		check(c->result == 0 ? e->times == 1 : c->result == -ENOTCONN && e->times <= 1);
 		break;
 	case WRITE:
@@ -466,6 +497,7 @@ static void run(uint64_t seed)
 	const struct redd_spawn_options o = { .argv = argv };
 
 	memset(&m, 0, sizeof(m));
+	m.n_fds = fd_count();
 	mortal_begin(seed);
 	m.r = mortal.f.r;
 	redd_on_reconnect(m.r, on_reconnect, NULL);
@@ -479,6 +511,7 @@ static void run(uint64_t seed)
 	mortal_rest();
 	judge();
 	mortal_end();
+	check(fd_count() == m.n_fds);
 }
 
 Test(client_deaths, P13_brokers_that_die_at_any_moment_lose_and_double_nothing)
