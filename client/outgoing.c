@@ -97,7 +97,9 @@ int outgoing_message(struct outgoing *o, const ProtobufCMessage *message, size_t
 		if (r < 0)
 			return err_pass(r);
 	}
+	o->data.cap -= OUTGOING_RESERVE / 2;
 	r = codec_pack(&o->data, message, frame_max);
+	o->data.cap += OUTGOING_RESERVE / 2;
 	if (r)
 		return pack_result(r);
 	if (parcel)
@@ -204,7 +206,8 @@ int outgoing_data(struct outgoing *o, int sock, const uint8_t *prefix, size_t pr
 
 	if (o->error)
 		return 0; /* the reading side will tell */
-	if (outgoing_size(o) >= o->limit || prefix_size + size > o->data.cap - outgoing_size(o))
+	if (outgoing_size(o) >= o->limit ||
+	    prefix_size + size > o->limit + OUTGOING_RESERVE / 2 - outgoing_size(o))
 		return OUTGOING_E_FULL;
 	if (size >= DIRECT_SIZE && list_is_empty(&o->parcels))
 		send_direct(o, sock, more, &gone);

@@ -12,7 +12,7 @@
 #define OUTGOING_E_FULL 1 /* nothing was taken: flush and try again */
 #define OUTGOING_E_LONG 2 /* longer than a frame may be */
 
-#define OUTGOING_RESERVE KIB(256) /* above the limit, for the library's own frames */
+#define OUTGOING_RESERVE KIB(256) /* above the limit; half of it for the library's own frames */
 
 struct outgoing {
 	struct buf data;

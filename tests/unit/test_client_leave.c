@@ -206,3 +206,29 @@ Test(client_leave, finishing_what_a_callback_frees_is_cancelled)
 	cr_assert_eq(redd_finish(s, NULL), -ECANCELED);
 	fake_close(&f);
 }
+
+/* Not a byte more goes into the queue, but what the library owes. */
+Test(client_leave, a_queue_that_is_full_to_the_brim_still_takes_an_unsubscribe)
+{
+	static char data[1 << 20];
+	struct redd_subscription *s;
+	const Redd__V1__Request *m;
+	struct redd_port *port;
+	size_t size = sizeof(data) / 2;
+	struct fake f;
+
+	s = told_open(&f);
+	port = redd_subscription_port(s);
+	while (redd_queued(f.r) < 3u << 20)
+		cr_assert_eq(redd_write_start(port, data, sizeof(data) - 100, NULL, NULL), 0);
+	for (; size > 100; size--)
+		if (redd_write_start(port, data, size, NULL, NULL) == 0)
+			break;
+	redd_subscription_free(s);
+	do {
+		fake_settle(&f);
+		m = fake_heard(&f);
+	} while (redd_queued(f.r) || (m && m->body_case == REDD__V1__REQUEST__BODY_WRITE));
+	cr_assert(m && m->body_case == REDD__V1__REQUEST__BODY_UNSUBSCRIBE);
+	fake_close(&f);
+}
