@@ -291,7 +291,10 @@ static void on_cancel(const Redd__V1__Request *m)
 
 static void on_hello(const Redd__V1__Request *m)
 {
-	fake_welcome_to(&mortal.f, m->id, 0);
+	if (m->hello->has_session && !mortal.has_sessions)
+		fake_error(&mortal.f, m->id, REDD__V1__CODE__NOT_FOUND, 0, "no such session");
+	else
+		fake_welcome_to(&mortal.f, m->id, 0);
 }
 
 static void on_ping(const Redd__V1__Request *m)
@@ -557,7 +560,7 @@ void mortal_begin(uint64_t seed)
 	if (mortal_roll(2))
 		o.queue_max = 1 + mortal_roll(100000);
 	fake_serve(&mortal.f, &o);
-	mortal.is_mortal = true;
+	mortal.is_mortal = mortal.has_sessions = true;
 }
 
 void mortal_end(void)

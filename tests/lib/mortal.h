@@ -57,6 +57,7 @@ struct mortal {
 	uint64_t seed;
 	int step;
 	bool is_mortal;
+	bool has_sessions; /* else none is known to the next one, as of clients without ports */
 	unsigned n_deaths;
 	uint64_t last_id; /* of subscriptions and watches; each connection begins anew */
 	struct mortal_port ports[MORTAL_PORTS + 2];

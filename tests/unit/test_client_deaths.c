@@ -66,6 +66,7 @@ struct watch_model {
 static struct {
 	struct redd *r;
 	int n_fds;
+	bool only_looks;	/* opens nothing, so that its session ends with its connection */
 	struct redd_port *port; /* that was spawned */
 	struct call_model calls[CALLS];
 	size_t n_calls;
@@ -214,7 +215,7 @@ static void do_subscribe(void)
 		return;
 	s->is_manual = o.credit_mode == REDD_CREDIT_MANUAL;
 	s->given = o.window;
-	m.n_subscriptions += roll(2) ? subscribe(i, &o) : spawn(i, &o);
+	m.n_subscriptions += m.only_looks || roll(2) ? subscribe(i, &o) : spawn(i, &o);
 }
 
 static struct subscription_model *some_subscription(void)
@@ -310,6 +311,8 @@ static void do_write(void)
 	size_t size = 1 + roll(roll(8) ? 100 : sizeof(m.data));
 	struct call_model *c = call_new(WRITE, size);
 
+	if (m.only_looks)
+		return;
 	for (size_t i = 0; i < size; i++)
 		m.data[i] = (uint8_t)roll(256);
 	begun(redd_write_start(m.port, m.data, size, NULL, &c->call));
@@ -320,6 +323,8 @@ static void do_adopt(void)
 	const struct redd_adopt_options o = { .reads = true, .read_fd = STDIN_FILENO };
 	struct redd_port *port;
 
+	if (m.only_looks)
+		return;
 	if (begun(redd_adopt_start(m.r, &o, &port, &call_new(ADOPT, 0)->call)) && roll(2))
 		redd_port_free(port);
 }
@@ -490,19 +495,29 @@ static void judge(void)
 		judge_call(&m.calls[i]);
 }
 
-static void run(uint64_t seed)
+static void begin(void)
 {
 	char number[8];
 	const char *const argv[] = { number, NULL };
 	const struct redd_spawn_options o = { .argv = argv };
 
+	m.r = mortal.f.r;
+	m.only_looks = roll(4) == 0;
+	mortal.has_sessions = !m.only_looks;
+	redd_on_reconnect(m.r, on_reconnect, NULL);
+	snprintf(number, sizeof(number), "%d", MORTAL_PORTS + 1);
+	if (m.only_looks)
+		check(redd_port_by_id(m.r, MORTAL_PORTS + 1, &m.port) == 0);
+	else
+		check(redd_spawn_start(m.r, &o, &m.port, NULL) == 0);
+}
+
+static void run(uint64_t seed)
+{
 	memset(&m, 0, sizeof(m));
 	m.n_fds = fd_count();
 	mortal_begin(seed);
-	m.r = mortal.f.r;
-	redd_on_reconnect(m.r, on_reconnect, NULL);
-	snprintf(number, sizeof(number), "%d", MORTAL_PORTS + 1);
-	check(redd_spawn_start(m.r, &o, &m.port, NULL) == 0);
+	begin();
 	for (int i = 0; i < 1500; i++) {
 		if (roll(3) == 0)
 			do_something();
