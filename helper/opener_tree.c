@@ -13,7 +13,8 @@
  *
  * What a pass costs is the files that it reads, so a process is read once, in the first pass that
  * sees it: nobody becomes a member later. The environment is only read of those that are not older
- * than the oldest leader.
+ * than the oldest leader. It cannot be read for a moment in the middle of an execve(2), so the pass
+ * waits for who is there.
  *
  * Bounds, for all trees together: members, passes, time. Members beyond the table are not seen:
  * error is E2BIG then.
@@ -29,11 +30,13 @@
 #include "helper/raw.h"
 #include "proto/base/cleanup.h"
 
-#define PROCESSES_MAX 65536u /* seen in one pass */
+#define PF_KTHREAD    0x00200000u /* of the flags in proc_pid_stat(5) */
+#define PROCESSES_MAX 65536u	  /* seen in one pass */
 #define MEMBERS_MAX   16384u
 #define PASSES_MAX    64
 #define TIME_MAX_MS   1000 /* for the passes */
 #define SURVIVE_MS    500  /* that SIGKILL may take to be seen */
+#define BETWEEN_MS    50   /* that all who are amid an execve(2) are waited for, in one pass */
 
 struct tree {
 	const struct opener_request *request;
@@ -47,6 +50,7 @@ struct process {
 	uint64_t start_ticks;
 	struct tree *tree; /* whose member it is, or NULL */
 	bool is_marked, is_taken;
+	bool is_between; /* programs: its environment is still to be read */
 };
 
 struct member {
@@ -63,7 +67,8 @@ static struct forest {
 	int signal;
 	uint64_t oldest; /* start of the first leader; 0: of some it is not known */
 	size_t n_processes, n_members;
-	size_t n_sorted; /* of the processes: seen by earlier passes, by pid */
+	size_t n_sorted;      /* of the processes: seen by earlier passes, by pid */
+	struct process *read; /* whose environment is being read */
 	bool has_overflown;
 	struct process processes[PROCESSES_MAX];
 	struct member members[MEMBERS_MAX];
@@ -147,7 +152,7 @@ static struct process *find(struct forest *f, pid_t pid, size_t n)
 static bool each_entry(const char *entry, void *context)
 {
 	struct forest *f = context;
-	struct process *p = &f->processes[f->n_processes];
+	struct process *p = f->read;
 
 	if (strncmp(entry, OPENER_MARK, strlen(OPENER_MARK)) != 0)
 		return false;
@@ -159,6 +164,18 @@ static bool each_entry(const char *entry, void *context)
 		p->tree = p->is_marked ? t : NULL;
 	}
 	return p->is_marked;
+}
+
+static bool runs_a_program(const struct proc_stat *stat)
+{
+	return stat->state != 'Z' && stat->state != 'X' && !(stat->flags & PF_KTHREAD);
+}
+
+static void read_mark(struct forest *f, struct process *p, const struct proc_stat *stat)
+{
+	f->read = p;
+	p->is_between = p->start_ticks >= f->oldest && runs_a_program(stat) &&
+			proc_find_environment(p->pid, each_entry, f) == -EAGAIN;
 }
 
 static bool each_process(pid_t pid, void *context)
@@ -179,8 +196,7 @@ static bool each_process(pid_t pid, void *context)
 			       .parent = stat.parent,
 			       .session = stat.session,
 			       .start_ticks = stat.start_ticks };
-	if (p->start_ticks >= f->oldest)
-		proc_find_environment(pid, each_entry, f);
+	read_mark(f, p, &stat);
 	led = tree_led_by(f, p);
 	if (led)
 		p->tree = led;
@@ -225,12 +241,34 @@ static void close_ancestry(struct forest *f)
 	}
 }
 
+/* One look at all who are. True while there are some. */
+static bool read_those_between(struct forest *f)
+{
+	struct proc_stat stat;
+	bool any = false;
+
+	for (size_t i = f->n_sorted; i < f->n_processes; i++) {
+		struct process *p = &f->processes[i];
+
+		if (!p->is_between || p->tree)
+			continue;
+		if (proc_stat_read(p->pid, &stat) < 0 || stat.start_ticks != p->start_ticks)
+			p->is_between = false; /* gone meanwhile */
+		else
+			read_mark(f, p, &stat);
+		any |= p->is_between;
+	}
+	return any;
+}
+
 static void look(struct forest *f)
 {
 	int r = proc_each(each_process, f);
 
 	if (r < 0)
 		fail_all(f, -r);
+	for (int i = 0; i < BETWEEN_MS && read_those_between(f); i++)
+		poll(NULL, 0, 1);
 	qsort(f->processes, f->n_processes, sizeof(f->processes[0]), by_pid);
 	f->n_sorted = f->n_processes;
 	look_at_sessions(f);

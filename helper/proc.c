@@ -146,20 +146,34 @@ static bool entry_add(struct entry_text *e, char byte)
 	return is_whole;
 }
 
-bool proc_find_environment(pid_t pid, bool (*each)(const char *entry, void *context), void *context)
+/* Whether a file of the process, which is not empty while it runs a program, is so now. */
+static bool is_empty(pid_t pid, const char *what)
+{
+	_cleanup_(fd_closep) int fd = open_of(pid, what, 0);
+	char byte;
+
+	return fd >= 0 && read(fd, &byte, 1) == 0;
+}
+
+int proc_find_environment(pid_t pid, bool (*each)(const char *entry, void *context), void *context)
 {
 	_cleanup_(fd_closep) int fd = open_of(pid, "environ", 0);
 	struct entry_text e = { .size = 0 };
+	bool is_any = false;
 	char text[4096];
 	ssize_t n;
 
 	if (fd < 0)
-		return false;
-	while ((n = read(fd, text, sizeof(text))) > 0)
+		return fd;
+	while ((n = read(fd, text, sizeof(text))) > 0) {
+		is_any = true;
 		for (ssize_t i = 0; i < n; i++)
 			if (entry_add(&e, text[i]) && each(e.text, context))
-				return true;
-	return false;
+				return 1;
+	}
+	if (n < 0)
+		return -errno;
+	return !is_any && is_empty(pid, "cmdline") ? -EAGAIN : 0;
 }
 
 /* --- directories -------------------------------------------------------------------------------

@@ -27,11 +27,11 @@ bool proc_stat_parse(const char *text, size_t size, struct proc_stat *ret);
 int proc_stat_read(pid_t pid, struct proc_stat *ret);
 
 /* Calls back for each NAME=VALUE of less than PROC_ENTRY_SIZE bytes in the environment that the
- * process was started with, until the callback returns true, which is returned; false also when it
- * may not be read. */
+ * process was started with, until the callback returns true: 1 then, 0 if it never did, or a
+ * negative errno. -EAGAIN: the process has neither arguments nor environment; it is the kernel's,
+ * or a zombie, which some kernels tell otherwise, or in the middle of an execve(2). */
 #define PROC_ENTRY_SIZE 64
-bool proc_find_environment(pid_t pid, bool (*each)(const char *entry, void *context),
-			   void *context);
+int proc_find_environment(pid_t pid, bool (*each)(const char *entry, void *context), void *context);
 
 /* The process that a pidfd of ours is for; -1 when it was reaped, or fd is no pidfd. */
 pid_t proc_of_pidfd(int fd);

@@ -1,4 +1,5 @@
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,7 +99,7 @@ static bool is_entry(const char *entry, void *context)
 
 static bool has_entry(pid_t pid, const char *entry)
 {
-	return proc_find_environment(pid, is_entry, (void *)entry);
+	return proc_find_environment(pid, is_entry, (void *)entry) == 1;
 }
 
 Test(proc, a_whole_variable_is_found_and_no_part_of_one, .timeout = 10)
@@ -138,4 +139,36 @@ Test(proc, a_whole_variable_is_found_and_no_part_of_one, .timeout = 10)
 	close(in[1]);
 	cr_assert_eq(waitpid(pid, NULL, 0), pid);
 	close(ready[0]);
+}
+
+/* Who has an empty one is told apart from who has none yet. */
+Test(proc, a_process_without_a_program_has_no_environment, .timeout = 10)
+{
+	char *const argv[] = { (char *)"cat", NULL };
+	char *const envp[] = { NULL };
+	char entry[] = "A=1";
+	int in[2], ready[2];
+	pid_t pid;
+	char c;
+
+	cr_assert(pipe(in) == 0 && pipe2(ready, 02000000) == 0);
+	pid = fork();
+	if (pid == 0) {
+		dup2(in[0], 0);
+		close(in[1]);
+		execve("/bin/cat", argv, envp);
+		_exit(1);
+	}
+	close(ready[1]);
+	cr_assert_eq(read(ready[0], &c, 1), 0, "exec closed it");
+	/* Closed at the point of no return, a moment before the program has its arguments. */
+	while (proc_find_environment(pid, is_entry, entry) == -EAGAIN)
+		;
+	cr_expect_eq(proc_find_environment(pid, is_entry, entry), 0);
+	close(in[0]);
+	close(in[1]);
+	cr_assert_eq(waitid(P_PID, (id_t)pid, &(siginfo_t){ 0 }, WEXITED | WNOWAIT), 0);
+	cr_expect_lt(proc_find_environment(pid, is_entry, entry), 0, "a zombie");
+	cr_assert_eq(waitpid(pid, NULL, 0), pid);
+	cr_expect_eq(proc_find_environment(pid, is_entry, entry), -ENOENT);
 }
