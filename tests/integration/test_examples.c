@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "tests/lib/collect.h"
+#include "tests/lib/census.h"
 #include "tests/lib/places.h"
 #include "tests/lib/service.h"
 
@@ -203,6 +204,8 @@ Test(examples, S44_feed_stops_while_the_input_is_busy)
 	cr_assert_eq(redd_spawn(r, &o, &port), 0, "%s", redd_last_error(r)->message);
 	cr_assert_eq(redd_write_start(port, block, sizeof(block), NULL, NULL), 0);
 	cr_assert_eq(redd_ping(r), 0);
+	while (census_state(redd_port_pid(port)) != 'T')
+		;
 	cr_assert_eq(shell(text, sizeof(text),
 			   "{ %s 100000 | %s fed 2>&1 & } | { read line; echo \"$line\"; "
 			   "%s kill -s CONT fed; cat; }",
