@@ -280,6 +280,7 @@ Test(resume_doors, P13_one_whose_maker_does_not_come_back_is_closed)
 	cr_assert_eq(redd_delegate(maker, &o, &made), 0, "%s", redd_last_error(maker)->message);
 	inside = enter();
 	death_now();
+	cr_expect_eq(redd_ping(scene.r), 0, "the ports' owner is back");
 	expect_its_rights(inside);
 	expect_ended(inside);
 	redd_free(maker);
