@@ -156,6 +156,9 @@ Redd__V1__LeaseInfo *req_fill_lease(struct lease_message *ret, const struct port
 /* Nobody else has the lease of the port's inputs; else the request has been answered. */
 bool req_lease_admits(struct conn *c, uint64_t request, const struct port *p);
 
+/* Whoever waits for the lease of a port without an open input waits for nothing, and is told. */
+void req_lease_look(struct port *p);
+
 /* Bytes of input that may be under way without a refusal. */
 uint32_t req_input_window(const struct port *p);
 

@@ -65,6 +65,7 @@ static void on_closed(struct port *p)
 
 	watches_note(p->broker, EVENT_CLOSED, p);
 	waits_look(p);
+	req_lease_look(p);
 	list_for_each (s, &p->subscriptions, port_link)
 		subscription_wake(s);
 	broker_check_idle(p->broker);

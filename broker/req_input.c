@@ -521,6 +521,7 @@ void req_input_closed(struct stream *s, struct input_item *take_item, int error)
 	if (p)
 		answer_closed(p, s, error);
 	input_item_free(take_item);
+	req_lease_look(s->port);
 }
 
 static void on_drop(struct input_item *item, void *context)
@@ -545,4 +546,5 @@ void req_input_failed(struct stream *s, int error)
 	input_deinit(in, on_drop, &error);
 	input_init(in, high, low, bound);
 	in->written = written;
+	req_lease_look(s->port);
 }

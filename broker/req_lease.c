@@ -119,9 +119,30 @@ static void lease_by_force(struct conn *c, const Redd__V1__Request *request, str
 static bool has_input(const struct port *p)
 {
 	for (unsigned i = 0; p->state != PORT_ENDED && i < p->n_streams; i++)
-		if (p->streams[i]->in.is_there && !p->streams[i]->in.is_closed)
+		if (p->streams[i]->in.is_there && !p->streams[i]->in.is_closed &&
+		    !p->streams[i]->in.is_failed)
 			return true;
 	return false;
+}
+
+static void refuse_no_input(struct conn *c, uint64_t request)
+{
+	reply_error(c, request, REPLY_FAILED_PRECONDITION, EPIPE,
+		    "the port has no input that is open");
+}
+
+void req_lease_look(struct port *p)
+{
+	struct lease_claim *claim, *next;
+	struct pending *pending;
+
+	if (list_is_empty(&p->lease.claims) || has_input(p))
+		return;
+	list_for_each_safe (claim, next, &p->lease.claims, link) {
+		pending = container_of(claim, struct pending, claim);
+		refuse_no_input(pending->conn, pending->request);
+		pending_free(pending);
+	}
 }
 
 int req_lease(struct conn *c, const Redd__V1__Request *request)
@@ -138,8 +159,7 @@ int req_lease(struct conn *c, const Redd__V1__Request *request)
 		reply_error(c, request->id, REPLY_INVALID_ARGUMENT, EINVAL,
 			    "duration_ms is more than a hundred years; leave it out");
 	else if (!has_input(p))
-		reply_error(c, request->id, REPLY_FAILED_PRECONDITION, EPIPE,
-			    "the port has no input that is open");
+		refuse_no_input(c, request->id);
 	else if (lease_admits(&p->lease, c->session))
 		lease_now(c, request, p);
 	else if (m->force)

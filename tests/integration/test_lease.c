@@ -178,6 +178,31 @@ Test(lease, P15_what_makes_no_sense_is_refused)
 	cr_expect(ask_is_error(m, PRECONDITION), "%s", ask_text(m));
 }
 
+/* Whoever has it may keep it for as long as he likes: it is worth nothing any more. */
+Test(lease, S47_who_waits_for_it_is_told_when_there_is_nothing_left_to_write_to)
+{
+	static const char *const ends[] = { "close { port { id: %llu } }",
+					    "signal { port { id: %llu } signal: 9 }" };
+	Redd__V1__Message *m;
+
+	for (int i = 0; i < 2; i++) {
+		uint64_t wait,
+			hang = ask_spawn(&c, "hang", "descriptors { fd: 0 kind: KIND_PIPE }");
+
+		m = ask(&a, "lease { port { id: %llu } }", ID(hang));
+		cr_assert_eq(m->body_case, LEASED, "%s", ask_text(m));
+		wait = ask_send(&b, "lease { port { id: %llu } wait: true }", ID(hang));
+		ask(&b, "ping { }");
+		ask_send(&a, ends[i], ID(hang));
+		m = ask_answer(&b, wait);
+		cr_expect(ask_is_error(m, PRECONDITION) && m->error->sys_errno == EPIPE, "%s",
+			  ask_text(m));
+		m = ask(&b, "inspect { port { id: %llu } }", ID(hang));
+		cr_expect_eq(m->port_info->lease->n_waiting, 0);
+		ask_end(&c, hang);
+	}
+}
+
 /* What was queued before a hand-over is written whole, and before what comes after. */
 Test(lease, P9_what_was_queued_is_written_whole_before_the_next_holders)
 {
