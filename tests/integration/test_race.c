@@ -2,8 +2,11 @@
  * request gets exactly one answer, and that is one of those in the table; each subscription gets
  * its Closed, once and last; nothing else comes (S74 to S78). */
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "proto/limits.h"
 #include "tests/lib/ask.h"
@@ -49,6 +52,12 @@ enum op {
 	OP_INSPECT,
 	OP_LIST,
 	OP_FORGET,
+	OP_RESIZE,
+	OP_LEASE,
+	OP_RELEASE,
+	OP_EXPECT,
+	OP_GRANT,
+	OP_REVOKE,
 	OPS,
 };
 
@@ -81,6 +90,17 @@ static const struct {
 	[OP_INSPECT] = { "inspect { port { PORT } }", REDD__V1__MESSAGE__BODY_PORT_INFO, GONE },
 	[OP_LIST] = { "list { details: true }", REDD__V1__MESSAGE__BODY_PORTS, 0 },
 	[OP_FORGET] = { "forget { port { PORT } }", REDD__V1__MESSAGE__BODY_DONE, GONE | OVER },
+	[OP_RESIZE] = { "resize { port { PORT } size { rows: 3 } }", REDD__V1__MESSAGE__BODY_DONE,
+			GONE | OVER },
+	[OP_LEASE] = { "lease { port { PORT } wait: true }", REDD__V1__MESSAGE__BODY_LEASED,
+		       GONE | OVER | CODE(ABORTED) | CODE(CANCELLED) },
+	[OP_RELEASE] = { "release { port { PORT } }", REDD__V1__MESSAGE__BODY_DONE, GONE | OVER },
+	[OP_EXPECT] = { "expect { port { PORT } patterns { text: \"q\" } timeout_ms: 5000 }",
+			REDD__V1__MESSAGE__BODY_MATCHED,
+			GONE | OVER | CODE(ABORTED) | CODE(INVALID_ARGUMENT) }, /* no output */
+	[OP_GRANT] = { "grant { port { PORT } to: GRANT_EVERYONE rights { read: true } }",
+		       REDD__V1__MESSAGE__BODY_GRANTED, GONE | OVER },
+	[OP_REVOKE] = { "revoke { port { PORT } }", REDD__V1__MESSAGE__BODY_DONE, GONE | OVER },
 };
 
 /* --- a sender -------------------------------------------------------------------------------- */
@@ -173,6 +193,8 @@ static uint64_t event_subscription(const Redd__V1__Message *m)
 	switch (m->body_case) {
 	case REDD__V1__MESSAGE__BODY_OUTPUT:
 		return m->output->subscription;
+	case REDD__V1__MESSAGE__BODY_GAP:
+		return m->gap->subscription;
 	case REDD__V1__MESSAGE__BODY_STREAM_END:
 		return m->stream_end->subscription;
 	case REDD__V1__MESSAGE__BODY_EXITED:
@@ -228,12 +250,57 @@ static void is_silent(struct peer *p)
 
 /* --- rounds ---------------------------------------------------------------------------------- */
 
+/* What is raced, and the first of the requests by which its owner ends it. */
+struct track {
+	uint64_t (*make)(struct peer *owner, unsigned round);
+	const char *(*end)(unsigned round);
+	Redd__V1__Message__BodyCase ended;
+};
+
 /* One that stays, one that ends when its input does, one that has ended at once. */
-static void port_make(struct peer *owner, unsigned round, char *by, size_t size)
+static uint64_t make_process(struct peer *owner, unsigned round)
 {
 	static const char *const progs[] = { "hang", "cat", "exit" };
-	uint64_t port = ask_spawn(owner, progs[round % 3],
-				  "name: \"raced\" descriptors { fd: 0 kind: KIND_PIPE }");
+
+	return ask_spawn(owner, progs[round % 3],
+			 "name: \"raced\" descriptors { fd: 0 kind: KIND_PIPE }");
+}
+
+/* A fifo that nobody reads from, one that goes round, a file, and a device without end. */
+static uint64_t make_file(struct peer *owner, unsigned round)
+{
+	static const char *const files[] = {
+		"path: \"%s/stuck\" write: true",
+		"path: \"%s/round\" read: true write: true",
+		"path: \"%s/file\" read: true append: true",
+		"path: \"/dev/zero\" read: true write: true",
+	};
+	char file[512];
+	Redd__V1__Message *m;
+
+	snprintf(file, sizeof(file), files[round % 4], service.directory);
+	m = ask(owner, "open { file { %s } name: \"raced\" hold_unread: true }", file);
+	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_STARTED, "%s", ask_text(m));
+	return m->started->port;
+}
+
+static const char *end_process(unsigned round)
+{
+	(void)round;
+	return "signal { port { PORT } signal: 9 }";
+}
+
+/* Nobody would ever read what waits in the first one. */
+static const char *end_file(unsigned round)
+{
+	return round % 4 == 0 ? "close { port { PORT } whole: true discard: true }"
+			      : "close { port { PORT } whole: true }";
+}
+
+static void port_make(const struct track *t, struct peer *owner, unsigned round, char *by,
+		      size_t size)
+{
+	uint64_t port = t->make(owner, round);
 
 	if (round % 2)
 		snprintf(by, size, "name: \"raced\"");
@@ -253,20 +320,23 @@ static void sender_begin(struct sender *s, const char *port)
 }
 
 /* The three requests that end it. */
-static void owner_ends(struct peer *owner, const char *port)
+static void owner_ends(const struct track *t, struct peer *owner, const char *port)
 {
-	ask_send(owner, "signal { port { %s } signal: 9 }", port);
+	char text[256];
+
+	snprintf(text, sizeof(text), "%s", t->end(now_round));
+	replace(text, sizeof(text), "PORT", port);
+	ask_send(owner, "%s", text);
 	ask_send(owner, "wait { port { %s } until: CLOSED }", port);
 	ask_send(owner, "forget { port { %s } }", port);
 }
 
 /* Whoever was faster: in the end it is gone. */
-static void owner_waits(struct peer *owner, const char *port)
+static void owner_waits(const struct track *t, struct peer *owner, const char *port)
 {
 	Redd__V1__Message *m = ask_answer(owner, owner->last_id - 2);
 
-	check(m->body_case == REDD__V1__MESSAGE__BODY_SIGNALLED ||
-		      ask_is_error(m, REDD__V1__CODE__NOT_FOUND) ||
+	check(m->body_case == t->ended || ask_is_error(m, REDD__V1__CODE__NOT_FOUND) ||
 		      ask_is_error(m, REDD__V1__CODE__FAILED_PRECONDITION),
 	      "%s", ask_text(m));
 	do {
@@ -278,19 +348,20 @@ static void owner_waits(struct peer *owner, const char *port)
 	} while (!ask_is_error(m, REDD__V1__CODE__NOT_FOUND));
 }
 
-static void round_run(struct peer *owner, struct sender *senders, struct random *r)
+static void round_run(const struct track *t, struct peer *owner, struct sender *senders,
+		      struct random *r)
 {
 	unsigned end_at = (unsigned)random_below(r, SENDERS + 1);
 	char port[64];
 
-	port_make(owner, now_round, port, sizeof(port));
+	port_make(t, owner, now_round, port, sizeof(port));
 	for (now_sender = 0; now_sender < SENDERS; now_sender++) {
 		sender_begin(&senders[now_sender], port);
 		packet_make(&senders[now_sender], port, r);
 	}
 	for (unsigned i = 0; i <= SENDERS; i++) {
 		if (i == end_at)
-			owner_ends(owner, port);
+			owner_ends(t, owner, port);
 		if (i < SENDERS)
 			cr_assert_eq(peer_send(&senders[i].peer, buf_head(&senders[i].packet),
 					       buf_size(&senders[i].packet)),
@@ -298,12 +369,12 @@ static void round_run(struct peer *owner, struct sender *senders, struct random 
 	}
 	for (now_sender = 0; now_sender < SENDERS; now_sender++)
 		take_all(&senders[now_sender]);
-	owner_waits(owner, port);
+	owner_waits(t, owner, port);
 	for (now_sender = 0; now_sender < SENDERS; now_sender++)
 		is_silent(&senders[now_sender].peer);
 }
 
-Test(race, S74_S76_S77_whatever_is_asked_while_a_port_ends_has_one_answer_of_the_table)
+static void race(const struct track *t)
 {
 	const unsigned rounds = place_rounds(1000);
 	const uint64_t seed = 20260711;
@@ -317,7 +388,7 @@ Test(race, S74_S76_S77_whatever_is_asked_while_a_port_ends_has_one_answer_of_the
 		buf_init(&senders[i].packet, KIB(256));
 	}
 	for (now_round = 0; now_round < rounds; now_round++)
-		round_run(&owner, senders, &r);
+		round_run(t, &owner, senders, &r);
 	for (int i = 0; i < SENDERS; i++) {
 		cr_expect_gt(senders[i].n_good, rounds, "hardly anything came in time");
 		cr_expect_gt(senders[i].n_late, rounds / 2, "hardly anything came too late");
@@ -325,4 +396,21 @@ Test(race, S74_S76_S77_whatever_is_asked_while_a_port_ends_has_one_answer_of_the
 		buf_deinit(&senders[i].packet);
 	}
 	peer_close(&owner);
+}
+
+Test(race, S74_S76_S77_whatever_is_asked_while_a_port_ends_has_one_answer_of_the_table)
+{
+	race(&(struct track){ make_process, end_process, REDD__V1__MESSAGE__BODY_SIGNALLED });
+}
+
+Test(race, S76_whatever_is_asked_while_a_file_is_closed_has_one_answer_of_the_table)
+{
+	int reader;
+
+	cr_assert_eq(mkfifo(place_in(service.directory, "round"), 0600), 0);
+	cr_assert_eq(mkfifo(place_in(service.directory, "stuck"), 0600), 0);
+	reader = open(place_in(service.directory, "stuck"), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	cr_assert_geq(reader, 0);
+	race(&(struct track){ make_file, end_file, REDD__V1__MESSAGE__BODY_CLOSE_DONE });
+	close(reader);
 }
