@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "broker/broker.h"
 #include "broker/conn.h"
@@ -160,11 +161,37 @@ static void pump_adopted(struct pump_spawn *s, const struct broker *b, const Red
 	}
 }
 
-/* fcntl(2) looks at the open file description alone, and so never waits. */
+static bool socket_has(int fd, int option, int *ret)
+{
+	socklen_t size = sizeof(*ret);
+
+	return getsockopt(fd, SOL_SOCKET, option, ret, &size) == 0;
+}
+
+/* A pipe keeps no messages apart, and where it has little room the rest of one would be lost. */
+static const char *check_socket(int fd)
+{
+	int type, listens = 0;
+
+	if (!socket_has(fd, SO_TYPE, &type))
+		return NULL; /* it is none */
+	if (type != SOCK_STREAM)
+		return "neither read nor written: it is a socket of messages, which a stream does "
+		       "not keep apart; pass one of SOCK_STREAM";
+	if (socket_has(fd, SO_ACCEPTCONN, &listens) && listens)
+		return "neither read nor written: it is a socket that listens; pass its "
+		       "connections";
+	return NULL;
+}
+
+/* What is asked of fcntl(2) and getsockopt(2) is answered at once, whatever is behind it. */
 static const char *check_one(int fd, int access_mode)
 {
 	int flags = fcntl(fd, F_GETFL);
+	const char *wrong = check_socket(fd);
 
+	if (wrong)
+		return wrong;
 	if (flags < 0 || (flags & O_PATH))
 		return "neither read nor written: it was opened with O_PATH";
 	if ((flags & O_ACCMODE) == O_RDWR || (flags & O_ACCMODE) == access_mode)

@@ -332,6 +332,34 @@ Test(adopt, P15_what_cannot_be_read_or_written_as_asked_is_refused)
 	close(ends[1]);
 }
 
+/* Messages would run into one another, an empty one would be the end, and what a pipe has no room
+ * for would be lost. */
+Test(adopt, P15_a_socket_that_is_no_stream_is_refused)
+{
+	static const int types[] = { SOCK_DGRAM, SOCK_SEQPACKET };
+	struct redd_adopt_options o = { 0 };
+	struct redd_port *port;
+
+	for (int i = 0; i < 4; i++) {
+		int ends[2];
+
+		cr_assert_eq(socketpair(AF_UNIX, types[i % 2] | SOCK_CLOEXEC, 0, ends), 0);
+		o.reads = i < 2;
+		o.writes = !o.reads;
+		o.read_fd = o.write_fd = ends[0];
+		cr_expect_eq(redd_adopt(scene.r, &o, &port), -EBADF);
+		cr_expect_not_null(strstr(redd_last_error(scene.r)->message, "SOCK_STREAM"));
+		close(ends[0]);
+		close(ends[1]);
+	}
+	o.read_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	o.reads = true;
+	o.writes = false;
+	cr_assert_eq(listen(o.read_fd, 1), 0);
+	cr_expect_eq(redd_adopt(scene.r, &o, &port), -EBADF);
+	close(o.read_fd);
+}
+
 Test(adopt, P13_descriptors_outlive_the_broker)
 {
 	struct redd_port *port;
