@@ -85,6 +85,24 @@ static void copy_options(Redd__V1__Spawn *to, const Redd__V1__Open *from)
 
 /* --- a file ---------------------------------------------------------------------------------- */
 
+/* Names for what the process that opens them has itself: that would be the pump. */
+static bool is_of_opener(const ProtobufCBinaryData *path)
+{
+	static const char *const names[] = { "/dev/stdin", "/dev/stdout", "/dev/stderr",
+					     "/dev/tty" };
+	static const char *const folders[] = { "/dev/fd/", "/proc/self/fd/",
+					       "/proc/thread-self/fd/" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (path->len == strlen(names[i]) && !memcmp(path->data, names[i], path->len))
+			return true;
+	for (size_t i = 0; i < ARRAY_SIZE(folders); i++)
+		if (path->len > strlen(folders[i]) &&
+		    !memcmp(path->data, folders[i], strlen(folders[i])))
+			return true;
+	return false;
+}
+
 static const char *check_file(const Redd__V1__Open *m)
 {
 	const Redd__V1__File *f = m->file;
@@ -104,6 +122,9 @@ static const char *check_file(const Redd__V1__Open *m)
 		return "mode is more than 07777";
 	if (f->path.len && f->path.data[0] != '/' && !m->has_client_directory)
 		return "the path is relative, and no client_directory says to what";
+	if (is_of_opener(&f->path))
+		return "the path means something else to each process, here to one of the "
+		       "service's; adopt the descriptor that is meant";
 	return names_check_path(f->path.data, f->path.len);
 }
 

@@ -229,6 +229,31 @@ Test(open, P15_requests_that_make_no_sense_are_refused_with_a_sentence)
 	scene_forget(port);
 }
 
+/* It would be the pump's: what is written to it would be nowhere, and 0 the answer. */
+Test(open, P15_what_each_process_has_of_its_own_is_not_opened)
+{
+	static const char *const paths[] = {
+		"/dev/stdin", "/dev/stdout",	 "/dev/stderr",		  "/dev/tty",
+		"/dev/fd/0",  "/proc/self/fd/1", "/proc/thread-self/fd/0"
+	};
+	struct redd_port *own;
+	char mine[64];
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		const struct redd_open_options o = { .path = paths[i], .write = true };
+		struct redd_port *port;
+
+		cr_expect_eq(redd_open(scene.r, &o, &port), -EINVAL, "%s", paths[i]);
+		cr_expect_not_null(strstr(redd_last_error(scene.r)->message, "adopt"));
+	}
+	/* By its number it is one process's, whoever opens it. */
+	snprintf(mine, sizeof(mine), "/proc/%d/comm", (int)getpid());
+	own = OPEN(&scene.c, .path = mine, .read = true);
+	collect_all();
+	cr_expect_gt(collect_stream(&scene.c, 1)->end.total, 0);
+	scene_forget(own);
+}
+
 Test(open, a_file_is_listed_with_its_kind_its_path_and_no_pid)
 {
 	struct redd_port *port = OPEN(NULL, .path = "/dev/null", .write = true);
