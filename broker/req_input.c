@@ -36,9 +36,10 @@ static struct stream *input_of(struct conn *c, uint64_t request, struct port *p,
 
 	if (!s || !s->in.is_there)
 		reply_error(c, request, REPLY_FAILED_PRECONDITION, 0,
-			    "the port has no such input; spawn it with that descriptor as a pipe, "
-			    "a socket "
-			    "or a terminal");
+			    port_is_pumped(p)
+				    ? "the port has no such input; open it to be written"
+				    : "the port has no such input; spawn it with that descriptor "
+				      "as a pipe, a socket or a terminal");
 	else if (s->in.is_closed || input_is_closed(&s->in.queue))
 		reply_error(c, request, REPLY_FAILED_PRECONDITION, EPIPE,
 			    "the input was closed before; nothing can be written behind a Close");

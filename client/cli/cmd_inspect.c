@@ -154,7 +154,8 @@ static void print_port(const struct redd_port_info *p)
 		       p->terminal_size.rows, p->terminal_size.columns);
 	else
 		line("terminal", p->terminal ? "yes" : "no");
-	line("started", units_time(p->start_ns, when));
+	if (p->start_ns) /* else it is starting still */
+		line("started", units_time(p->start_ns, when));
 	if (p->has_exit) {
 		line("ended", units_time(p->exit.end_ns, when));
 		line("status", show_exit(&p->exit, text));

@@ -349,7 +349,8 @@ void json_port(struct json *j, const struct redd_port_info *p, bool details)
 	for (size_t i = 0; i < p->n_labels; i++)
 		json_string(j, p->labels[i].key, p->labels[i].value);
 	json_object_end(j);
-	json_number(j, "start_ns", p->start_ns);
+	if (p->start_ns)
+		json_number(j, "start_ns", p->start_ns);
 	if (p->has_exit)
 		json_exit(j, "exit", &p->exit);
 	json_bool(j, "terminal", p->terminal);

@@ -144,6 +144,8 @@ const char *units_age(int64_t then_ns, int64_t now_ns, char out[UNITS_TEXT_SIZE]
 	uint64_t seconds = now_ns > then_ns ? (uint64_t)(now_ns - then_ns) / 1000000000 : 0;
 	size_t i = 0;
 
+	if (!then_ns)
+		return strcpy(out, "-");
 	while (units[i].factor > 1 && seconds < units[i].factor)
 		i++;
 	snprintf(out, UNITS_TEXT_SIZE, "%llu%s", (unsigned long long)(seconds / units[i].factor),

@@ -18,7 +18,7 @@ bool units_signal(const char *text, int *ret);		 /* 15, TERM, SIGTERM, RTMIN+1 *
 /* "TERM", "RTMIN+2"; a number where there is no name. */
 const char *units_signal_name(int signal, char out[UNITS_TEXT_SIZE]);
 
-/* "3s", "12m", "5h", "2d": how long ago that was. */
+/* "3s", "12m", "5h", "2d": how long ago that was; "-" for 0, which is no time. */
 const char *units_age(int64_t then_ns, int64_t now_ns, char out[UNITS_TEXT_SIZE]);
 
 /* "2024-05-01T12:00:00.123Z". */

@@ -139,6 +139,13 @@ Test(command_open, S60_a_fifo_is_shared_by_commands_and_closed_as_a_whole)
 		}
 		redd_ports_free(ports);
 	}
+	RUN("",
+	    scene_text("%-6s %-9s %-8s %-5s %-12s %s\n%-6s starting  -        -     -            "
+		       "[file] %s\n",
+		       "PORT", "STATE", "PID", "AGE", "STATUS", "COMMAND", got, fifo),
+	    0, "ps");
+	RUN("", "", 1, "write", got, "nobody");
+	cr_expect_not_null(strstr(said, "open it to be written"), "%s", said);
 	RUN("", "", 0, "close", "--all", got);
 	command_finish(&reader, NULL, 0);
 	cr_expect_eq(reader.status, 1, "%s", reader.err.text);
