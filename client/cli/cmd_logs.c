@@ -1,6 +1,7 @@
 /* redd logs: what a port has written, as far as its log still has it; with -f also what it writes
  * from now on. Stdout's bytes go to stdout, stderr's to stderr; of a port that still runs, without
- * -f, what was there when we asked. As JSON, records: the port's packets, else lines.
+ * -f, what was there when we asked. As JSON, records: those that are asked for, else the port's
+ * packets, else lines.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,7 +15,8 @@
 static const char usage[] = "logs [OPTION...] PORT";
 
 struct logs {
-	bool follow, json, shared;
+	bool follow, json, shared, marks;
+	struct redd_framing framing;
 	struct given from, bytes, lines, stream;
 };
 
@@ -30,6 +32,11 @@ static const struct option_row rows[] = {
 	OPTION(0, "stream", "N", "this output only, on stdout", option_number, struct logs, stream),
 	OPTION(0, "json", NULL, "print each line, or packet, as an object", option_flag,
 	       struct logs, json),
+	OPTION(0, "framing", "raw|lines[:MAX]|packets:1|2|4[:MAX]",
+	       "with --json: cut it so, however the port does", option_framing, struct logs,
+	       framing),
+	OPTION(0, "marks", NULL, "with --json and -f: tell when an input is busy, and free again",
+	       option_flag, struct logs, marks),
 	OPTIONS_END,
 };
 
@@ -45,7 +52,7 @@ struct reading {
 	struct redd_stream_offset offsets[REDD_STREAMS_MAX];
 	uint32_t streams[REDD_STREAMS_MAX];
 	size_t n_parts;
-	enum redd_cut cut;
+	struct redd_framing framing;
 	bool follow, to_stdout, over, json;
 	int status;
 };
@@ -119,6 +126,17 @@ static void print_gap(const struct redd_gap *g)
 	print_end(&j);
 }
 
+static void print_marks(const struct redd_marks *m)
+{
+	struct json j = { .file = stdout };
+
+	json_object(&j, NULL);
+	json_unsigned(&j, "stream", m->stream);
+	json_bool(&j, "busy", m->busy);
+	json_unsigned(&j, "queued", m->queued);
+	print_end(&j);
+}
+
 /* Where output cannot be written nobody needs more of it. */
 static int check_stdout(void)
 {
@@ -177,6 +195,16 @@ static void on_end(struct redd_subscription *s, const struct redd_stream_end *en
 		reached(g, p, end->total, true);
 }
 
+static void on_marks(struct redd_subscription *s, const struct redd_marks *m, void *user)
+{
+	struct reading *g = user;
+
+	(void)s;
+	print_marks(m);
+	if (!g->status)
+		g->status = check_stdout();
+}
+
 static void on_closed(struct redd_subscription *s, const struct redd_closed *c, void *user)
 {
 	struct reading *g = user;
@@ -232,13 +260,14 @@ static int read_all(struct redd_port *port, struct reading *g, const struct logs
 			     .on_output = on_output,
 			     .on_gap = on_gap,
 			     .on_end = on_end,
-			     .on_closed = on_closed },
+			     .on_closed = on_closed,
+			     .on_marks = o->marks ? on_marks : NULL },
 		.streams = g->streams,
 		.n_streams = g->n_parts,
 		.offsets = g->offsets,
 		.n_offsets = o->from.is ? g->n_parts : 0,
 		.overflow = REDD_DROP, /* who looks on holds nobody back */
-		.framing = { .cut = g->cut },
+		.framing = g->framing,
 		.shared = o->shared,
 	};
 	struct redd_subscription *subscription;
@@ -257,15 +286,17 @@ static int read_all(struct redd_port *port, struct reading *g, const struct logs
 }
 
 /* Records that are begun end only with the port. */
-static int choose_cut(struct reading *g, const struct redd_port_info *p)
+static int choose_framing(struct reading *g, const struct logs *o, const struct redd_port_info *p)
 {
-	g->cut = REDD_RAW;
+	g->framing.cut = REDD_RAW;
 	if (!g->json)
 		return 0;
 	if (!g->follow && p->state != REDD_ENDED)
 		return say("the port still runs, and so may its last record; --json needs -f then");
 	g->follow = true; /* to the end, which is known */
-	g->cut = p->framing.cut == REDD_RAW ? REDD_LINES : REDD_CUT_DEFAULT;
+	g->framing.cut = p->framing.cut == REDD_RAW ? REDD_LINES : REDD_CUT_DEFAULT;
+	if (o->framing.cut)
+		g->framing = o->framing;
 	return 0;
 }
 
@@ -284,11 +315,12 @@ static int logs(const struct cli *cli, const struct logs *o, const char *word)
 		status = say_failure(r, word);
 	} else {
 		choose(&g, o, ports->ports);
-		status = choose_cut(&g, ports->ports);
+		status = choose_framing(&g, o, ports->ports);
 		redd_ports_free(ports);
 		if (!status)
-			status = g.n_parts ? read_all(port, &g, o)
-					   : say("%s has no such output; see 'redd inspect'", word);
+			status = g.n_parts || (o->marks && !o->stream.is)
+					 ? read_all(port, &g, o)
+					 : say("%s has no such output; see 'redd inspect'", word);
 	}
 	redd_free(r);
 	return status;
@@ -303,5 +335,9 @@ int cmd_logs(struct cli *cli, int argc, char **argv)
 		return e > 0 ? cli_flush(0) : e;
 	if (o.from.is + o.bytes.is + o.lines.is > 1)
 		return say_usage(cli, "--from, --tail-bytes and --lines exclude each other");
+	if (o.framing.cut && !o.json)
+		return say_usage(cli, "--framing goes with --json: bytes have no records");
+	if (o.marks && !(o.json && o.follow))
+		return say_usage(cli, "--marks goes with --json and -f");
 	return logs(cli, &o, argv[first]);
 }

@@ -7,6 +7,8 @@
 #include "client/cli/say.h"
 #include "client/cli/units.h"
 
+#define FRAMING_MAXIMUM (1u << 30)
+
 /* --- values ---------------------------------------------------------------------------------- */
 
 const char *option_flag(void *member, const char *value)
@@ -72,6 +74,46 @@ const char *option_header(void *member, const char *value)
 
 	*(uint32_t *)member = n;
 	return n == 1 || n == 2 || n == 4 ? NULL : "is no size of a packet's length: 1, 2 or 4";
+}
+
+const char *option_packet(void *member, const char *value)
+{
+	struct redd_framing *f = member;
+
+	*f = (struct redd_framing){ .cut = REDD_PACKETS };
+	return option_header(&f->header, value);
+}
+
+/* What is left of it behind "packets:", the header, is cut off. NULL, or what is wrong. */
+static const char *take_header(struct redd_framing *f, const char **rest)
+{
+	char text[] = { (*rest)[0] == ':' ? (*rest)[1] : '\0', '\0' };
+
+	f->cut = REDD_PACKETS;
+	*rest += text[0] ? 2 : 0;
+	return option_header(&f->header, text);
+}
+
+const char *option_framing(void *member, const char *value)
+{
+	static const char wrong[] = "is not raw, lines[:MAX] or packets:1|2|4[:MAX], with a MAX "
+				    "from 1 to 1G";
+	struct redd_framing *f = member;
+	const char *rest = strchrnul(value, ':');
+	size_t n = (size_t)(rest - value);
+	uint64_t maximum = 0;
+
+	*f = (struct redd_framing){ .cut = REDD_RAW };
+	if (n == 5 && !strncmp(value, "lines", n))
+		f->cut = REDD_LINES;
+	else if (n == 7 && !strncmp(value, "packets", n) ? take_header(f, &rest) != NULL
+							 : strcmp(value, "raw") != 0)
+		return wrong;
+	if (*rest && (rest[0] != ':' || !units_size(rest + 1, &maximum) || maximum < 1 ||
+		      maximum > FRAMING_MAXIMUM))
+		return wrong;
+	f->maximum = (uint32_t)maximum;
+	return NULL;
 }
 
 /* --- help ------------------------------------------------------------------------------------ */

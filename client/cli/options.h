@@ -52,6 +52,8 @@ option_take_fn option_size;	/* struct given */
 option_take_fn option_duration; /* struct given, milliseconds, at most 32 bits */
 option_take_fn option_signal;	/* int */
 option_take_fn option_header;	/* uint32_t: bytes of a packet's length */
+option_take_fn option_packet;	/* struct redd_framing: packets with such a length */
+option_take_fn option_framing;	/* struct redd_framing */
 
 /* Takes options into `into`. On 0 *ret_first is the first word behind them. CLI_USAGE, said;
  * 1 when help was asked for, and printed: the command is to end with status 0. */

@@ -25,7 +25,11 @@ int port_options_take(const struct cli *cli, struct run_options *o, struct redd_
 					   .retention_ms = s->retention_ms,
 					   .token = s->token,
 					   .token_size = s->token_size,
-					   .checksum = s->checksum };
+					   .checksum = s->checksum,
+					   .input_high = s->input_high,
+					   .input_low = s->input_low,
+					   .input_bound = s->input_bound,
+					   .framing = s->framing };
 	return e;
 }
 

@@ -54,7 +54,7 @@ static bool mark_parse(const char *text, uint32_t *ret)
 	return true;
 }
 
-static const char *take_marks(void *member, const char *value)
+const char *option_marks(void *member, const char *value)
 {
 	struct run_options *o = member;
 	const char *colon = strchrnul(value, ':');
@@ -116,13 +116,15 @@ static const struct option_row rows[] = {
 	ROW(0, "null-stdin", NULL, "stdin is the null device", option_flag, null_stdin),
 	ROW(0, "merge", NULL, "stderr goes where stdout goes", option_flag, merge),
 	ROW(0, "input-marks", "HIGH[:LOW]|off", "stdin is busy from so many queued bytes (8K:4K)",
-	    take_marks, spawn),
+	    option_marks, spawn),
 	ROW(0, "input-bound", "SIZE", "and refuses what goes beyond this (1M)", option_size,
 	    input_bound),
 	ROW(0, "checksum", NULL, "keep and compare checksums of the outputs", option_flag,
 	    spawn.checksum),
 	ROW(0, "packet", "1|2|4", "it speaks packets behind a length of so many bytes",
-	    option_header, spawn.framing.header),
+	    option_packet, spawn.framing),
+	ROW(0, "framing", "lines[:MAX]|packets:1|2|4[:MAX]", "it speaks lines, or packets",
+	    option_framing, spawn.framing),
 	ROW(0, "json", NULL, "with -d: print a JSON object", option_flag, json),
 	OPTIONS_END,
 };
@@ -285,8 +287,6 @@ static void take_numbers(struct run_options *o)
 {
 	struct redd_spawn_options *s = &o->spawn;
 
-	if (s->framing.header)
-		s->framing.cut = REDD_PACKETS;
 	s->timeout_ms = (uint32_t)o->timeout.value;
 	s->timeout_grace_ms = (uint32_t)o->grace.value;
 	s->umask = (mode_t)o->umask.value;

@@ -37,5 +37,6 @@ void run_options_deinit(struct run_options *o);
 int run_options_take_common(const struct cli *cli, struct run_options *o);
 
 option_take_fn option_octal; /* struct given, at most 0777 */
+option_take_fn option_marks; /* struct run_options */
 
 #endif

@@ -392,6 +392,78 @@ Test(command, S36_logs_as_json_are_lines_of_what_has_an_end)
 	       "logs", "--json", "q");
 }
 
+Test(command, S36_each_reader_cuts_what_he_reads_as_he_likes)
+{
+	static const char *const wrong[] = { "line",	 "lines:0",    "lines:", "raw:1",
+					     "packets",	 "packets:3",  "",	 "packets:4:",
+					     "lines:2G", "packets:44", "raw " };
+
+	EXPECT(0, NULL, "run", "-d", "--name", "q", "--framing", "lines:3", "--", "printf",
+	       "\\1abcd\r\nx");
+	EXPECT(0, "", "wait", "--until", "closed", "q");
+	EXPECT(0,
+	       "{\"stream\":1,\"offset\":0,\"record\":\"cut\",\"data\":\"\\u0001ab\"}\n"
+	       "{\"stream\":1,\"offset\":3,\"record\":\"end\",\"data\":\"cd\\u000d\"}\n"
+	       "{\"stream\":1,\"offset\":7,\"record\":\"unterminated\",\"data\":\"x\"}\n",
+	       "logs", "--json", "q");
+	EXPECT(0,
+	       "{\"stream\":1,\"offset\":0,\"record\":\"end\",\"data\":\"a\"}\n"
+	       "{\"stream\":1,\"offset\":2,\"record\":\"unterminated\",\"data\":"
+	       "\"cd\\u000d\\u000ax\"}\n",
+	       "logs", "--json", "--framing", "packets:1", "q");
+	EXPECT(1, "{\"stream\":1,\"offset\":0,\"record\":\"end\",\"data\":\"a\"}\n", "logs",
+	       "--json", "--framing", "packets:1:97", "q");
+	expect_complaint("at offset 2 stands no packet");
+	EXPECT(0,
+	       "{\"stream\":1,\"offset\":0,\"record\":null,\"data\":\"\\u0001abcd\\u000d\\u000ax\"}"
+	       "\n",
+	       "logs", "--json", "--framing", "raw", "q");
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		EXPECT(2, "", "logs", "--json", "--framing", wrong[i], "q");
+	EXPECT(2, "", "logs", "--framing", "raw", "q");
+}
+
+Test(command, S46_logs_tell_when_an_input_is_busy_and_free_again)
+{
+	struct command logs = { 0 }, writer = { 0 };
+	static char word[100001];
+
+	memset(word, 'w', sizeof(word) - 1);
+	EXPECT(0, NULL, "run", "-di", "--name", "q", "--input-marks", "1", "--shell",
+	       "kill -STOP $$; exec cat >/dev/null");
+	EXPECT(2, "", "logs", "--json", "--marks", "q");
+	command_start(&logs, service.socket, "logs", "-f", "--json", "--marks", "q", NULL);
+	command_start(&writer, service.socket, "write", "-n", "q", word, NULL);
+	cr_assert(command_await(&logs, "{\"stream\":0,\"busy\":true,\"queued\":"), "%s",
+		  logs.err.text);
+	EXPECT(0, "", "kill", "-s", "CONT", "q");
+	cr_assert(command_await(&logs, "{\"stream\":0,\"busy\":false,\"queued\":0}\n"), "%s",
+		  logs.err.text);
+	EXPECT(0, "", "close", "q");
+	command_finish(&writer, NULL, 0);
+	command_finish(&logs, NULL, 0);
+	cr_expect_eq(logs.status, 0, "%s", logs.err.text);
+	command_free(&writer);
+	command_free(&logs);
+}
+
+/* What is only written has marks as well, and a default. */
+Test(command, S43_a_file_has_marks_and_framing_too)
+{
+	EXPECT(0, NULL, "open", "-d", "-w", "--name", "q", "--input-marks", "100:50",
+	       "--input-bound", "1000", "--framing", "packets:2:900", "/dev/null");
+	EXPECT(0, NULL, "inspect", "q");
+	cr_expect_not_null(strstr(c.out.text, " marks=100:50 bound=1000\n"), "%s", c.out.text);
+	cr_expect_not_null(strstr(c.out.text, "packets of up to 900, length in 2"), "%s",
+			   c.out.text);
+	EXPECT(0, "", "write", "q", "word");
+	EXPECT(0, NULL, "inspect", "q");
+	cr_expect_not_null(strstr(c.out.text, "0 input total=7 "), "%s", c.out.text);
+	EXPECT(0, "", "close", "q");
+	EXPECT(0, "", "logs", "-f", "--json", "--marks", "q");
+	EXPECT(1, "", "logs", "--json", "q");
+}
+
 Test(command, logs_follows_until_the_end_and_tells_gaps)
 {
 	EXPECT(0, NULL, "run", "-d", "--name", "big", "--", "head", "-c", "900000", "/dev/zero");
