@@ -153,11 +153,13 @@ Redd__V1__Framing *req_fill_framing(Redd__V1__Framing *ret, const struct framing
 	return ret;
 }
 
+/* All inputs of a port have the same. */
 uint32_t req_input_window(const struct port *p)
 {
-	struct stream *s = port_default_input(p);
-
-	return s ? input_window(&s->in.queue) : 0;
+	for (unsigned i = 0; i < p->n_streams; i++)
+		if (p->streams[i]->in.is_there)
+			return input_window(&p->streams[i]->in.queue);
+	return 0;
 }
 
 static Redd__V1__StreamInfo *info_add(struct stream_infos *ret, const struct stream *s,

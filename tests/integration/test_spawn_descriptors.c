@@ -116,6 +116,7 @@ Test(spawn_descriptors, P6_S21_S39_pipes_of_any_number_are_streams)
 	struct redd_port *port;
 
 	cr_assert_eq(redd_spawn(scene.r, &o, &port), 0, "%s", redd_last_error(scene.r)->message);
+	cr_expect_eq(redd_port_input_window(port), 1 << 20, "5 is the only input");
 	cr_expect_eq(redd_write(port, "no", 2, NULL, NULL), -EBADFD, "0 is an output");
 	cr_assert_eq(redd_write(port, "five", 4, &five, NULL), 0);
 	cr_assert_eq(collect_wait(&scene.c, scene.r, 20000), 0);
