@@ -30,34 +30,48 @@ static const struct option_row rows[] = {
 	OPTIONS_END,
 };
 
-static const uint32_t stream_numbers[] = { 1, 2, REDD_TERMINAL };
+/* Of one direction: the usual one, the terminal, else the first other one but stderr; 2: none. */
+static uint32_t stream_of(const struct redd_port_info *p, bool input)
+{
+	uint32_t usual = input ? 0 : 1, found = 2;
 
-/* Subscribes to one stream; 1 and the terminal go to stdout, 2 to stderr. */
+	for (size_t i = 0; i < p->n_streams; i++) {
+		const struct redd_stream_info *s = &p->streams[i];
+		if ((s->direction == REDD_INPUT) != input)
+			continue;
+		if (s->stream == usual || s->stream == REDD_TERMINAL)
+			return s->stream;
+		if (s->stream != 2 && (found == 2 || s->stream < found))
+			found = s->stream;
+	}
+	return found;
+}
+
+/* Subscribes to one stream; stderr goes to ours, another to our stdout. */
 static int follow(struct relay *l, const struct attach *o, uint32_t stream)
 {
 	int i = stream == 2;
 	struct redd_subscribe_options s;
 
-	for (size_t n = 0; n < 3; n++) {
-		if (stream_numbers[n] == stream) {
-			relay_outlet(l, i, &stream_numbers[n], &s);
-			s.from = o->replay ? REDD_FROM_BEGINNING : REDD_FROM_NOW;
-			return redd_subscribe(l->port, &s, &l->subscriptions[i]);
-		}
-	}
-	return 0; /* not one of those that a terminal shows */
+	relay_outlet(l, i, &stream, &s);
+	s.from = o->replay ? REDD_FROM_BEGINNING : REDD_FROM_NOW;
+	return redd_subscribe(l->port, &s, &l->subscriptions[i]);
 }
 
 /* What the port has decides what is connected. */
 static int connect_all(struct relay *l, const struct attach *o, const struct redd_port_info *p)
 {
+	uint32_t to = stream_of(p, true), from = stream_of(p, false);
 	bool input = false;
 	int e = 0;
 
 	for (size_t i = 0; i < p->n_streams && e == 0; i++) {
-		input |= p->streams[i].direction == REDD_INPUT && !p->streams[i].ended;
-		if (p->streams[i].direction != REDD_INPUT)
-			e = follow(l, o, p->streams[i].stream);
+		const struct redd_stream_info *s = &p->streams[i];
+
+		if (s->direction == REDD_INPUT)
+			input |= s->stream == to && !s->ended;
+		else if (s->stream == from || s->stream == 2)
+			e = follow(l, o, s->stream);
 	}
 	if (e < 0)
 		return say_failure(l->r, NULL);
@@ -66,6 +80,7 @@ static int connect_all(struct relay *l, const struct attach *o, const struct red
 	if (!input || o->no_stdin || l->has_exit)
 		return 0;
 	inlet_init(&l->in, STDIN_FILENO, l->port);
+	l->in.stream = to == REDD_TERMINAL ? 0 : to;
 	l->in.keep_open = !o->close;
 	if (!p->terminal || !isatty(STDIN_FILENO))
 		return 0;

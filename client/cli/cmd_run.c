@@ -27,20 +27,48 @@ static bool stdin_is_null(void)
 	return fstat(STDIN_FILENO, &st) < 0 || (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3));
 }
 
-/* The child's three descriptors; pipes where nothing else was asked for. */
-static void descriptors(const struct run_options *o, struct redd_descriptor out[3])
+static bool has_input(const struct run_options *o)
 {
-	bool input = o->detach ? o->interactive : !o->null_stdin && !stdin_is_null();
-
-	for (uint32_t fd = 0; fd < 3; fd++)
-		out[fd] = (struct redd_descriptor){ .fd = fd,
-						    .kind = o->terminal ? REDD_TTY : REDD_PIPE };
 	if (o->terminal)
-		return;
-	if (!input)
-		out[0].kind = REDD_NULL;
-	if (o->merge)
-		out[2] = (struct redd_descriptor){ .fd = 2, .kind = REDD_SAME, .same_as = 1 };
+		return true;
+	return o->detach ? o->interactive : !o->null_stdin && !stdin_is_null();
+}
+
+/* Which of its descriptors the program reads, and writes. */
+static uint32_t input_of(const struct run_options *o)
+{
+	return o->nouse_stdio ? 3 : 0;
+}
+
+static uint32_t output_of(const struct run_options *o)
+{
+	return o->nouse_stdio ? 4 : 1;
+}
+
+#define DESCRIPTORS 5
+
+static void terminal_descriptors(struct run_options *o, struct redd_descriptor out[DESCRIPTORS])
+{
+	for (uint32_t fd = 0; fd < 3; fd++)
+		out[fd] = (struct redd_descriptor){ .fd = fd, .kind = REDD_TTY };
+	o->spawn.n_descriptors = 3;
+}
+
+/* Pipes where nothing else was asked for; what is not used of 0 and 1 is the null device. */
+static void descriptors(struct run_options *o, struct redd_descriptor out[DESCRIPTORS])
+{
+	uint32_t n = o->nouse_stdio ? 5 : 3, in = input_of(o), to = output_of(o);
+
+	for (uint32_t fd = 0; fd < n; fd++)
+		out[fd] = (struct redd_descriptor){ .fd = fd, .kind = REDD_NULL };
+	if (has_input(o))
+		out[in].kind = REDD_PIPE;
+	out[in].direction = REDD_INPUT;
+	if (!o->null_stdout)
+		out[to].kind = REDD_PIPE;
+	out[2].kind = o->merge ? REDD_SAME : REDD_PIPE;
+	out[2].same_as = o->merge ? to : 0;
+	o->spawn.n_descriptors = n;
 }
 
 /* --- detached -------------------------------------------------------------------------------- */
@@ -71,26 +99,39 @@ static int run_detached(const struct cli *cli, struct run_options *o)
 
 /* --- connected ------------------------------------------------------------------------------- */
 
-static const uint32_t stdout_stream = 1, stderr_stream = 2, terminal_stream = REDD_TERMINAL;
+static const uint32_t stderr_stream = 2;
+
+/* The subscription that goes with the spawn: stdout's, where there is one. Without any output it
+ * tells the end. */
+static void first_outlet(struct relay *l, const struct run_options *o, const uint32_t *stream,
+			 struct redd_subscribe_options *ret)
+{
+	if (o->null_stdout && !o->merge)
+		stream = &stderr_stream;
+	relay_outlet(l, stream == &stderr_stream, stream, ret);
+	if (o->null_stdout && o->merge)
+		ret->n_streams = 0;
+}
 
 /* Stdout's subscription goes with the spawn, stderr's right behind it: each has its own credit, so
  * that one that is not read does not hold the other. Until the second is there, an unread output
  * is not dropped but held, where nobody is to be left behind without a reader. */
 static int start(struct relay *l, struct run_options *o)
 {
-	bool two = !o->terminal && !o->merge;
+	bool two = !o->terminal && !o->merge && !o->null_stdout;
+	uint32_t stream = o->terminal ? REDD_TERMINAL : output_of(o);
 	struct redd_subscribe_options first, second;
 	struct redd_call call = { .done = relay_on_spawned, .user = l };
 	int e;
 
-	relay_outlet(l, 0, o->terminal ? &terminal_stream : &stdout_stream, &first);
+	first_outlet(l, o, &stream, &first);
 	o->spawn.subscribe = &first;
 	if (two && o->spawn.orphan != REDD_ORPHAN_KEEP && o->spawn.orphan != REDD_ORPHAN_KEEP_FOR)
 		o->spawn.hold_unread = true;
 	e = redd_spawn_start(l->r, &o->spawn, &l->port, &call);
 	if (e < 0)
 		return e;
-	l->subscriptions[0] = redd_port_subscription(l->port);
+	l->subscriptions[first.streams == &stderr_stream] = redd_port_subscription(l->port);
 	if (!two)
 		return 0;
 	relay_outlet(l, 1, &stderr_stream, &second);
@@ -120,6 +161,7 @@ static int relay_port(struct relay *l, struct run_options *o, bool input)
 		inlet_init(&l->in, STDIN_FILENO, l->port);
 	else
 		l->in.port = l->port;
+	l->in.stream = input_of(o);
 	if (o->terminal && connect_terminal(l) < 0)
 		return CLI_TROUBLE;
 	return relay_run(l);
@@ -179,7 +221,7 @@ static int program_of(const struct cli *cli, struct run_options *o, int n, char 
 int cmd_run(struct cli *cli, int argc, char **argv)
 {
 	struct run_options o = { 0 };
-	struct redd_descriptor fds[3];
+	struct redd_descriptor fds[DESCRIPTORS];
 	struct redd_terminal size;
 	int first, status = run_options_parse(cli, usage, argc, argv, &o, &first);
 
@@ -188,11 +230,9 @@ int cmd_run(struct cli *cli, int argc, char **argv)
 	if (!status)
 		status = terminal_of(cli, &o, &size);
 	if (!status) {
-		descriptors(&o, fds);
+		o.terminal ? terminal_descriptors(&o, fds) : descriptors(&o, fds);
 		o.spawn.descriptors = fds;
-		o.spawn.n_descriptors = 3;
-		status = o.detach ? run_detached(cli, &o)
-				  : run_connected(cli, &o, fds[0].kind != REDD_NULL);
+		status = o.detach ? run_detached(cli, &o) : run_connected(cli, &o, has_input(&o));
 	} else if (status > 0) {
 		status = cli_flush(0); /* help was printed */
 	}

@@ -66,7 +66,9 @@ static void on_written(struct redd *r, int result, const struct redd_reply *repl
 
 static int inlet_send(struct inlet *i, size_t size)
 {
-	const struct redd_write_options plain = { .header = REDD_HEADER_NONE };
+	const struct redd_write_options plain = { .header = REDD_HEADER_NONE,
+						  .other_stream = i->stream != 0,
+						  .stream = i->stream };
 	struct redd_call call = { .done = on_written, .user = i };
 	int e = redd_write_start(i->port, buffer, size, &plain, &call);
 
@@ -80,7 +82,9 @@ static int inlet_send(struct inlet *i, size_t size)
 static int inlet_end(struct inlet *i)
 {
 	i->state = INLET_ENDED;
-	return i->keep_open ? 0 : redd_close_start(i->port, REDD_STREAM_DEFAULT, NULL);
+	if (i->keep_open)
+		return 0;
+	return redd_close_start(i->port, i->stream ? i->stream : REDD_STREAM_DEFAULT, NULL);
 }
 
 /* What may be read so that it can be sent whole. */

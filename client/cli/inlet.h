@@ -18,6 +18,7 @@ struct inlet {
 	enum inlet_state state;
 	struct endpoint from;
 	struct redd_port *port;
+	uint32_t stream;  /* 0: stdin, or the terminal */
 	bool keep_open;	  /* the end of our input does not close the port's */
 	size_t in_flight; /* bytes, and writes, that are not answered */
 	unsigned writes;

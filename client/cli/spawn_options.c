@@ -114,6 +114,9 @@ static const struct option_row rows[] = {
 	ROW(0, "token", "TEXT", "a repeat with the same token starts nothing", option_string,
 	    token),
 	ROW(0, "null-stdin", NULL, "stdin is the null device", option_flag, null_stdin),
+	ROW(0, "null-stdout", NULL, "stdout is the null device", option_flag, null_stdout),
+	ROW(0, "nouse-stdio", NULL, "it reads descriptor 3 and writes 4 instead of 0 and 1",
+	    option_flag, nouse_stdio),
 	ROW(0, "merge", NULL, "stderr goes where stdout goes", option_flag, merge),
 	ROW(0, "input-marks", "HIGH[:LOW]|off", "stdin is busy from so many queued bytes (8K:4K)",
 	    option_marks, spawn),
@@ -313,8 +316,9 @@ static int check_together(const struct cli *cli, const struct run_options *o)
 		return say_usage(cli, "-i goes with -d: else stdin is connected anyway");
 	if (o->null_stdin && o->interactive)
 		return say_usage(cli, "--null-stdin and -i exclude each other");
-	if (o->terminal && (o->merge || o->null_stdin))
-		return say_usage(cli, "-t makes all three a terminal: no --merge or --null-stdin");
+	if (o->terminal && (o->merge || o->null_stdin || o->null_stdout || o->nouse_stdio))
+		return say_usage(cli, "-t makes all three a terminal: no --merge, --null-stdin, "
+				      "--null-stdout or --nouse-stdio");
 	return 0;
 }
 

@@ -12,7 +12,8 @@
 
 struct run_options {
 	struct redd_spawn_options spawn;
-	bool detach, terminal, interactive, shell, null_stdin, merge, json;
+	bool detach, terminal, interactive, shell, null_stdin, null_stdout, merge, json;
+	bool nouse_stdio; /* 3 and 4 instead of 0 and 1 */
 	/* As given; turned into `spawn` when all are read. */
 	struct words set_env, unset, labels, limits;
 	const char *environment, *user, *orphan, *token;

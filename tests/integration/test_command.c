@@ -50,16 +50,18 @@ static void tear_down(void)
 
 TestSuite(command, .init = set_up, .fini = tear_down, .timeout = 60);
 
-/* Runs it without stdin and checks status and output. */
-#define EXPECT(want_status, want_out, ...)                                               \
-	do {                                                                             \
-		command_free(&c);                                                        \
-		command_run(&c, service.socket, NULL, 0, __VA_ARGS__, NULL);             \
-		cr_assert_eq(c.status, (want_status), "status %d, stderr: %s", c.status, \
-			     c.err.text);                                                \
-		if (want_out)                                                            \
-			cr_assert_str_eq(c.out.text, (const char *)(want_out));          \
+/* Runs it with that text as stdin and checks status and output. */
+#define EXPECT_IN(input, want_status, want_out, ...)                                            \
+	do {                                                                                    \
+		const char *in_ = (input);                                                      \
+		command_free(&c);                                                               \
+		command_run(&c, service.socket, in_, in_ ? strlen(in_) : 0, __VA_ARGS__, NULL); \
+		cr_assert_eq(c.status, (want_status), "status %d, stderr: %s", c.status,        \
+			     c.err.text);                                                       \
+		if (want_out)                                                                   \
+			cr_assert_str_eq(c.out.text, (const char *)(want_out));                 \
 	} while (0)
+#define EXPECT(want_status, want_out, ...) EXPECT_IN(NULL, (want_status), (want_out), __VA_ARGS__)
 
 /* One line on stderr, with a remedy. */
 static void expect_complaint(const char *part)
@@ -147,6 +149,31 @@ Test(command, any_bytes_pass_unchanged_both_ways_at_once)
 	cr_assert_eq(c.out.size, size);
 	cr_assert_eq(memcmp(c.out.text, data, size), 0);
 	free(data);
+}
+
+Test(command, S21_S39_descriptors_3_and_4_or_one_direction_alone)
+{
+	static const char fds[] = "(cd /proc/$$/fd; for i in 0 1 2 3 4; do readlink $i | tr -d "
+				  "'0-9[]\\n'; done) >&2; ";
+	static char program[512];
+
+	snprintf(program, sizeof(program), "%s echo lost; cat <&3 >&4; exit 3", fds);
+	EXPECT_IN("in", 3, "in", "run", "--nouse-stdio", "--shell", program);
+	cr_expect_str_eq(c.err.text, "/dev/null/dev/nullpipe:pipe:pipe:");
+	EXPECT_IN("in", 3, "", "run", "--nouse-stdio", "--null-stdin", "--shell", program);
+	cr_expect_str_eq(c.err.text, "/dev/null/dev/nullpipe:/dev/nullpipe:");
+	EXPECT_IN("in", 3, "", "run", "--nouse-stdio", "--null-stdout", "--merge", "--shell",
+		  program);
+	cr_expect_str_eq(c.err.text, "");
+	snprintf(program, sizeof(program), "%s exec cat", fds);
+	EXPECT_IN("in", 0, "", "run", "--null-stdout", "--shell", program);
+	cr_expect_str_eq(c.err.text, "pipe:/dev/nullpipe:");
+	EXPECT(125, "", "run", "-t", "-d", "--nouse-stdio", "true");
+	/* From the side, too: attach finds what there is to read and to write. */
+	EXPECT(0, NULL, "run", "-di", "--nouse-stdio", "--name", "q", "--shell",
+	       "exec cat <&3 >&4");
+	EXPECT(0, "", "write", "--stream", "3", "-n", "q", "one ");
+	EXPECT_IN("two", 0, "one two", "attach", "--replay", "--close", "q");
 }
 
 Test(command, a_program_that_does_not_read_stdin_is_not_waited_for)
