@@ -294,7 +294,7 @@ static void connection_begin(struct redd *r, const struct redd_connect_options *
 	size_t limit = o->queue_max ? o->queue_max : QUEUE_DEFAULT;
 
 	client_set_state(r, CLIENT_HELLO);
-	r->frame_max = FRAME_MAX_LOWEST;
+	r->frame_max = MIN(frame, FRAME_MAX_DEFAULT); /* until Welcome says more */
 	r->call_timeout_ms = o->call_timeout_ms;
 	r->hello_deadline_ms = clock_ms() + timeout_ms;
 	r->welcome = (struct redd_welcome){ 0 };

@@ -8,7 +8,9 @@
 
 struct redd *cli_connect(const struct cli *cli, bool start)
 {
-	struct redd_connect_options o = { .socket = cli->socket, .no_start = !start };
+	struct redd_connect_options o = { .socket = cli->socket,
+					  .no_start = !start,
+					  .frame_max = CLI_FRAME_MAX };
 	struct redd *r = redd_new();
 
 	if (!r) {

@@ -46,6 +46,9 @@ int cmd_version(struct cli *cli, int argc, char **argv);
 int cmd_wait(struct cli *cli, int argc, char **argv);
 int cmd_write(struct cli *cli, int argc, char **argv);
 
+/* Longer than all that execve(2) takes at once, arguments and environment. */
+#define CLI_FRAME_MAX (8u << 20)
+
 /* Connects; `start` allows a broker to be started. NULL after having said why. Freed with
  * redd_free(), or not at all when the program ends anyway. */
 struct redd *cli_connect(const struct cli *cli, bool start);

@@ -113,6 +113,19 @@ static void first_outlet(struct relay *l, const struct run_options *o, const uin
 		ret->n_streams = 0;
 }
 
+/* Goes out behind the Hello, in one packet, unless it is so long that a Welcome must allow it. */
+static int spawn(struct relay *l, struct run_options *o)
+{
+	struct redd_call call = { .done = relay_on_spawned, .user = l };
+	int e = redd_spawn_start(l->r, &o->spawn, &l->port, &call);
+
+	if (e != -EMSGSIZE || redd_welcome(l->r))
+		return e;
+	for (e = 0; e >= 0 && !redd_welcome(l->r);)
+		e = redd_run_once(l->r, -1);
+	return e < 0 ? e : redd_spawn_start(l->r, &o->spawn, &l->port, &call);
+}
+
 /* Stdout's subscription goes with the spawn, stderr's right behind it: each has its own credit, so
  * that one that is not read does not hold the other. Until the second is there, an unread output
  * is not dropped but held, where nobody is to be left behind without a reader. */
@@ -121,14 +134,13 @@ static int start(struct relay *l, struct run_options *o)
 	bool two = !o->terminal && !o->merge && !o->null_stdout;
 	uint32_t stream = o->terminal ? REDD_TERMINAL : output_of(o);
 	struct redd_subscribe_options first, second;
-	struct redd_call call = { .done = relay_on_spawned, .user = l };
 	int e;
 
 	first_outlet(l, o, &stream, &first);
 	o->spawn.subscribe = &first;
 	if (two && o->spawn.orphan != REDD_ORPHAN_KEEP && o->spawn.orphan != REDD_ORPHAN_KEEP_FOR)
 		o->spawn.hold_unread = true;
-	e = redd_spawn_start(l->r, &o->spawn, &l->port, &call);
+	e = spawn(l, o);
 	if (e < 0)
 		return e;
 	l->subscriptions[first.streams == &stderr_stream] = redd_port_subscription(l->port);
@@ -169,7 +181,7 @@ static int relay_port(struct relay *l, struct run_options *o, bool input)
 
 static int run_connected(const struct cli *cli, struct run_options *o, bool input)
 {
-	struct redd_connect_options connect = { .socket = cli->socket };
+	struct redd_connect_options connect = { .socket = cli->socket, .frame_max = CLI_FRAME_MAX };
 	struct redd *r;
 	struct relay l;
 	sigset_t signals;

@@ -200,6 +200,25 @@ Test(command, options_shape_environment_directory_and_limits)
 	EXPECT(0, "sh x\n", "run", "--shell", "echo $0 x");
 }
 
+/* As the shell would start it: within a frame of the usual size, and beyond. */
+Test(command, S16_an_environment_of_any_size_goes_along)
+{
+	static const int counts[] = { 12, 200 };
+	static char value[8000];
+	char name[16];
+
+	memset(value, 'v', sizeof(value) - 1);
+	for (int i = 0, n = 0; i < 2; i++) {
+		for (; n < counts[i]; n++) {
+			snprintf(name, sizeof(name), "BIG%d", n);
+			cr_assert_eq(setenv(name, value, 1), 0);
+		}
+		EXPECT(0, NULL, "run", "--shell", "env | grep -c ^BIG");
+		cr_expect_eq(atoi(c.out.text), n);
+		EXPECT(0, NULL, "run", "-d", "--shell", "env | grep -c ^BIG");
+	}
+}
+
 Test(command, a_reader_that_leaves_ends_the_program_as_sigpipe_would)
 {
 	command_start(&c, service.socket, "run", "yes", NULL);
