@@ -223,6 +223,9 @@ void port_kill_tree(struct port *p);
 /* Queues the end of every input that is open. */
 void port_close_inputs(struct port *p);
 
+/* Nobody is to come for what its outputs hold: hold_unread is over. */
+void port_hold_no_more(struct port *p);
+
 /* Its owner's session is not connected any more: does what was agreed on, or will when it runs. */
 void port_orphan(struct port *p);
 

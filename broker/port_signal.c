@@ -175,6 +175,24 @@ static void port_await_no_more(struct port *p)
 		stream_await(p->streams[i], 0);
 }
 
+void port_hold_no_more(struct port *p)
+{
+	for (unsigned i = 0; i < p->n_streams; i++)
+		stream_hold_no_more(p->streams[i]);
+	port_save(p);
+}
+
+/* What it has written and nobody has read must not keep it, once it is dead. */
+static void port_end_orphan(struct port *p)
+{
+	if (port_is_pumped(p)) {
+		pumped_expire(p);
+		return;
+	}
+	port_hold_no_more(p);
+	port_kill_tree(p);
+}
+
 void port_on_orphan(struct alarm *a)
 {
 	struct port *p = container_of(a, struct port, orphan);
@@ -185,10 +203,8 @@ void port_on_orphan(struct alarm *a)
 	} else if (p->is_in_grace) {
 		p->is_in_grace = false;
 		port_orphan(p);
-	} else if (port_is_pumped(p)) {
-		pumped_expire(p);
 	} else {
-		port_kill_tree(p);
+		port_end_orphan(p);
 	}
 }
 
@@ -223,10 +239,7 @@ void port_orphan(struct port *p)
 			port_close_inputs(p);
 		return;
 	case PORT_ORPHAN_KILL:
-		if (port_is_pumped(p))
-			pumped_expire(p);
-		else
-			port_kill_tree(p);
+		port_end_orphan(p);
 		return;
 	}
 }

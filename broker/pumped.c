@@ -288,7 +288,7 @@ void pumped_shut_again(struct port *p)
 void pumped_discard(struct port *p)
 {
 	p->pumped.is_shut = true;
-	port_save(p);
+	port_hold_no_more(p);
 	port_signal_leader(p, SIGKILL);
 }
 
@@ -300,6 +300,7 @@ void pumped_expire(struct port *p)
 		pumped_discard(p);
 	} else {
 		alarm_set(&p->broker->alarms, &p->orphan, TIMEOUT_GRACE_DEFAULT_MS);
+		port_hold_no_more(p);
 		pumped_shut(p);
 	}
 }

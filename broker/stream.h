@@ -200,6 +200,9 @@ void stream_note_blockers(struct stream *s);
 /* So many blocking readers are still awaited. */
 void stream_await(struct stream *s, unsigned n_blockers);
 
+/* Nobody is to come for it: it is read on without a reader from now on, whatever was asked for. */
+void stream_hold_no_more(struct stream *s);
+
 /* The stream is held back, and this reader is one that has to move first. */
 bool stream_is_held_by(struct reader *r);
 

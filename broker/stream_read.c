@@ -416,6 +416,14 @@ void stream_await(struct stream *s, unsigned n_blockers)
 	stream_readers_changed(s);
 }
 
+void stream_hold_no_more(struct stream *s)
+{
+	if (!s->out.hold_unread)
+		return;
+	s->out.hold_unread = false;
+	stream_readers_changed(s);
+}
+
 /* --- held back ------------------------------------------------------------------------------- */
 
 bool stream_is_held_by(struct reader *r)

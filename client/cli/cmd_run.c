@@ -138,7 +138,7 @@ static int start(struct relay *l, struct run_options *o)
 
 	first_outlet(l, o, &stream, &first);
 	o->spawn.subscribe = &first;
-	if (two && o->spawn.orphan != REDD_ORPHAN_KEEP && o->spawn.orphan != REDD_ORPHAN_KEEP_FOR)
+	if (two && o->spawn.orphan == REDD_ORPHAN_KILL)
 		o->spawn.hold_unread = true;
 	e = spawn(l, o);
 	if (e < 0)

@@ -137,6 +137,37 @@ Test(unread, P7_a_blocking_reader_holds_back_its_own_child_only)
 	ask_end(&peer, held);
 }
 
+/* Whom it was held for has gone, and so it ends; a file as a process. */
+Test(unread, P7_what_is_held_for_a_reader_ends_with_its_session)
+{
+	static const char *const opens[] = {
+		"spawn { program: \"/bin/cat\" args: \"/dev/zero\" hold_unread: true }",
+		("spawn { program: \"/bin/cat\" args: \"/dev/zero\" hold_unread: true "
+		 "orphan: ORPHAN_KEEP_FOR orphan_ms: 50 }"),
+		"open { file { path: \"/dev/zero\" read: true write: true } hold_unread: true }",
+	};
+	uint64_t ports[3];
+	struct peer owner;
+
+	ask_greet(&owner, service.socket);
+	for (int i = 0; i < 3; i++) {
+		Redd__V1__Message *m = ask(&owner, "%s", opens[i]);
+
+		cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_STARTED, "%s", ask_text(m));
+		ports[i] = m->started->port;
+		while (!output_info(inspect(ports[i]))->held)
+			;
+	}
+	peer_close(&owner);
+	for (int i = 0; i < 3; i++) {
+		Redd__V1__Message *m = ask(&peer, "wait { port { id: %llu } until: CLOSED }",
+					   (unsigned long long)ports[i]);
+
+		cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_WAITED, "%s", ask_text(m));
+		ask(&peer, "forget { port { id: %llu } }", (unsigned long long)ports[i]);
+	}
+}
+
 Test(unread, P7_a_reader_without_credit_holds_up_no_other_of_its_connection)
 {
 	uint64_t port = ask_spawn(&peer, "zeros", "args: \"3000000\"");
