@@ -217,8 +217,8 @@ static const char *check_one(int fd, int access_mode)
 		return "neither read nor written: it was opened with O_PATH";
 	if ((flags & O_ACCMODE) == O_RDWR || (flags & O_ACCMODE) == access_mode)
 		return NULL;
-	return access_mode == O_RDONLY ? "not read: it is open for writing only"
-				       : "not written: it is open for reading only";
+	return access_mode == O_RDONLY ? "written only, and was to be read"
+				       : "read only, and was to be written";
 }
 
 int plan_check_adopted(struct spawn_plan *plan)

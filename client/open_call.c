@@ -2,6 +2,7 @@
  * over.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "client/spawn_call.h"
@@ -135,6 +136,15 @@ int redd_open_start(struct redd *r, const struct redd_open_options *options,
 
 /* --- descriptors ----------------------------------------------------------------------------- */
 
+static int adopt_add(struct redd *r, struct spawn_build *b, int fd)
+{
+	if (fcntl(fd, F_GETFD) < 0)
+		return client_fail(r, -errno, "descriptor %d is not open, so it cannot be adopted",
+				   fd);
+	b->fds[b->n_fds++] = fd;
+	return 0;
+}
+
 static int adopt_build(struct redd *r, struct spawn_build *b, const void *options,
 		       const struct redd_subscribe_options *subscribe, Redd__V1__Request *request)
 {
@@ -147,19 +157,18 @@ static int adopt_build(struct redd *r, struct spawn_build *b, const void *option
 	*a = (Redd__V1__Adopt)REDD__V1__ADOPT__INIT;
 	if (o->reads) {
 		a->has_read = true;
-		b->fds[b->n_fds++] = o->read_fd;
+		e = adopt_add(r, b, o->read_fd);
 	}
-	if (o->writes) {
+	if (o->writes && !e) {
 		bool is_same = o->reads && o->read_fd == o->write_fd;
 
 		a->has_write = true;
 		a->write = is_same ? 0 : (uint32_t)b->n_fds;
-		if (!is_same)
-			b->fds[b->n_fds++] = o->write_fd;
+		e = is_same ? 0 : adopt_add(r, b, o->write_fd);
 	}
 	request->open->what_case = REDD__V1__OPEN__WHAT_ADOPT;
 	request->open->adopt = a;
-	return 0;
+	return e;
 }
 
 static int adopt_begin(struct redd *r, const struct redd_adopt_options *options,

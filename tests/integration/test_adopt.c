@@ -326,6 +326,10 @@ Test(adopt, P15_what_cannot_be_read_or_written_as_asked_is_refused)
 	cr_expect_eq(redd_adopt(scene.r, &o, &port), -EBADF);
 	cr_expect_eq(redd_adopt(scene.r, &(struct redd_adopt_options){ .read_fd = 0 }, &port),
 		     -EINVAL);
+	o = (struct redd_adopt_options){ .reads = true, .read_fd = 1000 };
+	cr_expect_eq(redd_adopt(scene.r, &o, &port), -EBADF);
+	cr_expect_not_null(
+		strstr(redd_last_error(scene.r)->message, "descriptor 1000 is not open"));
 	cr_expect_eq(redd_ping(scene.r), 0, "the connection goes on");
 	close(path);
 	close(ends[0]);
