@@ -7,9 +7,9 @@
  *
  * The good path: open, report OPENED; end of file on a side, all copied, the side closed (which
  * may fail as a write does), its report; then its pipe is closed: who sees the pipe's end finds the
- * report. A failure is the same with an errno. When reading is to stop (end of file on the
- * reports' socket), the child ends by itself; one that hangs in a read(2) is killed, once all is
- * written.
+ * report. A failure is the same with an errno; for a child that was killed the leader tells it.
+ * When reading is to stop (end of file on the reports' socket), the child ends by itself; one that
+ * hangs in a read(2) is killed, once all is written.
  */
 #include "helper/pump_role.h"
 
@@ -48,6 +48,7 @@ struct way {
 	int hang_fd; /* nobody is behind it any more: POLLHUP; -1: not asked */
 	bool copies; /* splice(2) cannot do it */
 	uint64_t bytes;
+	struct pump *pump; /* whose reader is looked after meanwhile; NULL: nobody's */
 };
 
 static uint8_t buffer[BUFFER_SIZE];
@@ -59,6 +60,35 @@ static void report(uint32_t what, int error, uint64_t bytes)
 	send(REPORTS, &r, sizeof(r), MSG_NOSIGNAL);
 }
 
+/* --- what is copied --------------------------------------------------------------------------
+ */
+
+struct pump {
+	bool reads, writes;
+	int from, to;
+	pid_t reader; /* 0: there is none, or no more */
+	int life_fd;  /* end of file: the reader is gone; -1: as the above */
+	bool is_stopped;
+	int read_error; /* the errno with which reading failed, or 0 */
+};
+
+/* The reader has ended, or is about to. One that was killed did not say so. */
+static void reader_over(struct pump *p)
+{
+	int status;
+
+	while (waitpid(p->reader, &status, 0) < 0 && errno == EINTR)
+		;
+	p->life_fd = fd_close(p->life_fd);
+	p->reader = 0;
+	if (WIFEXITED(status)) {
+		p->read_error = WEXITSTATUS(status);
+		return;
+	}
+	p->read_error = p->is_stopped ? 0 : EINTR;
+	report(PUMP_READ, p->is_stopped ? ECANCELED : EINTR, 0);
+}
+
 /* --- one direction ---------------------------------------------------------------------------
  */
 
@@ -67,7 +97,8 @@ static int way_wait(const struct way *w, int fd, short events)
 {
 	struct pollfd p[] = { { .fd = fd, .events = events },
 			      { .fd = w->stop_fd, .events = POLLIN },
-			      { .fd = w->hang_fd } };
+			      { .fd = w->hang_fd },
+			      { .fd = w->pump ? w->pump->life_fd : -1 } };
 
 	for (;;) {
 		if (poll(p, ARRAY_SIZE(p), -1) < 0) {
@@ -75,13 +106,18 @@ static int way_wait(const struct way *w, int fd, short events)
 				return -errno;
 			continue;
 		}
+		if (p[3].revents) {
+			reader_over(w->pump);
+			p[3].fd = -1;
+		}
 		if (p[1].revents)
 			return -ECANCELED;
 		if (p[0].revents)
 			return 0;
 		if (p[2].revents & POLLHUP)
 			return -ENOLINK;
-		p[2].fd = -1; /* POLLERR: a fifo without readers, who may come back */
+		if (p[2].revents)
+			p[2].fd = -1; /* POLLERR: a fifo without readers, who may come back */
 	}
 }
 
@@ -162,16 +198,8 @@ static bool is_end(int fd, int error)
 	return error == -EIO && isatty(fd);
 }
 
-/* --- what is copied --------------------------------------------------------------------------
+/* --- both ------------------------------------------------------------------------------------
  */
-
-struct pump {
-	bool reads, writes;
-	int from, to;
-	pid_t reader;
-	int life_fd; /* end of file: the reader is gone */
-	bool is_stopped;
-};
 
 /* Two descriptors of its own, if it is both read and written, so that each side can be closed. */
 static int pump_place(struct pump *p, int fd)
@@ -273,20 +301,14 @@ static void reader_await(struct pump *p)
 	}
 }
 
-/* The errno with which reading failed, or 0. */
-static int reader_end(struct pump *p)
+static void reader_end(struct pump *p)
 {
-	int status;
-
+	if (!p->reader)
+		return;
 	reader_await(p);
 	if (p->is_stopped)
 		kill(p->reader, SIGKILL);
-	while (waitpid(p->reader, &status, 0) < 0 && errno == EINTR)
-		;
-	if (WIFEXITED(status))
-		return WEXITSTATUS(status);
-	report(PUMP_READ, p->is_stopped ? ECANCELED : EINTR, 0);
-	return p->is_stopped ? 0 : EINTR;
+	reader_over(p);
 }
 
 /* --- writing, in the leader ------------------------------------------------------------------
@@ -294,7 +316,7 @@ static int reader_end(struct pump *p)
 
 static int write_side(struct pump *p)
 {
-	struct way w = { .from = INPUT, .to = p->to, .stop_fd = -1, .hang_fd = p->to };
+	struct way w = { .from = INPUT, .to = p->to, .stop_fd = -1, .hang_fd = p->to, .pump = p };
 	int r = way_run(&w);
 
 	/* Nothing is lost by that, unless more is on its way: the broker compares. */
@@ -323,17 +345,17 @@ static int pump_begin(struct pump *p, int argc, char **argv)
 	return r;
 }
 
-/* 0, or the errno for which nothing will be read. */
-static int reader_begin(struct pump *p)
+/* Where there can be no reader, nothing is read. */
+static void reader_begin(struct pump *p)
 {
 	int r = reader_start(p);
 
 	if (r == 0)
-		return 0;
+		return;
 	report(PUMP_READ, -r, 0);
 	close(OUTPUT);
-	p->reads = false;
-	return -r;
+	p->reader = 0;
+	p->read_error = -r;
 }
 
 /* What a wait status can carry. */
@@ -349,7 +371,7 @@ static int status_of(int write_error, int read_error)
 int pump_main(int argc, char **argv)
 {
 	struct pump p = { .from = -1, .to = -1, .life_fd = -1 };
-	int r, write_error = 0, read_error = 0;
+	int r, write_error = 0;
 
 	if (argc != 2 && argc != 5)
 		return 2;
@@ -362,10 +384,9 @@ int pump_main(int argc, char **argv)
 	if (r < 0)
 		return status_of(-r, 0);
 	if (p.reads)
-		read_error = reader_begin(&p);
+		reader_begin(&p);
 	if (p.writes)
 		write_error = write_side(&p);
-	if (p.reads)
-		read_error = reader_end(&p);
-	return status_of(write_error, read_error);
+	reader_end(&p);
+	return status_of(write_error, p.read_error);
 }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -313,6 +314,32 @@ Test(pump_role, a_peer_that_goes_is_an_error_only_for_bytes)
 	close(pair[1]);
 	expect_report(&p, PUMP_WRITTEN, 0, 1);
 	cr_expect_eq(finish(&p), 0);
+}
+
+/* Writing may go on for as long as it likes. */
+Test(pump_role, P3_a_reader_that_is_killed_is_told_at_once)
+{
+	char path[64], number[16] = "";
+	struct pump_run p;
+	int pair[2], fd;
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	start(&p, pair[0], pair[0], (char **)both);
+	close(pair[0]);
+	expect_report(&p, PUMP_OPENED, 0, 0);
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)p.pid, (int)p.pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	while (pread(fd, number, sizeof(number) - 1, 0) == 0)
+		;
+	close(fd);
+	cr_assert_gt(atoi(number), 0);
+	cr_assert_eq(kill(atoi(number), SIGKILL), 0);
+	expect_report(&p, PUMP_READ, EINTR, 0);
+	cr_assert_eq(write(p.input, "rest", 4), 4);
+	p.input = fd_close(p.input);
+	expect_report(&p, PUMP_WRITTEN, 0, 4);
+	cr_expect_eq(finish(&p), PUMP_READ_FAILED | EINTR);
+	close(pair[1]);
 }
 
 Test(pump_role, S61_reading_stops_when_it_is_told_and_writing_goes_on)
