@@ -53,6 +53,15 @@ const char *option_size(void *member, const char *value)
 	return units_size(value, &g->value) ? NULL : "is no size, such as 4096, 64K or 1M";
 }
 
+/* To the library 0 is "as usual", which is not what was said. */
+const char *option_room(void *member, const char *value)
+{
+	struct given *g = member;
+	const char *wrong = option_size(g, value);
+
+	return wrong || g->value ? wrong : "is no size to keep anything in; leave it out";
+}
+
 const char *option_duration(void *member, const char *value)
 {
 	struct given *g = member;

@@ -15,7 +15,7 @@
 		OPTION(0, "name", "NAME", "name the port", option_string, type, run.spawn.name),  \
 		OPTION('l', "label", "KEY=VALUE", "label the port", option_words, type,           \
 		       run.labels),                                                               \
-		OPTION(0, "log-size", "SIZE", "of the log of what is read (256K)", option_size,   \
+		OPTION(0, "log-size", "SIZE", "of the log of what is read (256K)", option_room,   \
 		       type, run.log_size),                                                       \
 		OPTION(0, "retention", "DURATION",                                                \
 		       "keep log and status so long after the end (60s)", option_duration, type,  \
@@ -31,7 +31,7 @@
 		       "its input is busy from so many queued bytes (8K:4K)", option_marks, type, \
 		       run),                                                                      \
 		OPTION(0, "input-bound", "SIZE", "and refuses what goes beyond this (1M)",        \
-		       option_size, type, run.input_bound),                                       \
+		       option_room, type, run.input_bound),                                       \
 		OPTION(0, "packet", "1|2|4", "packets behind a length of so many bytes pass",     \
 		       option_packet, type, run.spawn.framing),                                   \
 		OPTION(0, "framing", "lines[:MAX]|packets:1|2|4[:MAX]", "lines, or packets, do",  \

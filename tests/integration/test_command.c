@@ -354,6 +354,10 @@ Test(command, S43_S45_the_marks_of_an_input_are_set_shown_and_overridden)
 	redd_free(r);
 	EXPECT(125, "", "run", "--input-marks", "0", "true");
 	expect_complaint("--input-marks");
+	EXPECT(125, "", "run", "--input-bound", "0", "true");
+	expect_complaint("--input-bound");
+	EXPECT(2, "", "open", "--log-size", "0", "/dev/null");
+	expect_complaint("--log-size");
 	EXPECT(0, NULL, "run", "-d", "-i", "--name", "free", "--input-marks", "off", "--", "sleep",
 	       "1000");
 	EXPECT(0, NULL, "inspect", "free");
