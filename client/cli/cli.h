@@ -5,9 +5,9 @@
 
 #include "client/redd.h"
 
-/* A command returns its exit status, or one of these, after it has said why. */
-#define CLI_TROUBLE (-1) /* becomes the row's `trouble` */
-#define CLI_USAGE   (-2) /* becomes 2, or the row's `trouble` when that is 125 */
+/* A command returns its exit status, or one of these, after it has said why. No errno is one. */
+#define CLI_TROUBLE (-10001) /* becomes the row's `trouble` */
+#define CLI_USAGE   (-10002) /* becomes 2, or the row's `trouble` when that is 125 */
 
 struct cli {
 	const char *socket; /* --socket; NULL: where libredd looks */

@@ -73,8 +73,8 @@ static int connect_all(struct relay *l, const struct attach *o, const struct red
 		else if (s->stream == from || s->stream == 2)
 			e = follow(l, o, s->stream);
 	}
-	if (e < 0)
-		return say_failure(l->r, NULL);
+	if (e < 0) /* what was refused is said already */
+		return l->trouble ? CLI_TROUBLE : say_failure(l->r, NULL);
 	l->in.port = l->port;
 	l->is_file = p->kind != REDD_PROCESS;
 	if (!input || o->no_stdin || l->has_exit)

@@ -213,7 +213,9 @@ static void on_closed(struct redd_subscription *s, const struct redd_closed *c, 
 	if (c->cause == REDD_BAD_RECORD && !g->status)
 		g->status = say("stream %u: at offset %llu stands no packet; leave --json out",
 				c->bad_stream, (unsigned long long)c->bad_offset);
-	if (c->result < 0 && c->cause != REDD_CLOSED_LOST && !g->status)
+	if (c->cause == REDD_CLOSED_LOST || c->cause == REDD_CLOSED_REFUSED)
+		return; /* said by who waits for that */
+	if (c->result < 0 && !g->status)
 		g->status = say_failure(redd_port_connection(redd_subscription_port(s)), NULL);
 }
 

@@ -671,6 +671,21 @@ Test(command, P14_delegate_runs_a_command_that_may_do_what_was_said)
 	EXPECT(0, "hello\nworld\n", "logs", "-f", "shared");
 }
 
+/* Once, and never with a status alone. */
+Test(command, P15_what_one_has_no_right_to_is_said)
+{
+	const char *redd = place_program("redd");
+
+	EXPECT(0, NULL, "run", "-di", "--name", "shared", "--", place_prog("cat"));
+	EXPECT(1, "", "delegate", "--see", "shared", "--", redd, "write", "shared", "x");
+	expect_complaint("right to write");
+	EXPECT(1, "", "delegate", "--see", "shared", "--", redd, "logs", "shared");
+	expect_complaint("right to read");
+	EXPECT(125, "", "delegate", "--see", "shared", "--", redd, "attach", "shared");
+	expect_complaint("right to read");
+	EXPECT(0, "", "close", "shared");
+}
+
 Test(command, grants_are_given_shown_and_taken_back)
 {
 	char id[64];
