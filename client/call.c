@@ -210,12 +210,27 @@ static int call_try(struct redd *r, struct call *c, const struct call_target *ta
 	return e;
 }
 
+bool calls_pass_descriptors(const struct redd *r)
+{
+	return !redd_welcome(r) || redd_welcome(r)->descriptors;
+}
+
+static int call_refuse_descriptors(struct redd *r)
+{
+	return client_fail(r, -EOPNOTSUPP,
+			   "this socket takes no descriptors; pass them through the service's "
+			   "first one");
+}
+
 int call_send(struct redd *r, const struct call_kind *kind, struct how how,
 	      const struct call_target *target, Redd__V1__Request *request, uint64_t *ret_id)
 {
 	struct call *c;
-	int e = call_open(r, kind, how, target, &c);
+	int e;
 
+	if (target && target->n_fds && r->state != CLIENT_DOWN && !calls_pass_descriptors(r))
+		return call_refuse_descriptors(r);
+	e = call_open(r, kind, how, target, &c);
 	if (e < 0)
 		return err_pass(e);
 	request->has_id = true;
@@ -382,7 +397,9 @@ void call_give_up(struct redd *r, struct call *c, int result)
 {
 	struct redd_reply reply = { 0 };
 
-	if (c->is_repeated)
+	if (c->n_fds && !calls_pass_descriptors(r))
+		call_refuse_descriptors(r);
+	else if (c->is_repeated)
 		result = client_fail(r, -ENOTCONN,
 				     "the connection was lost over %s, which cannot be sent again "
 				     "(%s); whether it was done is not known",

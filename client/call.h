@@ -169,6 +169,9 @@ void call_is_cancelled(struct redd *r, uint64_t id);
  * most bytes that they have. */
 size_t calls_ahead(const struct redd *r, const struct call *c, uint32_t stream, uint64_t *ret_size);
 
+/* False when Welcome said that the socket takes none. */
+bool calls_pass_descriptors(const struct redd *r);
+
 /* Its frame was queued, from that position on. */
 void call_mark_sent(struct redd *r, struct call *c, uint64_t position);
 

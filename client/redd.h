@@ -953,8 +953,8 @@ int redd_open(struct redd *r, const struct redd_open_options *options, struct re
 int redd_open_start(struct redd *r, const struct redd_open_options *options,
 		    struct redd_port **ret_port, struct redd_call *call);
 
-/* Makes a port of descriptors of ours. Only where redd_welcome()->descriptors. -EBADF: one cannot
- * be read or written as asked, or is a socket other than a connected SOCK_STREAM. */
+/* Makes a port of descriptors of ours. -EOPNOTSUPP: not redd_welcome()->descriptors. -EBADF: one
+ * cannot be read or written as asked, or is a socket other than a connected SOCK_STREAM. */
 int redd_adopt(struct redd *r, const struct redd_adopt_options *options,
 	       struct redd_port **ret_port);
 int redd_adopt_start(struct redd *r, const struct redd_adopt_options *options,

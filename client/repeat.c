@@ -147,8 +147,11 @@ static int call_again(struct redd *r, struct call *c)
 {
 	uint64_t position = outgoing_end(&r->out);
 	Redd__V1__Request *m;
-	int e = frame_open(r, c->frame, c->frame_size, &m);
+	int e = 0;
 
+	if (c->n_fds && !calls_pass_descriptors(r))
+		return -EOPNOTSUPP; /* the connection was lost over them */
+	e = frame_open(r, c->frame, c->frame_size, &m);
 	if (e < 0)
 		return err_pass(e);
 	call_refresh(r, m, c);

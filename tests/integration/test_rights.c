@@ -159,6 +159,46 @@ Test(rights, P14_only_the_private_socket_may_end_the_service)
 	cr_expect_eq(ask(&owner, "ping { }")->body_case, REDD__V1__MESSAGE__BODY_PONG);
 }
 
+/* --- descriptors ----------------------------------------------------------------------------- */
+
+static void on_done(struct redd *r, int result, const struct redd_reply *reply, void *user)
+{
+	(void)r;
+	(void)reply;
+	*(int *)user = result;
+}
+
+/* Asked for behind Welcome, or ahead of it, when nobody can know yet. */
+static void expect_no_descriptors(bool ahead)
+{
+	struct redd_connect_options to = { .socket = narrow.socket };
+	struct redd_adopt_options o = { .reads = true, .read_fd = open("/dev/null", O_RDONLY) };
+	struct redd *r = redd_new();
+	struct redd_port *p;
+	int result = 1;
+	struct redd_call call = { .done = on_done, .user = &result };
+
+	if (ahead)
+		cr_assert_eq(redd_connect_start(r, &to, NULL), 0);
+	else
+		cr_assert_eq(redd_connect(r, &to), 0);
+	if (redd_adopt_start(r, &o, &p, &call) < 0)
+		result = redd_last_error(r)->result;
+	while (result == 1)
+		cr_assert_eq(redd_run_once(r, 10000), 0);
+	cr_expect_eq(result, -EOPNOTSUPP, "%d: %s", result, redd_last_error(r)->message);
+	cr_expect(strstr(redd_last_error(r)->message, "takes no descriptors"));
+	cr_expect_eq(redd_ping(r), 0, "the connection goes on");
+	redd_free(r);
+	close(o.read_fd);
+}
+
+Test(rights, P15_descriptors_are_refused_where_none_are_taken)
+{
+	expect_no_descriptors(false);
+	expect_no_descriptors(true);
+}
+
 /* --- another user ---------------------------------------------------------------------------- */
 
 /* What a client of that uid gets: 0 Bye with that code, 1 something else, 2 it cannot even connect.

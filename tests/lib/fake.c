@@ -177,6 +177,7 @@ static void welcome(struct fake *f, uint64_t to, uint32_t frame_max, unsigned in
 	w.instance = (ProtobufCBinaryData){ sizeof(of), of };
 	w.has_uid = true;
 	w.uid = 4711;
+	w.has_descriptors = w.descriptors = true;
 	m.welcome = &w;
 	fake_say(f, &m);
 }
