@@ -2,7 +2,7 @@
  * that leaves, so after locking we look whether the name still is the file that we locked, and
  * start over if not. The socket gets its mode by fchmod before bind (bind copies it), listens under
  * a temporary name, and is renamed into place: a client finds either nothing, or somebody who
- * answers.
+ * answers. One for everyone is opened up before it has its name.
  *
  * The directory is opened once; socket names are reached through /proc/self/fd/N, which also makes
  * paths possible that are longer than sockaddr_un holds (unix(7), 108 bytes).
@@ -55,12 +55,15 @@ static int place_split(struct place *p, const char *path, char error[256])
 	return 0;
 }
 
-static int directory_open(const struct place *p, int *ret_fd, char error[256])
+static int directory_open(const struct place *p, bool everyone, int *ret_fd, char error[256])
 {
 	_cleanup_(fd_closep) int fd = -1;
 	struct stat st;
+	int r = mkdir(p->directory, 0700);
 
-	if (mkdir(p->directory, 0700) < 0 && errno != EEXIST)
+	if (r == 0 && everyone)
+		r = chmod(p->directory, 0755); /* whatever our umask */
+	if (r < 0 && errno != EEXIST)
 		return REFUSE("directory %.150s cannot be made: %s", p->directory, err_name(errno));
 	fd = open(p->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
@@ -116,7 +119,7 @@ static int lock_take(int dir, const char *name, const char *path, int *ret_lock,
 	}
 }
 
-static int socket_at(int dir, const char *name, int *ret_fd)
+static int socket_at(int dir, const char *name, bool everyone, int *ret_fd)
 {
 	_cleanup_(fd_closep) int fd =
 		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -133,7 +136,9 @@ static int socket_at(int dir, const char *name, int *ret_fd)
 	unlinkat(dir, temporary, 0);
 	if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		return err_errno();
-	if (listen(fd, SOMAXCONN) < 0 || renameat(dir, temporary, dir, name) < 0) {
+	/* What bind copies is less our umask. */
+	if ((everyone && fchmodat(dir, temporary, 0666, 0) < 0) || listen(fd, SOMAXCONN) < 0 ||
+	    renameat(dir, temporary, dir, name) < 0) {
 		int r = err_errno();
 
 		unlinkat(dir, temporary, 0);
@@ -143,7 +148,7 @@ static int socket_at(int dir, const char *name, int *ret_fd)
 	return 0;
 }
 
-int bind_path(const char *path, int *ret_listener, int *ret_lock, char error[256])
+int bind_path(const char *path, bool everyone, int *ret_listener, int *ret_lock, char error[256])
 {
 	_cleanup_(fd_closep) int dir = -1, lock = -1;
 	struct stat st;
@@ -152,7 +157,7 @@ int bind_path(const char *path, int *ret_listener, int *ret_lock, char error[256
 
 	r = place_split(&place, path, error);
 	if (!r)
-		r = directory_open(&place, &dir, error);
+		r = directory_open(&place, everyone, &dir, error);
 	if (!r)
 		r = lock_take(dir, place.name, path, &lock, error);
 	if (r)
@@ -160,7 +165,7 @@ int bind_path(const char *path, int *ret_listener, int *ret_lock, char error[256
 	if (fstatat(dir, place.name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISSOCK(st.st_mode))
 		return REFUSE("%.150s exists and is not a socket; remove it or choose another path",
 			      path);
-	r = socket_at(dir, place.name, ret_listener);
+	r = socket_at(dir, place.name, everyone, ret_listener);
 	if (r)
 		return err_pass(r);
 	*ret_lock = TAKE_FD(lock);

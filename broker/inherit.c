@@ -30,7 +30,8 @@ static int config_read(struct broker *b, int fd, struct link_config *ret)
 	    ret->magic != LINK_CONFIG_MAGIC || ret->version != LINK_VERSION ||
 	    (off_t)ret->size != st.st_size ||
 	    (uint64_t)ret->strings_size + ret->text_size + sizeof(*ret) != ret->size ||
-	    ret->text_size != sizeof(b->settings) || ret->n_listeners > LISTENERS_MAX)
+	    ret->text_size != sizeof(b->settings) || ret->n_listeners > LISTENERS_MAX ||
+	    ret->n_public > ret->n_listeners)
 		return err_begin(-EBADMSG);
 	b->config_size = ret->strings_size;
 	b->config = calloc(1, b->config_size + 1);
@@ -87,15 +88,16 @@ static int quota_start(struct broker *b)
 	return quota_new(limits, &b->quota);
 }
 
-static int policy_start(struct broker *b, uint32_t n_listeners)
+/* The first is the service's own; the last n_public ones are everybody's. */
+static int policy_start(struct broker *b, uint32_t n_listeners, uint32_t n_public)
 {
-	static const struct policy_listener narrow = { .admits_others = false,
-						       .passes_descriptors = false };
-
 	policy_init(&b->policy, geteuid());
-	for (uint32_t i = 1; i < n_listeners; i++)
-		if (policy_add_listener(&b->policy, &narrow) < 0)
+	for (uint32_t i = 1; i < n_listeners; i++) {
+		struct policy_listener l = { .admits_others = i + n_public >= n_listeners };
+
+		if (policy_add_listener(&b->policy, &l) < 0)
 			return err_begin(-ENOSPC);
+	}
 	return 0;
 }
 
@@ -120,7 +122,7 @@ int inherit_setup(struct broker *b, const struct link_setup *m, const int *take_
 	if (!r)
 		r = quota_start(b);
 	if (!r)
-		r = policy_start(b, m->n_listeners);
+		r = policy_start(b, m->n_listeners, config.n_public);
 	if (r < 0)
 		return err_pass(r);
 	memcpy(b->instance, config.instance, sizeof(b->instance));

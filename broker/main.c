@@ -10,11 +10,12 @@
 #include "proto/limits.h"
 
 static const char usage[] =
-	"usage: redd-broker [--socket PATH]... [--config FILE] [--idle-exit SECONDS] [--SETTING "
-	"VALUE]...\n"
+	"usage: redd-broker [--socket PATH]... [--public-socket PATH]... [--config FILE] "
+	"[--SETTING VALUE]...\n"
 	"Serves process ports to the clients of its sockets, in the foreground, until SIGTERM or\n"
 	"'redd shutdown'. Without --socket: $XDG_RUNTIME_DIR/redd/redd.sock, else "
 	"/tmp/redd-UID/redd.sock.\n"
+	"At a --public-socket every user may connect.\n"
 	"Settings, here or in the file as 'name = value' (least, most, default); redd-broker(8) "
 	"says\n"
 	"what they are:\n";

@@ -183,13 +183,16 @@ static int settings_read(struct settings *s, const char *path, char error[256])
 	return SETTINGS_E_INVALID;
 }
 
-static int start_socket(struct start *start, const char *path, char error[256])
+static int start_socket(struct start *start, const char *path, bool is_public, char error[256])
 {
-	if (start->n_sockets == LISTENERS_MAX) {
+	if (start->n_sockets + start->n_public_sockets == LISTENERS_MAX) {
 		snprintf(error, 256, "more than %u sockets", LISTENERS_MAX);
 		return SETTINGS_E_INVALID;
 	}
-	start->sockets[start->n_sockets++] = path;
+	if (is_public)
+		start->public_sockets[start->n_public_sockets++] = path;
+	else
+		start->sockets[start->n_sockets++] = path;
 	return 0;
 }
 
@@ -207,7 +210,7 @@ static int option_apply(struct start *start, const char *name, const char *value
 			char error[256])
 {
 	const struct number *n = number_find(name);
-	bool is_file = !strcmp(name, "config");
+	bool is_file = !strcmp(name, "config"), is_public = !strcmp(name, "public-socket");
 
 	if (!value) {
 		snprintf(error, 256, "--%.60s needs a value", name);
@@ -217,8 +220,8 @@ static int option_apply(struct start *start, const char *name, const char *value
 		return 0;
 	if (is_file)
 		return settings_read(&start->settings, value, error);
-	if (!strcmp(name, "socket"))
-		return start_socket(start, value, error);
+	if (is_public || !strcmp(name, "socket"))
+		return start_socket(start, value, is_public, error);
 	if (!strcmp(name, "keeper-fd")) {
 		start->keeper_fd = atoi(value);
 		return 0;

@@ -32,6 +32,8 @@ struct start {
 	struct settings settings;
 	const char *sockets[LISTENERS_MAX];
 	unsigned n_sockets;
+	const char *public_sockets[LISTENERS_MAX]; /* every user may connect there */
+	unsigned n_public_sockets;
 	bool show_help, show_version;
 	int keeper_fd; /* -1: this is a start by a user, not by the keeper */
 };

@@ -112,7 +112,7 @@ static int listeners_inherit(struct service *s)
 	return 0;
 }
 
-static int listener_bind(struct service *s, const char *path)
+static int listener_bind(struct service *s, const char *path, bool everyone)
 {
 	int listener, lock, r;
 
@@ -120,21 +120,26 @@ static int listener_bind(struct service *s, const char *path)
 		snprintf(s->error, sizeof(s->error), "more than %u sockets", LISTENERS_MAX);
 		return BIND_E_REFUSED;
 	}
-	r = bind_path(path, &listener, &lock, s->error);
+	r = bind_path(path, everyone, &listener, &lock, s->error);
 	return r ? err_pass(r) : listener_add(s, listener, lock, path);
 }
 
+/* The service's own one is the first, whatever was asked for. */
 static int listeners_open(struct service *s, const struct start *start)
 {
 	char path[PATH_MAX];
 	int r = listeners_inherit(s);
 
 	for (unsigned i = 0; !r && i < start->n_sockets; i++)
-		r = listener_bind(s, start->sockets[i]);
-	if (r || s->config.n_listeners)
-		return err_pass(r);
-	startup_default_path(path);
-	return listener_bind(s, path);
+		r = listener_bind(s, start->sockets[i], false);
+	if (!r && !s->config.n_listeners) {
+		startup_default_path(path);
+		r = listener_bind(s, path, false);
+	}
+	for (unsigned i = 0; !r && i < start->n_public_sockets; i++)
+		r = listener_bind(s, start->public_sockets[i], true);
+	s->config.n_public = start->n_public_sockets;
+	return err_pass(r);
 }
 
 /* sd_notify(3): a datagram socket connected to $NOTIFY_SOCKET, so that nobody needs the path later.

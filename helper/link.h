@@ -460,7 +460,7 @@ struct link_config {
 	int32_t notify_fd; /* sd_notify socket, connected, -1: none. The keeper itself, being the
 			      service's pid, says READY=1 on the first LINK_BEAT and STOPPING=1 on
 			      LINK_BYE */
-	int32_t pad;
+	uint32_t n_public; /* so many of the listeners, the last ones, are for every user */
 	uint8_t instance[INSTANCE_ID_SIZE];
 	uint32_t strings_size;
 	uint32_t text_size;

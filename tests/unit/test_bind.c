@@ -49,7 +49,7 @@ TestSuite(bind, .timeout = 30, .init = init, .fini = fini);
 
 static int bind_here(void)
 {
-	return bind_path(path, &listener, &lock, error);
+	return bind_path(path, false, &listener, &lock, error);
 }
 
 static void refuses(const char *words)
@@ -85,6 +85,19 @@ static mode_t mode_of(const char *name)
 }
 
 /* --- what is made ---------------------------------------------------------------------------- */
+
+Test(bind, one_for_everyone_can_be_reached_whatever_the_umask)
+{
+	char place[PATH_MAX];
+
+	umask(077);
+	snprintf(place, sizeof(place), "%.4000s/all", directory);
+	snprintf(path, sizeof(path), "%.4000s/all/sock", directory);
+	cr_assert_eq(bind_path(path, true, &listener, &lock, error), 0, "%s", error);
+	cr_assert_eq(mode_of(path), S_IFSOCK | 0666);
+	cr_assert_eq(mode_of(place), S_IFDIR | 0755);
+	cr_assert_eq(connect_to(path), 0);
+}
 
 Test(bind, the_socket_listens_has_mode_0600_and_is_closed_on_exec)
 {
@@ -211,7 +224,7 @@ Test(bind, a_second_service_is_refused_with_the_first_ones_pid)
 
 	cr_assert_eq(bind_here(), 0);
 	snprintf(sentence, sizeof(sentence), "another redd-broker (pid %d)", (int)getpid());
-	cr_assert_eq(bind_path(path, &l, &k, error), BIND_E_REFUSED);
+	cr_assert_eq(bind_path(path, false, &l, &k, error), BIND_E_REFUSED);
 	cr_assert(strstr(error, sentence), "%s", error);
 	cr_assert(strstr(error, "redd shutdown"), "%s", error);
 	cr_assert_eq(connect_to(path), 0, "the first one's socket is still there");
@@ -408,7 +421,7 @@ Test(bind, what_cannot_be_a_socket_path_is_refused_with_a_reason)
 	refuses("directory /dev/null cannot be");
 	memset(longest, 'x', sizeof(longest) - 1);
 	longest[sizeof(longest) - 1] = '\0';
-	cr_assert_eq(bind_path(longest, &listener, &lock, error), BIND_E_REFUSED);
+	cr_assert_eq(bind_path(longest, false, &listener, &lock, error), BIND_E_REFUSED);
 	cr_assert(strstr(error, "longer than"), "%s", error);
 }
 

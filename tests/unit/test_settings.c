@@ -109,9 +109,21 @@ Test(settings, sockets_are_counted_and_bounded)
 	cr_assert_eq(settings_parse(&start, n, argv, error), 0);
 	cr_assert_eq(start.n_sockets, LISTENERS_MAX);
 	cr_assert_str_eq(start.sockets[LISTENERS_MAX - 1], "/run/x/a b");
-	argv[n++] = (char *)"--socket=one/more";
-	cr_assert_eq(settings_parse(&start, n, argv, error), SETTINGS_E_INVALID);
+	argv[n] = (char *)"--socket=one/more";
+	cr_assert_eq(settings_parse(&start, n + 1, argv, error), SETTINGS_E_INVALID);
 	refuses("more than 16 sockets");
+	argv[n] = (char *)"--public-socket=one/more";
+	cr_assert_eq(settings_parse(&start, n + 1, argv, error), SETTINGS_E_INVALID);
+	refuses("more than 16 sockets");
+}
+
+Test(settings, public_sockets_are_told_from_the_others)
+{
+	cr_assert_eq(parse("--public-socket", "/run/a", "--socket=/run/b", NULL), 0);
+	cr_assert_eq(start.n_sockets, 1);
+	cr_assert_str_eq(start.sockets[0], "/run/b");
+	cr_assert_eq(start.n_public_sockets, 1);
+	cr_assert_str_eq(start.public_sockets[0], "/run/a");
 }
 
 Test(settings, help_and_version_are_seen_beside_others)
