@@ -196,7 +196,13 @@ uint64_t ring_checksum(const struct ring *r)
 
 uint64_t ring_find_last_lines(const struct ring *r, uint64_t lines)
 {
-	return r->tail + lines_find_last(place_of(r, r->tail), r->head - r->tail, lines);
+	const uint8_t *data = place_of(r, r->tail), *newline = NULL;
+	size_t size = r->head - r->tail, at = lines_find_last(data, size, lines);
+
+	/* There are fewer, and what stands at the tail is the rest of one. */
+	if (at == 0 && r->tail > 0 && size > 0)
+		newline = memchr(data, '\n', size - 1);
+	return r->tail + (newline ? (size_t)(newline + 1 - data) : at);
 }
 
 /* --- pins ------------------------------------------------------------------------------------ */

@@ -87,7 +87,8 @@ bool ring_has_checksum(const struct ring *r);
 uint64_t ring_checksum(const struct ring *r);
 
 /* Offset where the last `lines` lines start; a last line without its newline counts as one. Not
- * before tail. 0 lines: head. */
+ * before tail, nor at the rest of a line whose beginning is gone, unless there is nothing else. 0
+ * lines: head. */
 uint64_t ring_find_last_lines(const struct ring *r, uint64_t lines);
 
 /* Keeps an eye on the bytes from `offset` on that somebody still points at (a half-sent frame):

@@ -182,6 +182,18 @@ Test(ring, last_lines_start_where_they_should_and_not_before_the_tail)
 	cr_assert_eq(ring_tail(ring), 14);
 }
 
+Test(ring, the_rest_of_a_line_is_not_taken_for_one)
+{
+	memset(ring_write_begin(ring, SIZE), 'x', SIZE);
+	ring_write_end(ring, SIZE);
+	ring_write(ring, "\n", 1);
+	cr_assert_eq(ring_find_last_lines(ring, 2), 1, "there is nothing else");
+	ring_write(ring, "one\ntwo", 7);
+	cr_assert_eq(ring_find_last_lines(ring, 2), SIZE + 1);
+	cr_assert_eq(ring_find_last_lines(ring, 3), SIZE + 1);
+	cr_assert_eq(ring_find_last_lines(ring, 1), SIZE + 5);
+}
+
 /* --- pins ------------------------------------------------------------------------------------ */
 
 #define PINNED_SIZE 100u
