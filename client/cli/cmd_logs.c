@@ -205,14 +205,31 @@ static void on_marks(struct redd_subscription *s, const struct redd_marks *m, vo
 		g->status = check_stdout();
 }
 
+/* What ends it before its time; 0: nothing did. */
+static int say_cause(const struct redd_closed *c)
+{
+	switch (c->cause) {
+	case REDD_BAD_RECORD:
+		return say("stream %u: at offset %llu stands no packet; leave --json out",
+			   c->bad_stream, (unsigned long long)c->bad_offset);
+	case REDD_REVOKED:
+		return say("the right to read this was taken back");
+	case REDD_TOO_SLOW:
+		return say("the rest is lost: the output was faster than it was read here");
+	case REDD_FORGOTTEN:
+		return say("the rest is lost: the port was forgotten, with its log");
+	default:
+		return 0;
+	}
+}
+
 static void on_closed(struct redd_subscription *s, const struct redd_closed *c, void *user)
 {
 	struct reading *g = user;
 
 	g->over = true;
-	if (c->cause == REDD_BAD_RECORD && !g->status)
-		g->status = say("stream %u: at offset %llu stands no packet; leave --json out",
-				c->bad_stream, (unsigned long long)c->bad_offset);
+	if (!g->status)
+		g->status = say_cause(c);
 	if (c->cause == REDD_CLOSED_LOST || c->cause == REDD_CLOSED_REFUSED)
 		return; /* said by who waits for that */
 	if (c->result < 0 && !g->status)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "tests/lib/ask.h"
+#include "tests/lib/command.h"
 #include "tests/lib/places.h"
 #include "tests/lib/service.h"
 
@@ -199,6 +200,31 @@ Test(users, P14_another_users_subscription_ends_when_its_right_is_taken_back)
 	cr_assert_eq(waitpid(pid, &status, 0), pid);
 	cr_expect_eq(status, 0);
 	end_as(ANN, port);
+}
+
+/* The same user at another socket is another one, too. */
+Test(users, P14_logs_that_are_taken_away_are_no_end)
+{
+	struct command logs = { 0 };
+	struct peer owner;
+	uint64_t port;
+	char id[24];
+
+	ask_greet(&owner, service.socket);
+	port = ask_spawn(&owner, "cat", "descriptors { fd: 0 kind: KIND_PIPE }");
+	ask(&owner, "write { port { id: %llu } data: \"here\" }", (unsigned long long)port);
+	ask(&owner, "grant { port { id: %llu } number: %u rights { read: true } }",
+	    (unsigned long long)port, (unsigned)geteuid());
+	snprintf(id, sizeof(id), "%llu", (unsigned long long)port);
+	command_start(&logs, meeting, "logs", "-f", id, NULL);
+	cr_assert(command_await(&logs, "here"));
+	ask(&owner, "revoke { port { id: %llu } }", (unsigned long long)port);
+	command_finish(&logs, NULL, 0);
+	cr_expect_eq(logs.status, 1, "status %d", logs.status);
+	cr_expect(logs.err.text && strstr(logs.err.text, "taken back"), "%s", logs.err.text);
+	command_free(&logs);
+	ask_end(&owner, port);
+	peer_close(&owner);
 }
 
 Test(users, P14_each_user_is_himself_and_no_more)
