@@ -11,7 +11,7 @@ struct close_options {
 };
 
 static const struct option_row rows[] = {
-	OPTION(0, "stream", "N", "another input than stdin or the terminal", option_number,
+	OPTION(0, "stream", "N", "another input than stdin or the terminal", option_stream,
 	       struct close_options, stream),
 	OPTION(0, "all", NULL, "all of a file or descriptors, not the input alone", option_flag,
 	       struct close_options, all),

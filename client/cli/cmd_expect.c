@@ -64,7 +64,7 @@ static const struct option_row rows[] = {
 	       struct expect, from),
 	OPTION(0, "now", NULL, "look at what comes from now on (default)", option_flag,
 	       struct expect, now),
-	OPTION(0, "stream", "N", "another output than stdout or the terminal", option_number,
+	OPTION(0, "stream", "N", "another output than stdout or the terminal", option_stream,
 	       struct expect, stream),
 	OPTION(0, "idle", "DURATION", "until nothing came for so long", option_duration,
 	       struct expect, idle),
@@ -217,8 +217,6 @@ static int checked(const struct cli *cli, struct expect *o, const char *word)
 
 	if (o->now && o->from.is)
 		return say_usage(cli, "--now and --from are two different beginnings");
-	if (o->stream.value > UINT32_MAX)
-		return say_usage(cli, "--stream: there is no such stream");
 	for (size_t i = 0; i < o->patterns.n; i++)
 		o->patterns.list[i].ignore_case = o->ignore_case;
 	if (o->send) {

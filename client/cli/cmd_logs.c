@@ -29,7 +29,7 @@ static const struct option_row rows[] = {
 	OPTION('n', "lines", "N", "begin with the last N lines", option_number, struct logs, lines),
 	OPTION(0, "shared", NULL, "read the broker's memory where that can be had", option_flag,
 	       struct logs, shared),
-	OPTION(0, "stream", "N", "this output only, on stdout", option_number, struct logs, stream),
+	OPTION(0, "stream", "N", "this output only, on stdout", option_stream, struct logs, stream),
 	OPTION(0, "json", NULL, "print each line, or packet, as an object", option_flag,
 	       struct logs, json),
 	OPTION(0, "framing", "raw|lines[:MAX]|packets:1|2|4[:MAX]",

@@ -33,7 +33,7 @@ static const struct option_row rows[] = {
 	       struct write_options, force),
 	OPTION(0, "lease", NULL, "wait until nobody else writes, and keep others out meanwhile",
 	       option_flag, struct write_options, lease),
-	OPTION(0, "stream", "N", "another input than stdin or the terminal", option_number,
+	OPTION(0, "stream", "N", "another input than stdin or the terminal", option_stream,
 	       struct write_options, stream),
 	OPTIONS_END,
 };

@@ -45,6 +45,16 @@ const char *option_number(void *member, const char *value)
 	return units_number(value, &g->value) ? NULL : "is no number";
 }
 
+const char *option_stream(void *member, const char *value)
+{
+	struct given *g = member;
+
+	g->is = true;
+	return units_number(value, &g->value) && g->value <= REDD_TERMINAL
+		       ? NULL
+		       : "is no stream's number; 'redd inspect' tells them";
+}
+
 const char *option_size(void *member, const char *value)
 {
 	struct given *g = member;

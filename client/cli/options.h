@@ -48,6 +48,7 @@ option_take_fn option_flag;	/* bool */
 option_take_fn option_string;	/* const char * */
 option_take_fn option_words;	/* struct words */
 option_take_fn option_number;	/* struct given */
+option_take_fn option_stream;	/* struct given */
 option_take_fn option_size;	/* struct given */
 option_take_fn option_room;	/* struct given: a size, not 0 */
 option_take_fn option_duration; /* struct given, milliseconds, at most 32 bits */

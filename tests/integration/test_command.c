@@ -608,6 +608,23 @@ Test(command, every_verb_explains_itself)
 	}
 }
 
+/* Not 0, nor what libredd calls the default one. */
+Test(command, P15_a_number_that_is_no_streams_is_none)
+{
+	static const char *const numbers[] = { "4294967296", "4294967295", "1025" };
+
+	EXPECT(0, NULL, "run", "-di", "--name", "cat", "--", place_prog("cat"));
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		EXPECT(2, "", "write", "--stream", numbers[i], "cat", "lost");
+		expect_complaint("no stream");
+		EXPECT(2, "", "close", "--stream", numbers[i], "cat");
+		EXPECT(2, "", "logs", "--stream", numbers[i], "cat");
+		EXPECT(2, "", "expect", "--stream", numbers[i], "cat", "--timeout", "0");
+	}
+	EXPECT(0, "", "write", "-c", "cat", "found");
+	EXPECT(0, "found\n", "logs", "-f", "cat");
+}
+
 Test(command, without_a_broker_it_says_what_to_do)
 {
 	char path[sizeof(service.directory) + 8];
