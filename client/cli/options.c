@@ -139,7 +139,7 @@ const char *option_framing(void *member, const char *value)
 
 static void print_row(const struct option_row *row)
 {
-	char left[48];
+	char left[80];
 
 	snprintf(left, sizeof(left), "%c%c%s--%s%s%s", row->letter ? '-' : ' ',
 		 row->letter ? row->letter : ' ', row->letter ? ", " : "  ", row->name,

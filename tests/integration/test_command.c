@@ -606,6 +606,8 @@ Test(command, every_verb_explains_itself)
 		cr_assert_eq(strncmp(c.out.text, "usage: redd ", 12), 0);
 		cr_assert_str_eq(c.err.text, "");
 	}
+	EXPECT(0, NULL, "run", "--help");
+	cr_assert_not_null(strstr(c.out.text, "keep:DURATION "), "what is long is cut");
 }
 
 /* Not 0, nor what libredd calls the default one. */
