@@ -116,12 +116,17 @@ static void print_record(const struct redd_output *o)
 
 static void print_gap(const struct redd_gap *g)
 {
+	static const char *const causes[] = { NULL, "before-log", "slow", "stalled", "abandoned" };
 	struct json j = { .file = stdout };
 
 	json_object(&j, NULL);
 	json_unsigned(&j, "stream", g->stream);
 	json_unsigned(&j, "offset", g->offset);
-	json_unsigned(&j, "missing", g->end - g->offset);
+	if (g->end > g->offset)
+		json_unsigned(&j, "missing", g->end - g->offset);
+	else
+		json_string(&j, "missing", NULL); /* nobody knows how much */
+	json_string(&j, "cause", g->cause <= REDD_GAP_ABANDONED ? causes[g->cause] : NULL);
 	json_bool(&j, "aborts_record", g->aborts_record);
 	print_end(&j);
 }
@@ -174,12 +179,13 @@ static void on_gap(struct redd_subscription *s, const struct redd_gap *gap, void
 {
 	struct reading *g = user;
 	struct part *p = part_of(g, gap->stream);
+	char name[32];
 
 	(void)s;
 	if (g->json)
 		print_gap(gap);
-	say("stream %u: %llu bytes at offset %llu are no longer in the log", gap->stream,
-	    (unsigned long long)(gap->end - gap->offset), (unsigned long long)gap->offset);
+	snprintf(name, sizeof(name), "stream %u", gap->stream);
+	say_gap(name, gap);
 	if (p)
 		reached(g, p, gap->end, false);
 }

@@ -89,21 +89,11 @@ static void on_output(struct redd_subscription *s, const struct redd_output *out
 
 static void on_gap(struct redd_subscription *s, const struct redd_gap *gap, void *user)
 {
-	static const char *const causes[] = {
-		[REDD_GAP_UNKNOWN] = "the broker does not say why",
-		[REDD_GAP_BEFORE_LOG] = "older than the log; use a larger --log-size",
-		[REDD_GAP_SLOW] = "we were too slow; use a larger --log-size",
-		[REDD_GAP_STALLED] = "we were too slow; use a larger --log-size",
-		[REDD_GAP_ABANDONED] =
-			"still in the pipe at the drain's limit; raise --drain-limit",
-	};
 	struct outlet *o = user;
 
 	(void)s;
 	o->credit += 64;
-	say("%llu bytes of %s are missing at offset %llu: %s",
-	    (unsigned long long)(gap->end - gap->offset), o->name, (unsigned long long)gap->offset,
-	    causes[gap->cause <= REDD_GAP_ABANDONED ? gap->cause : 0]);
+	say_gap(o->name, gap);
 }
 
 static void on_end(struct redd_subscription *s, const struct redd_stream_end *end, void *user)

@@ -67,3 +67,24 @@ int say_failure(const struct redd *r, const char *about)
 			   e->message, e->retry_after_ms);
 	return say("%s%s%s", about ? about : "", about ? ": " : "", e->message);
 }
+
+void say_gap(const char *output, const struct redd_gap *gap)
+{
+	static const char *const causes[] = {
+		[REDD_GAP_UNKNOWN] = "the broker does not say why",
+		[REDD_GAP_BEFORE_LOG] = "older than the log; use a larger --log-size",
+		[REDD_GAP_SLOW] = "we were too slow; use a larger --log-size",
+		[REDD_GAP_STALLED] = "we were too slow; use a larger --log-size",
+		[REDD_GAP_ABANDONED] =
+			"left in the pipe when the drain was over; raise it or its limit",
+	};
+	const char *cause = causes[gap->cause <= REDD_GAP_ABANDONED ? gap->cause : 0];
+
+	if (gap->end > gap->offset)
+		say("%llu bytes of %s are missing at offset %llu: %s",
+		    (unsigned long long)(gap->end - gap->offset), output,
+		    (unsigned long long)gap->offset, cause);
+	else
+		say("%s: what comes at offset %llu is missing, nobody knows how much: %s", output,
+		    (unsigned long long)gap->offset, cause);
+}

@@ -15,4 +15,7 @@ int say_usage(const struct cli *cli, const char *format, ...) __attribute__((for
  * CLI_TROUBLE. */
 int say_failure(const struct redd *r, const char *about);
 
+/* What is missing of an output, where, and why. */
+void say_gap(const char *output, const struct redd_gap *gap);
+
 #endif

@@ -520,7 +520,20 @@ Test(command, logs_follows_until_the_end_and_tells_gaps)
 	EXPECT(0, "", "wait", "--until", "closed", "big");
 	EXPECT(0, NULL, "logs", "-f", "big");
 	cr_assert_eq(c.out.size, 262144);
-	expect_complaint("637856 bytes");
+	expect_complaint("637856 bytes of stream 1 are missing at offset 0: older than the log");
+}
+
+/* Of what was left in the pipe nobody can say how much it was: that is not "0 bytes". */
+Test(command, logs_say_why_something_is_missing)
+{
+	EXPECT(0, NULL, "run", "-d", "--merge", "--name", "cut", "--drain", "never",
+	       "--drain-limit", "100ms", "--", place_prog("ticker"), "0", "30", "100000");
+	EXPECT(0, "", "wait", "--until", "closed", "cut");
+	EXPECT(0, NULL, "logs", "-f", "cut");
+	expect_complaint("left in the pipe when the drain was over");
+	cr_expect_not(strstr(c.err.text, " 0 bytes"), "%s", c.err.text);
+	EXPECT(0, NULL, "logs", "-f", "--json", "cut");
+	cr_expect(strstr(c.out.text, "\"cause\":\"abandoned\""), "%s", c.out.text);
 }
 
 /* --- asking ---------------------------------------------------------------------------------- */
