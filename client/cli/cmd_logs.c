@@ -17,8 +17,26 @@ static const char usage[] = "logs [OPTION...] PORT";
 struct logs {
 	bool follow, json, shared, marks;
 	struct redd_framing framing;
-	struct given from, bytes, lines, stream;
+	struct given from, bytes, lines, stream, stall;
+	enum redd_overflow overflow; /* default: who looks on holds nobody back */
 };
+
+static const char *option_overflow(void *member, const char *value)
+{
+	static const char *const names[] = {
+		[REDD_BLOCK] = "block",
+		[REDD_DROP] = "drop",
+		[REDD_CANCEL] = "cancel",
+	};
+
+	for (int i = REDD_BLOCK; i <= REDD_CANCEL; i++) {
+		if (!strcmp(value, names[i])) {
+			*(enum redd_overflow *)member = (enum redd_overflow)i;
+			return NULL;
+		}
+	}
+	return "is not block, drop or cancel";
+}
 
 static const struct option_row rows[] = {
 	OPTION('f', "follow", NULL, "go on until the port ends", option_flag, struct logs, follow),
@@ -27,6 +45,11 @@ static const struct option_row rows[] = {
 	OPTION(0, "tail-bytes", "N", "begin with the last N bytes", option_size, struct logs,
 	       bytes),
 	OPTION('n', "lines", "N", "begin with the last N lines", option_number, struct logs, lines),
+	OPTION(0, "overflow", "block|drop|cancel",
+	       "too slow: hold the program back, skip (default), or end", option_overflow,
+	       struct logs, overflow),
+	OPTION(0, "stall", "DURATION", "with block: skip after so long without progress",
+	       option_duration, struct logs, stall),
 	OPTION(0, "shared", NULL, "read the broker's memory where that can be had", option_flag,
 	       struct logs, shared),
 	OPTION(0, "stream", "N", "this output only, on stdout", option_stream, struct logs, stream),
@@ -291,7 +314,8 @@ static int read_all(struct redd_port *port, struct reading *g, const struct logs
 		.n_streams = g->n_parts,
 		.offsets = g->offsets,
 		.n_offsets = o->from.is ? g->n_parts : 0,
-		.overflow = REDD_DROP, /* who looks on holds nobody back */
+		.overflow = o->overflow ? o->overflow : REDD_DROP,
+		.stall_ms = (uint32_t)o->stall.value,
 		.framing = g->framing,
 		.shared = o->shared,
 	};
@@ -364,5 +388,7 @@ int cmd_logs(struct cli *cli, int argc, char **argv)
 		return say_usage(cli, "--framing goes with --json: bytes have no records");
 	if (o.marks && !(o.json && o.follow))
 		return say_usage(cli, "--marks goes with --json and -f");
+	if (o.stall.is && o.overflow != REDD_BLOCK)
+		return say_usage(cli, "--stall goes with --overflow block");
 	return logs(cli, &o, argv[first]);
 }

@@ -536,6 +536,44 @@ Test(command, logs_say_why_something_is_missing)
 	cr_expect(strstr(c.out.text, "\"cause\":\"abandoned\""), "%s", c.out.text);
 }
 
+/* 8 MiB through a log of 64 KiB, to somebody who does not read them at first. */
+static void follow_late(const char *overflow, const char *stall)
+{
+	struct command late;
+
+	EXPECT(0, NULL, "run", "-di", "--merge", "--log-size", "64K", "--name", overflow, "--",
+	       "sh", "-c", "echo begin; read go; head -c 8388608 /dev/zero");
+	command_start(&late, service.socket, "logs", "-f", "--overflow", overflow, overflow,
+		      stall ? "--stall" : NULL, stall, NULL);
+	cr_assert(command_await(&late, "begin"));
+	EXPECT(0, "", "write", overflow, "go");
+	EXPECT(strcmp(overflow, "block") || stall ? 0 : 124, NULL, "wait", "--timeout",
+	       strcmp(overflow, "block") || stall ? "30s" : "300ms", overflow);
+	command_free(&c);
+	command_finish(&late, NULL, 0);
+	c = late;
+}
+
+Test(command, logs_that_are_slow_block_skip_or_end_as_asked_for)
+{
+	follow_late("block", NULL);
+	cr_expect_eq(c.status, 0);
+	cr_expect_eq(c.out.size, 6 + 8388608);
+	cr_expect_str_eq(c.err.text ? c.err.text : "", "");
+	follow_late("drop", NULL);
+	cr_expect_eq(c.status, 0);
+	cr_expect(c.err.text && strstr(c.err.text, "we were too slow"));
+	follow_late("cancel", NULL);
+	cr_expect_eq(c.status, 1);
+	expect_complaint("faster than it was read");
+	EXPECT(0, "", "forget", "block");
+	follow_late("block", "100ms");
+	cr_expect_eq(c.status, 0);
+	cr_expect(c.err.text && strstr(c.err.text, "we were too slow"));
+	EXPECT(2, "", "logs", "--stall", "1s", "block");
+	EXPECT(2, "", "logs", "--overflow", "wait", "block");
+}
+
 /* --- asking ---------------------------------------------------------------------------------- */
 
 static void expect_json(const char *text)
