@@ -40,6 +40,34 @@ struct redd_port *cli_port(const struct cli *cli, const char *id_or_name)
 	return port;
 }
 
+static void on_lease_end(struct redd *r, uint64_t port, uint64_t lease, enum redd_lease_end why,
+			 void *user)
+{
+	static const char *const reasons[] = {
+		[0] = "why, is not known here",
+		[REDD_LEASE_RELEASED] = "it was given back by another of us",
+		[REDD_LEASE_TAKEN] = "it was taken by force",
+		[REDD_LEASE_EXPIRED] = "its time is up",
+		[REDD_LEASE_REVOKED] = "the right to write was taken back",
+		[REDD_LEASE_ABANDONED] = "the connection was away for too long",
+	};
+
+	(void)r;
+	(void)lease;
+	say("the lease of port %llu's input is over: %s; others may write there now",
+	    (unsigned long long)port, reasons[why <= REDD_LEASE_ABANDONED ? why : 0]);
+	*(bool *)user = true;
+}
+
+int cli_lease(struct redd_port *port, bool take, bool *ret_over)
+{
+	const struct redd_lease_options o = { .wait = !take, .force = take };
+
+	*ret_over = false;
+	redd_on_lease_end(redd_port_connection(port), on_lease_end, ret_over);
+	return redd_lease(port, &o, NULL);
+}
+
 int cli_flush(int status)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))

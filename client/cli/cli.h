@@ -57,6 +57,10 @@ struct redd *cli_connect(const struct cli *cli, bool start);
  * having said why. */
 struct redd_port *cli_port(const struct cli *cli, const char *id_or_name);
 
+/* Makes us the only writer, in turn or (take) in the place of who is. *ret_over becomes true when
+ * that has an end, after having said why: it must stay valid. A negative errno, not said. */
+int cli_lease(struct redd_port *port, bool take, bool *ret_over);
+
 /* Ends output to stdout: CLI_TROUBLE, said, when some of it could not be written; else status. */
 int cli_flush(int status);
 

@@ -14,7 +14,7 @@
 static const char usage[] = "attach [OPTION...] PORT";
 
 struct attach {
-	bool no_stdin, signals, replay, close, lease;
+	bool no_stdin, signals, replay, close, lease, take;
 };
 
 static const struct option_row rows[] = {
@@ -23,6 +23,8 @@ static const struct option_row rows[] = {
 	       struct attach, close),
 	OPTION(0, "lease", NULL, "nobody else writes meanwhile; waits until it can be so",
 	       option_flag, struct attach, lease),
+	OPTION(0, "take", NULL, "as --lease, from who has it now", option_flag, struct attach,
+	       take),
 	OPTION(0, "signals", NULL, "pass signals on to the port's group", option_flag,
 	       struct attach, signals),
 	OPTION(0, "replay", NULL, "begin with what the log still has", option_flag, struct attach,
@@ -100,11 +102,12 @@ static void take_size(struct relay *l)
 static int attach(struct relay *l, const struct attach *o, const char *word)
 {
 	struct redd_ports *ports;
+	bool over; /* of the lease: said, and no reason to leave */
 	int e;
 
 	if (redd_port_find(l->r, word, &l->port) < 0 || redd_inspect(l->port, &ports) < 0)
 		return say_failure(l->r, word);
-	if (o->lease && redd_lease(l->port, &(struct redd_lease_options){ .wait = true }, NULL) < 0)
+	if ((o->lease || o->take) && cli_lease(l->port, o->take, &over) < 0)
 		e = say_failure(l->r, word);
 	else
 		e = connect_all(l, o, ports->ports);

@@ -15,8 +15,8 @@
 static const char usage[] = "write [OPTION...] PORT [WORD...]";
 
 struct write_options {
-	bool close, bare, no_wait, force, lease;
-	struct given stream;
+	bool close, bare, no_wait, force, lease, take;
+	struct given stream, offset;
 	uint32_t packet; /* bytes of its length; 0: the words as the port speaks, stdin as it is */
 };
 
@@ -33,6 +33,10 @@ static const struct option_row rows[] = {
 	       struct write_options, force),
 	OPTION(0, "lease", NULL, "wait until nobody else writes, and keep others out meanwhile",
 	       option_flag, struct write_options, lease),
+	OPTION(0, "take", NULL, "as --lease, from who has it now", option_flag,
+	       struct write_options, take),
+	OPTION(0, "offset", "N", "where in the input it goes: a repeat writes nothing twice",
+	       option_number, struct write_options, offset),
 	OPTION(0, "stream", "N", "another input than stdin or the terminal", option_stream,
 	       struct write_options, stream),
 	OPTIONS_END,
@@ -69,7 +73,15 @@ static int write_words(struct redd_port *port, const struct redd_write_options *
 	return e;
 }
 
-static int write_stdin(struct redd_port *port, struct redd_write_options *o, bool close_after)
+/* What came while we waited for stdin. False when the lease, if it was asked for, is over: said. */
+static bool may_go_on(struct redd_port *port, const bool *over)
+{
+	redd_run_once(redd_port_connection(port), 0); /* a loss shows with the next write */
+	return !*over;
+}
+
+static int write_stdin(struct redd_port *port, struct redd_write_options *o, bool close_after,
+		       const bool *over)
 {
 	static char buffer[256 << 10] __attribute__((aligned(4096)));
 	ssize_t n;
@@ -81,8 +93,13 @@ static int write_stdin(struct redd_port *port, struct redd_write_options *o, boo
 			continue;
 		if (n < 0)
 			return say("stdin: %s; what came before is written", strerror(errno));
+		if (!may_go_on(port, over))
+			return CLI_TROUBLE;
 		e = redd_write_all(port, buffer, (size_t)n, o, NULL);
+		o->offset += (uint64_t)n;
 	}
+	if (e == 0 && close_after && !may_go_on(port, over))
+		return CLI_TROUBLE;
 	if (e == 0 && close_after)
 		e = redd_close(port, o->other_stream ? o->stream : REDD_STREAM_DEFAULT, NULL);
 	return e;
@@ -122,6 +139,7 @@ int cmd_write(struct cli *cli, int argc, char **argv)
 	struct redd_write_options w;
 	struct redd_port *port;
 	struct redd *r;
+	bool over = false; /* of the lease */
 
 	if (!e)
 		e = options_count(cli, usage, argc - first, argv + first, 1, -1);
@@ -133,13 +151,15 @@ int cmd_write(struct cli *cli, int argc, char **argv)
 		.force = o.force,
 		.other_stream = o.stream.is,
 		.stream = (uint32_t)o.stream.value,
+		.at_offset = o.offset.is,
+		.offset = o.offset.value,
 		.header = o.packet,
 	};
 	port = cli_port(cli, argv[first]);
 	if (!port)
 		return CLI_TROUBLE;
 	r = redd_port_connection(port);
-	if (o.lease && redd_lease(port, &(struct redd_lease_options){ .wait = true }, NULL) < 0) {
+	if ((o.lease || o.take) && cli_lease(port, o.take, &over) < 0) {
 		e = say_failure(r, argv[first]);
 		redd_free(r);
 		return e;
@@ -147,9 +167,9 @@ int cmd_write(struct cli *cli, int argc, char **argv)
 	if (argc - first > 1)
 		e = write_words(port, &w, !o.bare, argc - first - 1, argv + first + 1);
 	else
-		e = o.packet ? write_packet(port, &w) : write_stdin(port, &w, o.close);
+		e = o.packet ? write_packet(port, &w) : write_stdin(port, &w, o.close, &over);
 	if (e < 0 && e != CLI_TROUBLE)
-		e = say_failure(r, argv[first]);
+		e = over ? CLI_TROUBLE : say_failure(r, argv[first]);
 	redd_free(r);
 	return e;
 }

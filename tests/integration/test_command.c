@@ -741,6 +741,40 @@ Test(command, P14_delegate_runs_a_command_that_may_do_what_was_said)
 	EXPECT(0, "hello\nworld\n", "logs", "-f", "shared");
 }
 
+Test(command, a_lease_is_waited_for_or_taken)
+{
+	struct command holder;
+
+	EXPECT(0, NULL, "run", "-di", "--name", "cat", "--", place_prog("cat"));
+	command_start(&holder, service.socket, "write", "--lease", "cat", NULL);
+	do
+		EXPECT(0, NULL, "inspect", "cat");
+	while (!strstr(c.out.text, "lease "));
+	EXPECT(1, "", "write", "cat", "no");
+	expect_complaint("has the lease");
+	EXPECT(0, "", "write", "--take", "cat", "taken");
+	command_finish(&holder, "no\n", 3);
+	cr_expect_eq(holder.status, 1);
+	cr_expect(strstr(holder.err.text, "taken by force"), "%s", holder.err.text);
+	command_free(&holder);
+	EXPECT(0, "", "write", "--lease", "-c", "cat", "in turn");
+	EXPECT(0, "taken\nin turn\n", "logs", "-f", "cat");
+}
+
+Test(command, P9_what_was_written_at_an_offset_is_not_written_twice)
+{
+	EXPECT(0, NULL, "run", "-di", "--name", "cat", "--", place_prog("cat"));
+	EXPECT(0, "", "write", "--offset", "0", "cat", "once");
+	EXPECT(0, "", "write", "--offset", "0", "cat", "once");
+	EXPECT(1, "", "write", "--offset", "6", "cat", "early");
+	expect_complaint("at offset 5");
+	command_free(&c);
+	command_run(&c, service.socket, "once\nmore\n", 10, "write", "-c", "--offset", "0", "cat",
+		    NULL);
+	cr_assert_eq(c.status, 0, "%s", c.err.text);
+	EXPECT(0, "once\nmore\n", "logs", "-f", "cat");
+}
+
 /* Once, and never with a status alone. */
 Test(command, P15_what_one_has_no_right_to_is_said)
 {
