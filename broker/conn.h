@@ -204,6 +204,10 @@ uint32_t conn_output_max(const struct conn *c);
 /* All that there was to say has gone: nothing waits on either lane. */
 bool conn_has_told(const struct conn *c);
 
+/* What waits in the socket for the client to read it, in bytes of the kernel's memory: it is given
+ * back in pieces of up to 48 KiB. */
+int conn_unread(const struct conn *c);
+
 /* Sends the descriptor with the message that is put on the control lane next. False: too many wait.
  * It is consumed in every case. */
 bool conn_attach(struct conn *c, int take_fd);

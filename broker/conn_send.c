@@ -11,7 +11,9 @@
 #include "broker/conn.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "broker/broker.h"
@@ -500,6 +502,13 @@ uint32_t conn_output_max(const struct conn *c)
 	uint32_t most = c->sent > CONN_PROOF ? CONN_OUTPUT_LARGE : CONN_OUTPUT_SMALL;
 
 	return MIN(most, c->frame_max - CODEC_OUTPUT_PREFIX_MAX);
+}
+
+int conn_unread(const struct conn *c)
+{
+	int size;
+
+	return ioctl(c->fd, SIOCOUTQ, &size) < 0 ? 0 : size;
 }
 
 bool conn_has_told(const struct conn *c)

@@ -106,6 +106,7 @@ static void subscription_give_time(struct subscription *s)
 {
 	if (s->sharing)
 		sharing_has_progressed(s);
+	s->unread = conn_unread(s->conn);
 	if (s->stall_ms)
 		alarm_set(&s->conn->broker->alarms, &s->stall, s->stall_ms);
 }
@@ -145,11 +146,20 @@ static void subscription_need(struct subscription *s, bool is_needing)
 	s->port->n_needing += is_needing ? 1 : -1;
 }
 
+/* A socket can be written to again when most of what it holds was read: a client that reads slowly
+ * gets there later than its time is up. */
+static bool has_progressed(struct subscription *s)
+{
+	if (s->sharing)
+		return sharing_has_progressed(s);
+	return credit_allows(&s->credit, 1) && conn_unread(s->conn) < s->unread;
+}
+
 static void on_stall(struct alarm *a)
 {
 	struct subscription *s = container_of(a, struct subscription, stall);
 
-	if (s->sharing && sharing_has_progressed(s)) {
+	if (has_progressed(s)) {
 		subscription_give_time(s);
 		return;
 	}

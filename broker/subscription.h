@@ -72,6 +72,7 @@ struct subscription {
 	struct quota_charge charge;
 	uint32_t stall_ms;
 	struct alarm stall;
+	int unread; /* in the client's socket, when its time to make progress began */
 	struct marks marks;
 	bool is_needing; /* counted as that by the port */
 	bool is_blocking;

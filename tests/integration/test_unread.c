@@ -168,6 +168,36 @@ Test(unread, P7_what_is_held_for_a_reader_ends_with_its_session)
 	}
 }
 
+/* A piece each time that most of its stall time is over: the socket takes more after two or so,
+ * which is later. */
+Test(unread, P7_a_slow_reader_of_a_socket_makes_progress)
+{
+	int stall_ms = place_span_ms(1500);
+	uint64_t port = ask_spawn(&peer, "zeros", "args: \"100000000\"");
+	const Redd__V1__PortInfo *info;
+	static char piece[KIB(64)];
+	struct peer slow;
+
+	ask_greet(&slow, service.socket);
+	ask_send(&slow,
+		 "subscribe { port { id: %llu } streams: 1 overflow: OVERFLOW_BLOCK stall_ms: %d }",
+		 (unsigned long long)port, stall_ms);
+	do
+		info = inspect(port);
+	while (!output_info(info)->held);
+	for (int i = 0; i < 4; i++) {
+		poll(NULL, 0, stall_ms * 2 / 3);
+		cr_assert_gt(read(slow.fd, piece, sizeof(piece)), 0);
+		info = inspect(port);
+		cr_assert_eq(info->n_subscriptions, 1);
+		cr_expect_not(info->subscriptions[0]->stalled, "after %d pieces", i);
+	}
+	wait_total(port, 100000000); /* as it is moved when it stops */
+	cr_expect(inspect(port)->subscriptions[0]->stalled);
+	peer_close(&slow);
+	ask_end(&peer, port);
+}
+
 Test(unread, P7_a_reader_without_credit_holds_up_no_other_of_its_connection)
 {
 	uint64_t port = ask_spawn(&peer, "zeros", "args: \"3000000\"");
