@@ -137,6 +137,8 @@ int cursor_frame(struct cursor *c, const struct framing *f, const struct cursor_
 	c->framing = *f;
 	if (f->cut == FRAMING_RAW)
 		return 0;
+	if (f->cut == FRAMING_PACKETS && from == CURSOR_FROM_LAST_LINES)
+		return CURSOR_E_LINES;
 	framing_place_at(&c->place, c->offset);
 	if (from == CURSOR_FROM_BEGINNING || from == CURSOR_FROM_OFFSET)
 		return start_here(c, &log, &start) == FRAMING_NEVER ? CURSOR_E_RECORD : 0;

@@ -106,6 +106,7 @@ enum cursor_from {
 
 #define CURSOR_E_AHEAD	1 /* an offset that the stream has not reached */
 #define CURSOR_E_RECORD 2 /* nobody knows where a packet begins there */
+#define CURSOR_E_LINES	3 /* packets have none */
 
 /* The offset to start at; `value` is the offset or the count. `ring` is NULL while the stream has
  * none (nothing was written). It may be before the log's tail: then the first event is a gap. 0 or
@@ -118,7 +119,7 @@ void cursor_init(struct cursor *c, uint64_t offset, enum cursor_overflow overflo
 
 /* Makes it one that frames: moves the offset that cursor_find_start() gave for `from` to where a
  * record begins, if one is known; else the cursor looks for it. An offset that was stated, and the
- * beginning, stay. 0 or CURSOR_E_RECORD. */
+ * beginning, stay. 0, CURSOR_E_RECORD or CURSOR_E_LINES. */
 int cursor_frame(struct cursor *c, const struct framing *f, const struct cursor_view *view,
 		 enum cursor_from from);
 

@@ -92,12 +92,18 @@ static int reader_init(struct reader *r, struct subscription *s, struct stream *
 
 static int start_refused(int e, const char **ret_reason)
 {
-	*ret_reason =
-		e == CURSOR_E_AHEAD
-			? "the stream has not reached that offset yet; Inspect tells its total"
-			: "nobody has noted where packets with such a header begin in that "
-			  "stream; start at its beginning while the log has that, or at an "
-			  "OFFSET where one begins, or spawn the port with this framing";
+	static const char *const reasons[] = {
+		[CURSOR_E_AHEAD] =
+			"the stream has not reached that offset yet; Inspect tells its total",
+		[CURSOR_E_RECORD] =
+			"nobody has noted where packets with such a header begin in that "
+			"stream; start at its beginning while the log has that, or at an "
+			"OFFSET where one begins, or spawn the port with this framing",
+		[CURSOR_E_LINES] =
+			"packets have no lines; start at LAST_BYTES, or with another framing",
+	};
+
+	*ret_reason = reasons[e];
 	return e == CURSOR_E_AHEAD ? SUBSCRIPTION_E_OFFSET : SUBSCRIPTION_E_RECORD;
 }
 

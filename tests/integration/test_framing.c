@@ -350,6 +350,19 @@ Test(framing, P1_a_slow_reader_of_packets_goes_on_with_a_whole_one)
 	scene_forget(port);
 }
 
+Test(framing, P15_packets_have_no_last_lines)
+{
+	struct redd_port *port = spawn_packets(2, 1000, packets_of(2), NULL);
+	struct redd_subscribe_options o = { .from = REDD_FROM_LAST_LINES, .count = 1 };
+	struct redd_subscription *s;
+
+	wait_closed(port);
+	cr_expect_eq(redd_subscribe(port, &o, &s), -EBADFD);
+	cr_expect(strstr(redd_last_error(scene.r)->message, "no lines"), "%s",
+		  redd_last_error(scene.r)->message);
+	scene_forget(port);
+}
+
 Test(framing, P15_packets_that_nobody_noted_begin_only_where_a_client_says_so)
 {
 	struct redd_port *port = spawn_packets(2, 1000, (struct redd_framing){ 0 }, NULL);
