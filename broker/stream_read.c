@@ -369,8 +369,8 @@ void stream_note_blockers(struct stream *s)
 {
 	struct record_live *live = port_live(s);
 
-	if (live)
-		live->blockers = s->out.n_blockers;
+	if (live) /* those who were not back yet are awaited by the next broker, too */
+		live->blockers = s->out.n_blockers + s->out.awaited;
 }
 
 static void stream_block(struct stream *s, struct reader *r)
@@ -413,6 +413,7 @@ void stream_await(struct stream *s, unsigned n_blockers)
 	if (n_blockers == s->out.awaited)
 		return;
 	s->out.awaited = n_blockers;
+	stream_note_blockers(s);
 	stream_readers_changed(s);
 }
 

@@ -14,6 +14,8 @@
 #include <xxhash.h>
 
 #include "proto/base/cleanup.h"
+#include "proto/limits.h"
+#include "tests/lib/ask.h"
 #include "tests/lib/census.h"
 #include "tests/lib/death.h"
 #include "tests/lib/measure.h"
@@ -245,6 +247,62 @@ static uint64_t follow(uint64_t id, uint64_t offset, uint64_t size, struct colle
 }
 
 /* The log is checked by its checksum as well, which is kept over all deaths. */
+/* A connection of its own that blocks from now on, and is sent nothing. Returns from where. */
+static uint64_t block(struct peer *p, uint64_t port)
+{
+	Redd__V1__Message *m;
+
+	ask_greet(p, scene.service.socket);
+	m = ask(p,
+		"subscribe { port { id: %" PRIu64 " } streams: 1 overflow: OVERFLOW_BLOCK credit: 0"
+		" start { from: NOW } }",
+		port);
+	cr_assert_eq(m->body_case, REDD__V1__MESSAGE__BODY_SUBSCRIBED, "%s", ask_text(m));
+	return m->subscribed->starts[0]->offset;
+}
+
+static struct redd_stream_info when_held(struct redd_port *port)
+{
+	struct redd_stream_info s;
+
+	do
+		s = scene_stream(port, 1);
+	while (!s.held);
+	return s;
+}
+
+/* One is back after each death, the other has still to come. */
+Test(restart, P13_each_blocking_reader_is_waited_for_through_two_deaths)
+{
+	const char *argv[] = { place_prog("zeros"), "1000000000000", NULL };
+	const struct redd_spawn_options o = {
+		.size = sizeof(o), .argv = argv, .log_size = KIB(64), .orphan = REDD_ORPHAN_KEEP
+	};
+	struct redd_port *port = scene_spawn(&o, NULL);
+	uint64_t id = redd_port_id(port), start;
+	struct redd_waited waited;
+	struct peer early, late;
+
+	start = block(&late, id);
+	block(&early, id);
+	when_held(port);
+	for (int i = 0; i < 2; i++) {
+		death_await_next(death_now());
+		peer_close(&early);
+		block(&early, id);
+	}
+	reconnect();
+	cr_assert_eq(redd_port_by_id(scene.r, id, &port), 0);
+	cr_expect_leq(when_held(port).oldest, start, "what it has still to get is gone");
+	peer_close(&late);
+	block(&late, id);
+	peer_close(&late);
+	peer_close(&early);
+	cr_assert_eq(redd_signal(port, SIGKILL, REDD_LEADER, NULL), 0);
+	cr_assert_eq(redd_wait(port, REDD_UNTIL_CLOSED, -1, &waited), 0);
+	scene_forget(port);
+}
+
 Test(restart, P13_no_byte_is_lost_or_doubled_on_its_way_into_the_log)
 {
 	const uint64_t size = (uint64_t)place_rounds(100) << 19;
