@@ -334,6 +334,20 @@ static int read_all(struct redd_port *port, struct reading *g, const struct logs
 	return g->status;
 }
 
+/* An offset is one stream's; others may be shorter. 0 or CLI_TROUBLE, said. */
+static int check_from(const struct reading *g, const struct logs *o)
+{
+	for (size_t i = 0; o->from.is && i < g->n_parts; i++) {
+		const struct part *p = &g->parts[i];
+
+		if (o->from.value > p->until)
+			return say("stream %u has %llu bytes so far; say with --stream which one "
+				   "--from is about",
+				   p->stream, (unsigned long long)p->until);
+	}
+	return 0;
+}
+
 /* Records that are begun end only with the port. */
 static int choose_framing(struct reading *g, const struct logs *o, const struct redd_port_info *p)
 {
@@ -365,6 +379,8 @@ static int logs(const struct cli *cli, const struct logs *o, const char *word)
 	} else {
 		choose(&g, o, ports->ports);
 		status = choose_framing(&g, o, ports->ports);
+		if (!status)
+			status = check_from(&g, o);
 		redd_ports_free(ports);
 		if (!status)
 			status = g.n_parts || (o->marks && !o->stream.is)

@@ -523,6 +523,18 @@ Test(command, logs_follows_until_the_end_and_tells_gaps)
 	expect_complaint("637856 bytes of stream 1 are missing at offset 0: older than the log");
 }
 
+/* Which is rarely as long as the other. */
+Test(command, P15_logs_from_an_offset_say_which_stream_is_shorter)
+{
+	EXPECT(0, NULL, "run", "-d", "--name", "out", "--", "echo", "0123456789");
+	EXPECT(0, "", "wait", "--until", "closed", "out");
+	EXPECT(1, "", "logs", "--from", "8", "out");
+	expect_complaint("stream 2 has 0 bytes");
+	EXPECT(0, "89\n", "logs", "--from", "8", "--stream", "1", "out");
+	EXPECT(1, "", "logs", "--from", "12", "--stream", "1", "out");
+	expect_complaint("stream 1 has 11 bytes");
+}
+
 /* Of what was left in the pipe nobody can say how much it was: that is not "0 bytes". */
 Test(command, logs_say_why_something_is_missing)
 {
