@@ -122,6 +122,8 @@ static bool may_on_service(const struct policy *p, const struct principal *who,
 		return is_trusted(p, who->uid) && who->listener == 0 && !who->delegation;
 	case POLICY_DELEGATE:
 		return admitted && !who->delegation;
+	case POLICY_PARTAKE:
+		return is_trusted(p, who->uid);
 	default:
 		return false;
 	}
@@ -168,6 +170,8 @@ const char *policy_reason(enum policy_verb verb)
 		[POLICY_DELEGATE] =
 			"who came through a door can give no rights to others; pass the "
 			"door itself on",
+		[POLICY_PARTAKE] = "the service's environment and session are for its own user's "
+				   "programs; leave `environment.from` BROKER and GROUP_NEW out",
 	};
 
 	if ((size_t)verb >= ARRAY_SIZE(reasons))

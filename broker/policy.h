@@ -37,6 +37,7 @@ enum policy_verb {
 	POLICY_CHANGE_IDENTITY, /* spawn as another uid, gid or groups than the caller's own */
 	POLICY_SHUTDOWN,
 	POLICY_DELEGATE, /* make doors; grant rights */
+	POLICY_PARTAKE,	 /* spawn with the service's environment, or in its session */
 	POLICY_VERBS,
 };
 

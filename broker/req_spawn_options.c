@@ -227,6 +227,13 @@ static bool is_like_service(const struct spawn_plan *plan)
 	       has_service_groups(plan->conn);
 }
 
+/* What is the service's own and would go to the program. */
+static bool partakes(const Redd__V1__Spawn *m)
+{
+	return m->group == REDD__V1__GROUP__GROUP_NEW ||
+	       (m->environment && m->environment->from == REDD__V1__ENVIRONMENT__BASE__BROKER);
+}
+
 int plan_read_identity(struct spawn_plan *plan)
 {
 	const Redd__V1__Spawn *m = plan->m;
@@ -236,6 +243,9 @@ int plan_read_identity(struct spawn_plan *plan)
 	bool asks = m->has_uid || m->has_gid || m->n_groups;
 	int r;
 
+	if (partakes(m) && !policy_may(&plan->broker->policy, who, POLICY_PARTAKE, NULL))
+		return plan_refuse(plan, REPLY_PERMISSION_DENIED, EPERM, "%s",
+				   policy_reason(POLICY_PARTAKE));
 	o->uid = m->has_uid ? m->uid : who->uid;
 	o->gid = m->has_gid ? m->gid : who->gid;
 	o->is_other_identity = asks || !is_like_service(plan);
@@ -250,6 +260,8 @@ int plan_read_identity(struct spawn_plan *plan)
 	if (r)
 		return err_pass(r);
 	head->flags |= LINK_SPAWN_IDS;
+	if (!asks && who->uid)
+		head->flags |= LINK_SPAWN_OWN_LIMITS;
 	head->uid = o->uid;
 	head->gid = o->gid;
 	for (unsigned i = 0; i < o->n_groups; i++)

@@ -100,23 +100,12 @@ static int set_limit(const struct link_limit *l)
 	return (int)raw(SYS_prlimit64, 0, l->resource, &limit, NULL);
 }
 
-static int set_limits(struct child_plan *p)
+static int set_limits_of(struct child_plan *p, bool descriptors)
 {
 	int r = 0;
 
 	for (uint32_t i = 0; i < p->view.head.n_limits && !r; i++)
-		if (p->view.limits[i].resource != RLIMIT_NOFILE)
-			r = set_limit(&p->view.limits[i]);
-	return r;
-}
-
-static int limit_descriptors(struct child_plan *p)
-{
-	struct link_limit l = { RLIMIT_NOFILE, 3, p->nofile_soft, p->nofile_hard };
-	int r = set_limit(&l);
-
-	for (uint32_t i = 0; i < p->view.head.n_limits && !r; i++)
-		if (p->view.limits[i].resource == RLIMIT_NOFILE)
+		if ((p->view.limits[i].resource == RLIMIT_NOFILE) == descriptors)
 			r = set_limit(&p->view.limits[i]);
 	return r;
 }
@@ -126,6 +115,36 @@ static int set_nice(struct child_plan *p)
 	if (!(p->view.head.flags & LINK_SPAWN_NICE))
 		return 0;
 	return (int)raw(SYS_setpriority, PRIO_PROCESS, 0, p->view.head.nice);
+}
+
+static bool sets_own_limits(const struct child_plan *p)
+{
+	return p->view.head.flags & LINK_SPAWN_OWN_LIMITS;
+}
+
+static int set_limits(struct child_plan *p)
+{
+	int r = sets_own_limits(p) ? 0 : set_limits_of(p, false);
+
+	return r || sets_own_limits(p) ? r : set_nice(p);
+}
+
+static int limit_descriptors(struct child_plan *p)
+{
+	struct link_limit l = { RLIMIT_NOFILE, 3, p->nofile_soft, p->nofile_hard };
+	int r = set_limit(&l);
+
+	return r || sets_own_limits(p) ? r : set_limits_of(p, true);
+}
+
+/* As the user that it runs as now. */
+static int set_own_limits(struct child_plan *p)
+{
+	int r = sets_own_limits(p) ? set_limits_of(p, false) : 0;
+
+	if (!r && sets_own_limits(p))
+		r = set_limits_of(p, true);
+	return r || !sets_own_limits(p) ? r : set_nice(p);
 }
 
 static int set_umask(struct child_plan *p)
@@ -316,13 +335,13 @@ static const struct {
 	{ LINK_STAGE_SETUP, close_others },
 	{ LINK_STAGE_SESSION, enter_session },
 	{ LINK_STAGE_LIMITS, set_limits },
-	{ LINK_STAGE_LIMITS, set_nice },
 	{ LINK_STAGE_SETUP, set_umask },
 	{ LINK_STAGE_TERMINAL, take_terminal },
 	{ LINK_STAGE_DESCRIPTORS, place_descriptors },
 	{ LINK_STAGE_LIMITS, limit_descriptors },
 	{ LINK_STAGE_GROUPS, set_groups },
 	{ LINK_STAGE_USER, set_user },
+	{ LINK_STAGE_LIMITS, set_own_limits },
 	{ LINK_STAGE_DIRECTORY, enter_directory },
 	{ LINK_STAGE_FILES, open_files },
 	{ LINK_STAGE_SANDBOX, restrict_privileges },

@@ -306,6 +306,9 @@ enum link_spawn_flag {
 	LINK_SPAWN_NO_NEW_PRIVS = 1 << 6,
 	LINK_SPAWN_MEMFD =
 		1 << 7, /* the blocks are in the last descriptor, a sealed memfd, at offset 0 */
+	/* Limits and nice value are set under LINK_SPAWN_IDS, by who may raise nothing, and not
+	 * before that. */
+	LINK_SPAWN_OWN_LIMITS = 1 << 8,
 };
 
 /* Blocks follow the struct (or lie in the memfd) in this order, each aligned to 8 bytes, the

@@ -11,7 +11,7 @@
 
 #include "proto/base/cleanup.h"
 
-#define ALL_FLAGS ((LINK_SPAWN_MEMFD << 1) - 1)
+#define ALL_FLAGS ((LINK_SPAWN_OWN_LIMITS << 1) - 1)
 
 static uint64_t n_strings(const struct link_spawn *s)
 {
@@ -39,6 +39,8 @@ static bool numbers_are_right(const struct link_spawn *s)
 {
 	/* An id of -1 would mean "leave as it is", which is the forker's. */
 	if ((s->flags & LINK_SPAWN_IDS) && (s->uid == UINT32_MAX || s->gid == UINT32_MAX))
+		return false;
+	if ((s->flags & LINK_SPAWN_OWN_LIMITS) && !(s->flags & LINK_SPAWN_IDS))
 		return false;
 	if ((s->flags & LINK_SPAWN_UMASK) && s->umask > 0777)
 		return false;

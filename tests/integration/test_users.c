@@ -118,8 +118,8 @@ static uint64_t spawn_as(uid_t uid, const char *what)
 	return port;
 }
 
-#define CAT                                                                         \
-	"spawn { program: \"cat\" environment { from: BROKER } orphan: ORPHAN_KEEP" \
+#define CAT                                            \
+	"spawn { program: \"cat\" orphan: ORPHAN_KEEP" \
 	" name: \"hers\" descriptors { fd: 0 kind: KIND_PIPE } }"
 #define READ	"subscribe { port { id: %llu } }"
 #define WRITE	"write { port { id: %llu } data: \"x\" }"
@@ -230,7 +230,7 @@ Test(users, P14_logs_that_are_taken_away_are_no_end)
 Test(users, P14_each_user_is_himself_and_no_more)
 {
 	uint64_t port = spawn_as(BOB, "spawn { shell: \"exit $(($(id -u) - 61000))\""
-				      " environment { from: BROKER } orphan: ORPHAN_KEEP }");
+				      " orphan: ORPHAN_KEEP }");
 	uint64_t code = 0;
 	char text[128];
 
@@ -241,4 +241,17 @@ Test(users, P14_each_user_is_himself_and_no_more)
 	cr_expect_eq(visit_port(BOB, NO_GROUP, "forget { port { id: %llu } }", port), 0);
 	cr_expect_eq(visit(BOB, NO_GROUP, NULL, "spawn { program: \"true\" uid: 0 }"), DENIED);
 	cr_expect_eq(visit(BOB, NO_GROUP, NULL, "shutdown { }"), DENIED);
+	/* What the service has, and he has not. */
+	cr_expect_eq(
+		visit(BOB, NO_GROUP, NULL, "spawn { program: \"true\" nice: 5 retention_ms: 0 }"),
+		0);
+	cr_expect_eq(visit(BOB, NO_GROUP, NULL, "spawn { program: \"true\" nice: -5 }"), DENIED);
+	cr_expect_eq(visit(BOB, NO_GROUP, NULL, "spawn { program: \"true\" group: GROUP_NEW }"),
+		     DENIED);
+	cr_expect_eq(visit(BOB, NO_GROUP, NULL,
+			   "spawn { program: \"true\" environment { from: BROKER } }"),
+		     DENIED);
+	cr_expect_eq(visit(BOB, NO_GROUP, NULL,
+			   "spawn { program: \"true\" limits { name: \"rtprio\" hard: 99 } }"),
+		     DENIED);
 }
