@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 
 #include "client/cli/say.h"
 #include "client/cli/tty.h"
@@ -53,8 +54,6 @@ static void on_written(struct redd *r, int result, const struct redd_reply *repl
 		i->in_flight -= reply->written.size;
 		return;
 	}
-	if (!i->error)
-		i->error = result;
 	/* What the program got is not known: nobody may take that for its whole input. */
 	if (result == -ENOTCONN || result == -EBADMSG) {
 		if (!i->in_doubt)
@@ -87,6 +86,14 @@ static int inlet_end(struct inlet *i)
 	return redd_close_start(i->port, i->stream ? i->stream : REDD_STREAM_DEFAULT, NULL);
 }
 
+/* Told at once: the program may be through before anybody else looks. */
+static int inlet_broken(struct inlet *i, int error)
+{
+	say("stdin: %s; %s", strerror(-error),
+	    i->keep_open ? "no more is read from it" : "the program sees its end there");
+	return inlet_end(i);
+}
+
 /* What may be read so that it can be sent whole. */
 static size_t inlet_room(const struct inlet *i)
 {
@@ -112,11 +119,8 @@ int inlet_read(struct inlet *i)
 	/* A terminal that was hung up reads as EIO: its end. */
 	if (n == 0 || (n == -EIO && i->from.terminal))
 		return inlet_end(i);
-	if (n < 0) {
-		i->error = (int)n;
-		inlet_end(i);
-		return 0;
-	}
+	if (n < 0)
+		return inlet_broken(i, (int)n);
 	return inlet_send(i, (size_t)n);
 }
 

@@ -22,8 +22,7 @@ struct inlet {
 	bool keep_open;	  /* the end of our input does not close the port's */
 	size_t in_flight; /* bytes, and writes, that are not answered */
 	unsigned writes;
-	int error;     /* why the port takes no more */
-	bool in_doubt; /* and nobody knows what it got of the last writes; it was said */
+	bool in_doubt; /* nobody knows what the port got of the last writes; it was said */
 };
 
 void inlet_init(struct inlet *i, int fd, struct redd_port *port);
@@ -31,8 +30,8 @@ void inlet_init(struct inlet *i, int fd, struct redd_port *port);
 /* True when more may be read just now. */
 bool inlet_wants(const struct inlet *i);
 
-/* Reads once and sends it on; an error of our stdin ends it as an end of file does, and is kept in
- * i->error. 0, or the connection's negative errno. */
+/* Reads once and sends it on; an error of our stdin is said, and ends it as an end of file does. 0,
+ * or the connection's negative errno. */
 int inlet_read(struct inlet *i);
 
 /* Reads no more; whoever feeds our stdin learns it. */

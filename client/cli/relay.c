@@ -359,8 +359,6 @@ int relay_run(struct relay *l)
 	while (e == 0 && !is_over(l))
 		e = turn(l);
 	tty_restore();
-	if (l->in.error && l->in.state == INLET_ENDED)
-		say("stdin: %s; the program saw its end there", strerror(-l->in.error));
 	if (e == 0 || l->refused)
 		return status_of(l);
 	write_rest(l);
