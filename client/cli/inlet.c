@@ -11,6 +11,7 @@
 #define WRITES_MAX 256u /* in flight: what is queued stays far below libredd's bounds */
 
 #define QUEUED_MAX (1u << 20)
+#define LOOK_MS	   200 /* a shell tells nobody who runs that it has come to the front */
 
 /* One at a time, page-aligned: a copy to an odd place in a page is several times slower. There is
  * one stdin. */
@@ -126,6 +127,11 @@ int inlet_read(struct inlet *i)
 
 void inlet_resume(struct inlet *i)
 {
-	if (i->state == INLET_PAUSED)
+	if (i->state == INLET_PAUSED && tty_is_ours(i->from.fd))
 		i->state = INLET_OPEN;
+}
+
+int inlet_timeout(const struct inlet *i)
+{
+	return i->state == INLET_PAUSED ? LOOK_MS : -1;
 }

@@ -37,7 +37,10 @@ int inlet_read(struct inlet *i);
 /* Reads no more; whoever feeds our stdin learns it. */
 void inlet_stop(struct inlet *i);
 
-/* A background program has come to the front, perhaps. */
+/* Goes on when a terminal that was paused is ours by now. */
 void inlet_resume(struct inlet *i);
+
+/* Milliseconds until inlet_resume() should be tried again; -1: no need. */
+int inlet_timeout(const struct inlet *i);
 
 #endif

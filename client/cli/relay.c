@@ -240,7 +240,6 @@ static void on_signal(struct relay *l, int signal)
 			raise(SIGSTOP);
 		return;
 	case SIGCONT:
-		inlet_resume(&l->in);
 		resize(l);
 		break;
 	default:
@@ -290,14 +289,22 @@ static void write_outlets(struct relay *l, const struct pollfd *fds)
 	}
 }
 
+static int timeout(const struct relay *l)
+{
+	int a = redd_timeout(l->r), b = inlet_timeout(&l->in);
+
+	return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
 /* One turn. 0, or the connection's negative errno. */
 static int turn(struct relay *l)
 {
 	struct pollfd fds[AT_ALL];
 	int e = 0;
 
+	inlet_resume(&l->in);
 	prepare(l, fds);
-	if (poll(fds, AT_ALL, redd_timeout(l->r)) < 0 && errno != EINTR)
+	if (poll(fds, AT_ALL, timeout(l)) < 0 && errno != EINTR)
 		return say("poll: %s; try again", strerror(errno));
 	write_outlets(l, fds);
 	if (fds[AT_SIGNALS].revents)

@@ -271,6 +271,84 @@ Test(command_terminal, stopping_gives_the_terminal_back_and_continuing_takes_it)
 	finish(0);
 }
 
+/* --- behind a shell --------------------------------------------------------------------------- */
+
+/* What a shell does with `redd run -- cat &` and then `fg`, when the cue comes. */
+static void be_shell(int cue)
+{
+	const char *argv[] = { "redd", "--socket", service.socket,	   "run", "--",
+			       "sh",   "-c",	   "echo ready; exec cat", NULL };
+	int status = 0;
+	char c;
+	pid_t pid = fork();
+
+	setpgid(pid, pid);
+	if (pid == 0) {
+		execv(place_program("redd"), (char *const *)argv);
+		_exit(99);
+	}
+	if (read(cue, &c, 1) != 1 || tcsetpgrp(STDIN_FILENO, pid) < 0)
+		_exit(98);
+	waitpid(pid, &status, 0);
+	signal(SIGTTOU, SIG_IGN);
+	tcsetpgrp(STDIN_FILENO, getpgrp());
+	_exit(WEXITSTATUS(status));
+}
+
+static void start_shell(int cue)
+{
+	struct winsize size = { 30, 100, 0, 0 };
+	int slave;
+
+	cr_assert_eq(openpty(&t.fd, &slave, NULL, NULL, &size), 0);
+	cr_assert_eq(tcgetattr(t.fd, &t.before), 0);
+	t.pid = fork();
+	cr_assert_geq(t.pid, 0);
+	if (t.pid == 0) {
+		close(t.fd);
+		login_tty(slave);
+		be_shell(cue);
+	}
+	close(slave);
+}
+
+/* How often it has gone to sleep. */
+static long sleeps(pid_t pid)
+{
+	char path[64], line[128];
+	long n = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	f = fopen(path, "r");
+	cr_assert_not_null(f);
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "voluntary_ctxt_switches: %ld", &n) == 1)
+			break;
+	fclose(f);
+	return n;
+}
+
+Test(command_terminal, what_was_behind_reads_when_it_comes_to_the_front)
+{
+	int cue[2];
+	pid_t redd;
+	long before;
+
+	cr_assert_eq(pipe(cue), 0);
+	start_shell(cue[0]);
+	await("ready");
+	cr_assert_eq(census_children(t.pid, &redd, 1), 1);
+	before = sleeps(redd);
+	type("typed\n"); /* not for who is behind: it looks, and leaves it there */
+	while (sleeps(redd) == before)
+		;
+	cr_assert_eq(write(cue[1], "f", 1), 1);
+	await("typed\r\ntyped");
+	type("\x04");
+	finish(0);
+}
+
 Test(command_terminal, without_a_terminal_of_ours_it_says_so)
 {
 	char command[512];
