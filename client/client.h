@@ -50,8 +50,10 @@ struct calls {
 /* How a lost connection comes back (reconnect.c), and what is asked anew then (repeat.c). */
 struct away {
 	uint32_t limit_ms;   /* 0: it does not come back */
-	int64_t deadline_ms; /* CLOCK_MONOTONIC, until it is UP again */
-	int64_t next_ms;     /* likewise, of the next try */
+	bool may_start;	     /* a broker, until the first Welcome */
+	int64_t begin_ms;    /* CLOCK_MONOTONIC, of the loss */
+	int64_t deadline_ms; /* until it is UP again */
+	int64_t next_ms;     /* of the next try */
 	unsigned tries;
 	uint64_t hello;	   /* CLIENT_AGAIN: the request that awaits Welcome */
 	bool is_anonymous; /* ... and shows no session */

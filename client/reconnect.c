@@ -6,7 +6,8 @@
  * were; then repeat.c asks for everything again.
  *
  * Failures: nobody there, or another loss on the way: tried again, at most every TRY_MOST_MS, until
- * away.deadline_ms. Another instance: our ports are gone. No such session: they went the way of
+ * away.deadline_ms; a service that leaves just as we come is followed by one that we start, as
+ * when connecting. Another instance: our ports are gone. No such session: they went the way of
  * their orphan policies while we were away; who had none loses nothing with it and says Hello
  * without. A broker that says Bye meant it, unless it tells when to come back.
  */
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/autostart.h"
 #include "client/call.h"
 #include "client/handles.h"
 #include "proto/base/err.h"
@@ -26,6 +28,7 @@
 #define RECONNECT_DEFAULT_MS 10000u /* as long as a broker keeps sessions */
 #define TRY_FIRST_MS	     5
 #define TRY_MOST_MS	     200
+#define TRY_E_LATER	     1
 
 /* --- state ----------------------------------------------------------------------------------- */
 
@@ -62,6 +65,7 @@ void reconnect_prepare(struct redd *r, const struct redd_connect_options *o,
 	if (o->no_reconnect ||
 	    (!a->place.path && (a->place.door < 0 || place_keep_door(&a->place) < 0)))
 		a->limit_ms = 0;
+	a->may_start = a->place.ours && !o->no_start;
 	a->frame_max = o->frame_max;
 	a->is_resuming = false;
 	a->tries = 0;
@@ -83,14 +87,23 @@ static void tell(struct redd *r, enum redd_reconnect what)
 
 /* --- the loss -------------------------------------------------------------------------------- */
 
-/* Whether it can come back: the other side went without a word, or told when to ask again. */
+/* Nobody has said Welcome yet, and we would start a broker where none is. */
+static bool may_start(const struct redd *r)
+{
+	return r->away.may_start && !redd_welcome(r);
+}
+
+/* Whether it can come back: the other side went without a word, or told when to ask again, or goes
+ * for good and another can be started. */
 static bool may_come_back(const struct redd *r, int e)
 {
 	const struct redd_error *bye = &r->bye.error;
 
 	if (!r->away.limit_ms || r->state == CLIENT_DOWN)
 		return false;
-	return bye->result ? bye->code == REDD_UNAVAILABLE && bye->retry_after_ms : e == -ENOTCONN;
+	if (!bye->result)
+		return e == -ENOTCONN;
+	return bye->code == REDD_UNAVAILABLE && (bye->retry_after_ms || may_start(r));
 }
 
 static void connection_close(struct redd *r)
@@ -112,6 +125,7 @@ static void go_away(struct redd *r)
 
 	if (first) {
 		failure_copy(&a->why, &r->failure);
+		a->begin_ms = now;
 		a->deadline_ms = now + a->limit_ms;
 		if (!redd_welcome(r)) /* the time for connecting is bounded too */
 			a->deadline_ms = MIN(a->deadline_ms, r->hello_deadline_ms);
@@ -158,8 +172,8 @@ int reconnect_timeout(const struct redd *r)
 
 static int too_late(struct redd *r)
 {
-	return client_fail(r, -ETIMEDOUT, "%s (and there was no way back within %u ms)",
-			   r->away.why.text, r->away.limit_ms);
+	return client_fail(r, -ETIMEDOUT, "%s (and there was no way back within %lld ms)",
+			   r->away.why.text, (long long)(r->away.deadline_ms - r->away.begin_ms));
 }
 
 static void try_later(struct redd *r)
@@ -188,15 +202,12 @@ static int greet(struct redd *r)
 	return e ? client_fail(r, -ENOMEM, "no memory to say Hello again") : 0;
 }
 
-int reconnect_turn(struct redd *r)
+/* 0, TRY_E_LATER, or a negative errno that ends it. */
+static int try_now(struct redd *r)
 {
 	struct away *a = &r->away;
 	int e = 0;
 
-	if (r->state == CLIENT_AGAIN)
-		return clock_left(a->deadline_ms) ? 0 : too_late(r);
-	if (clock_left(a->next_ms) > 0 && clock_left(a->deadline_ms) > 0)
-		return 0;
 	if (a->place.ours)
 		e = place_check(&a->place, &r->failure);
 	if (e == -EPERM)
@@ -208,6 +219,23 @@ int reconnect_turn(struct redd *r)
 		return client_fail(r, -EPIPE,
 				   "the connection was lost, and nobody is behind the door any "
 				   "more; ask who gave it for another");
+	if ((e == -ENOENT || e == -ECONNREFUSED) && may_start(r))
+		return autostart_broker(&a->place, a->deadline_ms, &r->fd, &r->failure);
+	return e < 0 ? TRY_E_LATER : 0;
+}
+
+int reconnect_turn(struct redd *r)
+{
+	struct away *a = &r->away;
+	int e;
+
+	if (r->state == CLIENT_AGAIN)
+		return clock_left(a->deadline_ms) ? 0 : too_late(r);
+	if (clock_left(a->next_ms) > 0 && clock_left(a->deadline_ms) > 0)
+		return 0;
+	e = try_now(r);
+	if (e < 0)
+		return err_pass(e);
 	if (e == 0) {
 		a->tries++;
 		return greet(r);

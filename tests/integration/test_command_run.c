@@ -1,8 +1,14 @@
 /* redd run in the place of the program: large requests, odd descriptors, wrong values. */
 #include <criterion/criterion.h>
+#include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "tests/lib/command.h"
 #include "tests/lib/places.h"
@@ -75,4 +81,64 @@ Test(command_run, stdin_that_cannot_be_read_is_told)
 			      " grep -qx 'redd: stdin: Is a directory; the program sees its end "
 			      "there'"),
 		     0);
+}
+
+/* --- a service that leaves ---------------------------------------------------- */
+
+/* A service at the default place in `directory` that is about to leave. */
+static int leaving_begin(const char *directory, char ret_path[PATH_MAX])
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s/redd", directory);
+	cr_assert_eq(mkdir(a.sun_path, 0700), 0);
+	strcat(a.sun_path, "/redd.sock");
+	cr_assert_eq(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	cr_assert_eq(listen(fd, 1), 0);
+	strcpy(ret_path, a.sun_path);
+	return fd;
+}
+
+/* It takes one client's Hello, says `bye`, if any, and is gone. */
+static void leaving_end(int listener, const char *path, const void *bye, size_t size)
+{
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	char hello[4096];
+
+	cr_assert_gt(read(fd, hello, sizeof(hello)), 0);
+	cr_assert_eq(write(fd, bye, size), (ssize_t)size);
+	unlink(path);
+	close(listener);
+	close(fd);
+}
+
+static void run_while_one_leaves(const void *bye, size_t size)
+{
+	char directory[PATH_MAX], path[PATH_MAX];
+	int listener;
+
+	cr_assert_eq(place_make_dir(directory), 0);
+	setenv("XDG_RUNTIME_DIR", directory, 1);
+	unsetenv("REDD_SOCKET");
+	listener = leaving_begin(directory, path);
+	command_start(&c, NULL, "run", "echo", "hello", NULL);
+	leaving_end(listener, path, bye, size);
+	command_finish(&c, NULL, 0);
+	cr_expect_eq(c.status, 0, "%s", c.err.text);
+	cr_expect_str_eq(c.out.text, "hello\n");
+	command_free(&c);
+	command_run(&c, NULL, NULL, 0, "shutdown", NULL);
+	cr_assert_eq(c.status, 0, "%s", c.err.text);
+	command_free(&c);
+	place_remove_dir(directory);
+}
+
+Test(command_run, a_service_that_leaves_as_we_come_is_followed_by_another)
+{
+	/* Message { bye { error { code: UNAVAILABLE } } } */
+	static const uint8_t bye[] = { 0x07, 0xb2, 0x01, 0x04, 0x0a, 0x02, 0x08, 0x0e };
+
+	run_while_one_leaves("", 0);
+	run_while_one_leaves(bye, sizeof(bye));
 }
