@@ -1,7 +1,9 @@
-/* redd shutdown: ends the broker, and waits until it has gone.
+/* redd shutdown: ends the broker, and waits until it has gone: a next one can be started then.
  */
-#include <errno.h>
-#include <stdio.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "client/cli/options.h"
 #include "client/cli/say.h"
@@ -21,17 +23,49 @@ static const struct option_row rows[] = {
 	OPTIONS_END,
 };
 
-/* The connection ends with the broker. */
-static void await_end(struct redd *r)
+#define LEAVING_MS 5000 /* of the service, once the connection has ended */
+
+/* The service's process, which holds socket and lock to the end, where it made the socket itself.
+ * -1: it is not to be seen from here. */
+static int service_pidfd(const struct redd *r)
 {
+	struct ucred peer = { 0 };
+	socklen_t size = sizeof(peer);
+
+	if (getsockopt(redd_fd(r), SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.pid <= 0 ||
+	    peer.pid != redd_welcome(r)->broker_pid)
+		return -1;
+	return (int)syscall(SYS_pidfd_open, peer.pid, 0);
+}
+
+/* The connection ends with the broker, and the service a moment later. */
+static void await_end(struct redd *r, int service)
+{
+	struct pollfd p = { .fd = service, .events = POLLIN };
+
 	while (redd_run_once(r, -1) == 0)
 		;
+	if (service >= 0)
+		poll(&p, 1, LEAVING_MS);
+}
+
+static int end_it(struct redd *r, const struct shutdown_options *o)
+{
+	int service = service_pidfd(r), status = 0;
+
+	if (redd_shutdown(r, o->drain.is ? (int64_t)o->drain.value : -1) < 0)
+		status = say_failure(r, NULL);
+	else if (!o->no_wait)
+		await_end(r, service);
+	if (service >= 0)
+		close(service);
+	return status;
 }
 
 int cmd_shutdown(struct cli *cli, int argc, char **argv)
 {
 	struct shutdown_options o = { 0 };
-	int first, status = 0, e = options_words(cli, rows, usage, &o, argc, argv, 0, 0, &first);
+	int first, status, e = options_words(cli, rows, usage, &o, argc, argv, 0, 0, &first);
 	struct redd *r;
 
 	if (e)
@@ -39,10 +73,7 @@ int cmd_shutdown(struct cli *cli, int argc, char **argv)
 	r = cli_connect(cli, false);
 	if (!r)
 		return CLI_TROUBLE;
-	if (redd_shutdown(r, o.drain.is ? (int64_t)o.drain.value : -1) < 0)
-		status = say_failure(r, NULL);
-	else if (!o.no_wait)
-		await_end(r);
+	status = end_it(r, &o);
 	redd_free(r);
 	return status;
 }
