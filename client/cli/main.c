@@ -104,7 +104,10 @@ static int status_of(const struct command *c, int result)
 
 static int unknown(const char *verb)
 {
-	say("'%s' is no verb; see 'redd --help'", verb);
+	if (!strcmp(verb, "--socket"))
+		say("--socket needs the path of a broker's socket behind it; see 'redd --help'");
+	else
+		say("'%s' is no verb; see 'redd --help'", verb);
 	return 2;
 }
 

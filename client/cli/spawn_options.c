@@ -32,6 +32,14 @@ const char *option_octal(void *member, const char *value)
 	return end == value || *end || g->value > 0777 ? "is no octal mask, such as 027" : NULL;
 }
 
+/* Signal 0 only asks. */
+static const char *take_ending_signal(void *member, const char *value)
+{
+	const char *wrong = option_signal(member, value);
+
+	return wrong || *(int *)member ? wrong : "is no signal that ends anything, such as TERM";
+}
+
 static const char *take_drain(void *member, const char *value)
 {
 	struct run_options *o = member;
@@ -91,7 +99,7 @@ static const struct option_row rows[] = {
 	ROW('l', "label", "KEY=VALUE", "label the port", option_words, labels),
 	ROW(0, "timeout", "DURATION", "end it after so long (status 124)", option_duration,
 	    timeout),
-	ROW(0, "timeout-signal", "SIGNAL", "with this signal (TERM)", option_signal,
+	ROW(0, "timeout-signal", "SIGNAL", "with this signal (TERM)", take_ending_signal,
 	    spawn.timeout_signal),
 	ROW(0, "grace", "DURATION", "and with KILL so much later (5s)", option_duration, grace),
 	ROW('u', "user", "UID[:GID]", "run it as another user", option_string, user),

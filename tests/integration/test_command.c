@@ -105,6 +105,9 @@ Test(command, run_that_is_used_wrongly_is_125)
 		{ "run", "-t", "true" },
 		{ "run", "--timeout", "soon", "true" },
 		{ "run", "--limit", "nofile", "true" },
+		{ "run", "--log-size", "0", "true" },
+		{ "run", "--input-bound", "0", "true" },
+		{ "run", "--timeout-signal", "0", "true" },
 		{ "run", "--json", "true" },
 		{ "run", "-e", "NOVALUE", "true" },
 		{ "run", "--shell", "a", "b" },
@@ -122,6 +125,8 @@ Test(command, run_that_is_used_wrongly_is_125)
 	}
 	EXPECT(2, "", "ps", "too", "many");
 	EXPECT(2, "", "nonsense");
+	EXPECT(2, "", "--socket");
+	expect_complaint("path");
 }
 
 Test(command, run_timeout_is_124)
