@@ -87,6 +87,26 @@ Test(command_run, stdin_that_cannot_be_read_is_told)
 		     0);
 }
 
+/* --- output ---------------------------------------------------------------------------------- */
+
+Test(command_run, what_is_given_up_at_the_drains_limit_is_not_counted_as_none)
+{
+	static const char told[] =
+		"redd: stdout was given up at offset 2: what is written behind it is lost\n";
+
+	command_run(&c, service.socket, NULL, 0, "run", "--name", "left", "--drain-limit", "200ms",
+		    "--", "sh", "-c", "exec 2>&-; echo a; sleep 2 & exit 3", NULL);
+	cr_assert_eq(c.status, 3);
+	cr_assert_str_eq(c.err.text, told);
+	command_free(&c);
+	command_run(&c, service.socket, NULL, 0, "logs", "left", NULL);
+	cr_expect_str_eq(
+		c.err.text,
+		"redd: stream 1 was given up at offset 2: what is written behind it is lost\n");
+	command_free(&c);
+	command_run(&c, service.socket, NULL, 0, "kill", "--tree", "-s", "KILL", "left", NULL);
+}
+
 /* --- a service that leaves ---------------------------------------------------- */
 
 /* A service at the default place in `directory` that is about to leave. */
