@@ -45,7 +45,15 @@ void inlet_stop(struct inlet *i)
 		endpoint_close(&i->from);
 }
 
-/* The port has no input any more (it ended, or closed it): as for any pipe without reader. */
+/* It has ended, or closed its input: as for any pipe without reader. Else the program has not got
+ * what it was to get, and nobody may take what it got for the whole. */
+static bool has_lost_its_reader(const struct redd_error *e)
+{
+	if (e->code == REDD_FAILED_PRECONDITION)
+		return e->sys_errno != EBUSY; /* leased to another */
+	return e->code == REDD_NOT_FOUND || e->code == REDD_ABORTED;
+}
+
 static void on_written(struct redd *r, int result, const struct redd_reply *reply, void *user)
 {
 	struct inlet *i = user;
@@ -55,11 +63,11 @@ static void on_written(struct redd *r, int result, const struct redd_reply *repl
 		i->in_flight -= reply->written.size;
 		return;
 	}
-	/* What the program got is not known: nobody may take that for its whole input. */
-	if (result == -ENOTCONN || result == -EBADMSG) {
-		if (!i->in_doubt)
+	i->in_doubt |= result == -ENOTCONN || result == -EBADMSG;
+	if (!has_lost_its_reader(redd_last_error(r))) {
+		if (!i->failed)
 			say_failure(r, "stdin");
-		i->in_doubt = true;
+		i->failed = true;
 	}
 	inlet_stop(i);
 }

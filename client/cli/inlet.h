@@ -22,7 +22,8 @@ struct inlet {
 	bool keep_open;	  /* the end of our input does not close the port's */
 	size_t in_flight; /* bytes, and writes, that are not answered */
 	unsigned writes;
-	bool in_doubt; /* nobody knows what the port got of the last writes; it was said */
+	bool failed;   /* the port did not get all of it; it was said */
+	bool in_doubt; /* and nobody knows what it got of the last writes */
 };
 
 void inlet_init(struct inlet *i, int fd, struct redd_port *port);

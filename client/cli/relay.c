@@ -313,7 +313,7 @@ static int turn(struct relay *l)
 		e = inlet_read(&l->in);
 	if (e == 0 && (fds[AT_BROKER].revents || redd_timeout(l->r) == 0))
 		e = redd_dispatch(l->r);
-	if (l->in.in_doubt && redd_fd(l->r) >= 0)
+	if ((l->in.in_doubt || (l->in.failed && !l->in.keep_open)) && redd_fd(l->r) >= 0)
 		return CLI_TROUBLE; /* it was said; the port goes as its orphan policy says */
 	/* All was told before the connection went: what waits is still written. */
 	return e == -ENOTCONN && !l->lost && !l->refused ? 0 : e;
@@ -349,7 +349,7 @@ static int status_of(struct relay *l)
 									 : NOT_EXECUTABLE;
 	if (l->left_by)
 		return 128 + l->left_by;
-	if (l->trouble)
+	if (l->trouble || l->in.failed)
 		return CLI_TROUBLE;
 	if (l->exit.timed_out)
 		return TIMED_OUT;

@@ -87,6 +87,25 @@ Test(command_run, stdin_that_cannot_be_read_is_told)
 		     0);
 }
 
+/* Another has the lease on the port's input. */
+Test(command_run, stdin_that_the_port_does_not_take_is_told)
+{
+	struct redd *r = service_connect(&service);
+	struct redd_port *port;
+
+	cr_assert_not_null(r);
+	command_start(&c, service.socket, "run", "--name", "leased", "--", "sh", "-c",
+		      "echo ready; cat", NULL);
+	cr_assert(command_await(&c, "ready"));
+	cr_assert_eq(redd_port_find(r, "leased", &port), 0);
+	cr_assert_eq(redd_lease(port, NULL, NULL), 0);
+	command_finish(&c, "lost", 4); /* if it is taken to be given, nobody ends the program */
+	cr_assert_eq(c.status, 125, "%d: %s", c.status, c.err.text);
+	cr_assert_eq(strncmp(c.err.text, "redd: stdin: ", 13), 0, "%s", c.err.text);
+	redd_port_free(port);
+	redd_free(r);
+}
+
 /* --- output ---------------------------------------------------------------------------------- */
 
 Test(command_run, what_is_given_up_at_the_drains_limit_is_not_counted_as_none)
