@@ -106,8 +106,9 @@ struct conn {
 	uint64_t control_sent; /* of all that was ever on it */
 	struct conn_door doors[CONN_DOORS];
 	unsigned n_doors;
-	bool is_asking; /* a frame of its is in hand */
-	bool is_full;	/* so many of them that no further request is read */
+	bool is_asking;		/* a frame of its is in hand */
+	bool is_full;		/* so many of them that no further request is read */
+	uint32_t refused_batch; /* of Writes: later ones of it are refused too; 0: none */
 	struct leftover leftover;
 	uint64_t sent; /* bytes so far */
 	unsigned n_unchoked;

@@ -21,6 +21,7 @@ struct write_wish {
 	size_t size; /* of the data; from frame_packet() on of the stream's bytes */
 	bool has_offset, no_wait, force, close, has_header;
 	uint64_t offset;
+	uint32_t batch;	      /* 0: none */
 	uint32_t header_size; /* if has_header; from frame_packet() on in any case */
 	uint8_t header[INPUT_HEADER_MAX];
 };
@@ -264,13 +265,15 @@ static bool write_as(struct conn *c, struct write_wish *w, struct pending *pendi
 	return true;
 }
 
-static int write_now(struct conn *c, struct write_wish *w)
+/* False: it was refused. */
+static bool write_now(struct conn *c, struct write_wish *w)
 {
 	struct pending *pending = req_pending(c, w->port, PENDING_WRITE, w->request);
 
-	if (pending && !write_as(c, w, pending))
-		pending_free(pending);
-	return 0;
+	if (!pending || write_as(c, w, pending))
+		return pending != NULL;
+	pending_free(pending);
+	return false;
 }
 
 static void answer_repeat(struct conn *c, const struct write_wish *w, const struct stream *s)
@@ -314,6 +317,7 @@ static struct write_wish write_read(struct conn *c, uint64_t request, const Redd
 				    .no_wait = m->no_wait,
 				    .force = m->force,
 				    .close = m->close,
+				    .batch = m->batch,
 				    .has_header = m->has_header,
 				    .header_size = m->header };
 }
@@ -327,15 +331,31 @@ bool req_write_first(struct conn *c, const Redd__V1__Write *m, struct pending *p
 	return w.stream && frame_packet(c, &w) && write_as(c, &w, pending);
 }
 
+/* What comes behind a refused one of its batch must not be taken before that is sent again. (A
+ * batch of which a repeat was answered counts as refused too: that costs a round trip.) */
+static int write_in_batch(struct conn *c, struct write_wish *w, const Redd__V1__PortRef *ref,
+			  bool has_stream, uint32_t number)
+{
+	if (w->batch && w->batch == c->refused_batch) {
+		reply_error(c, w->request, REPLY_RESOURCE_EXHAUSTED, EAGAIN,
+			    "a Write before this one in its batch was refused; send them again, in "
+			    "their order, as another batch");
+		return 0;
+	}
+	w->port = req_port(c, w->request, ref, POLICY_WRITE);
+	if (w->port && frame_packet(c, w))
+		w->stream = write_input(c, w, has_stream, number);
+	if ((!w->stream || !write_now(c, w)) && w->batch)
+		c->refused_batch = w->batch;
+	return 0;
+}
+
 int req_write(struct conn *c, const Redd__V1__Request *request)
 {
 	const Redd__V1__Write *m = request->write;
 	struct write_wish w = write_read(c, request->id, m);
 
-	w.port = req_port(c, request->id, m->port, POLICY_WRITE);
-	if (w.port && frame_packet(c, &w))
-		w.stream = write_input(c, &w, m->has_stream, m->stream);
-	return w.stream ? write_now(c, &w) : 0;
+	return write_in_batch(c, &w, m->port, m->has_stream, m->stream);
 }
 
 int req_write_view(struct conn *c, const struct codec_write *v)
@@ -350,6 +370,7 @@ int req_write_view(struct conn *c, const struct codec_write *v)
 				.no_wait = v->no_wait,
 				.force = v->force,
 				.close = v->close,
+				.batch = v->batch,
 				.has_header = v->has_header,
 				.header_size = v->header };
 
@@ -363,10 +384,7 @@ int req_write_view(struct conn *c, const struct codec_write *v)
 		ref.by_case = REDD__V1__PORT_REF__BY_ID;
 		ref.id = v->number;
 	}
-	w.port = req_port(c, v->id, &ref, POLICY_WRITE);
-	if (w.port && frame_packet(c, &w))
-		w.stream = write_input(c, &w, v->has_stream, v->stream);
-	return w.stream ? write_now(c, &w) : 0;
+	return write_in_batch(c, &w, &ref, v->has_stream, v->stream);
 }
 
 /* --- Close ----------------------------------------------------------------------------------- */

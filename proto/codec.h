@@ -89,11 +89,12 @@ struct codec_write {
 	bool no_wait;	     /* absent when false */
 	bool close;	     /* absent when false */
 	bool force;	     /* absent when false */
+	uint32_t batch;	     /* absent when 0 */
 	const uint8_t *data; /* borrowed; not read by codec_write_prefix() */
 	size_t size;
 };
 
-#define CODEC_WRITE_PREFIX_MAX 192u
+#define CODEC_WRITE_PREFIX_MAX 200u
 
 /* Writes all of a frame Request{id, write{...}} but its data: `w->size` bytes follow on the wire.
  * w->size is at most FRAME_MAX_HIGHEST, w->name_size at most NAME_MAX_SIZE; that the frame fits the

@@ -40,6 +40,7 @@ enum tag {
 	WRITE_CLOSE = TAG(5, VARINT),
 	WRITE_HEADER = TAG(6, VARINT),
 	WRITE_FORCE = TAG(7, VARINT),
+	WRITE_BATCH = TAG(8, VARINT),
 	WRITE_DATA = TAG(15, BYTES),
 	PORT_ID = TAG(1, VARINT),
 	PORT_NAME = TAG(2, BYTES),
@@ -133,6 +134,8 @@ size_t codec_write_prefix(uint8_t out[CODEC_WRITE_PREFIX_MAX], const struct code
 		p = put(p, WRITE_HEADER, w->header);
 	if (w->force)
 		p = put(p, WRITE_FORCE, 1);
+	if (w->batch)
+		p = put(p, WRITE_BATCH, w->batch);
 	p = put(p, WRITE_DATA, w->size);
 	return wrap(out, head, head_size, REQUEST_WRITE, body, (size_t)(p - body), w->size);
 }
@@ -253,6 +256,7 @@ int codec_view_write(const uint8_t *frame, size_t size, struct codec_write *ret)
 {
 	struct view request = { frame, frame + size, true }, v, port, data;
 	struct codec_write w = { 0 };
+	bool has_batch;
 
 	w.id = view_number(&request, REQUEST_ID, UINT64_MAX);
 	request.fits = request.fits && w.id != 0; /* cannot be answered */
@@ -265,8 +269,9 @@ int codec_view_write(const uint8_t *frame, size_t size, struct codec_write *ret)
 	w.close = view_flag(&v, WRITE_CLOSE);
 	w.header = (uint32_t)view_optional(&v, WRITE_HEADER, UINT32_MAX, &w.has_header);
 	w.force = view_flag(&v, WRITE_FORCE);
+	w.batch = (uint32_t)view_optional(&v, WRITE_BATCH, UINT32_MAX, &has_batch);
 	data = view_bytes(&v, WRITE_DATA);
-	if (!view_ends(&port) || !view_ends(&v) || !view_ends(&request))
+	if (!view_ends(&port) || !view_ends(&v) || !view_ends(&request) || has_batch != !!w.batch)
 		return CODEC_E_OTHER;
 	w.data = data.at;
 	w.size = (size_t)(data.end - data.at);

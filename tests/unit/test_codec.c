@@ -266,6 +266,7 @@ static struct codec_write random_write(struct random *r, uint8_t name[NAME_MAX_S
 				 .close = random_chance(r, 2),
 				 .has_header = random_chance(r, 2),
 				 .force = random_chance(r, 2),
+				 .batch = random_chance(r, 2) ? (uint32_t)random_next(r) : 0,
 				 .size = random_below(r, 600) };
 
 	if (w.by == CODEC_BY_NAME) {
@@ -306,6 +307,8 @@ static void pack_write(const struct codec_write *w, const uint8_t *data)
 	write.has_header = w->has_header;
 	write.header = w->header;
 	write.has_force = write.force = w->force;
+	write.has_batch = w->batch != 0;
+	write.batch = w->batch;
 	write.has_data = true;
 	write.data = (ProtobufCBinaryData){ w->size, (uint8_t *)data };
 	request.has_id = true;
@@ -327,7 +330,8 @@ static void assert_same_write(const struct codec_write *a, const struct codec_wr
 	cr_assert_eq(a->offset, b->offset);
 	cr_assert(a->has_stream == b->has_stream && a->has_offset == b->has_offset);
 	cr_assert(a->has_header == b->has_header && a->header == b->header);
-	cr_assert(a->no_wait == b->no_wait && a->close == b->close && a->force == b->force);
+	cr_assert(a->no_wait == b->no_wait && a->close == b->close && a->force == b->force &&
+		  a->batch == b->batch);
 	cr_assert_eq(a->size, b->size);
 }
 
@@ -371,6 +375,7 @@ Test(codec, the_longest_write_prefix_has_room)
 				 .has_header = true,
 				 .header = UINT32_MAX,
 				 .force = true,
+				 .batch = UINT32_MAX,
 				 .size = FRAME_MAX_HIGHEST };
 
 	memset(name, 'n', sizeof(name));
@@ -408,6 +413,9 @@ Test(codec, a_view_of_anything_but_the_one_form_is_left_to_the_general_way)
 	wire_number(&in, 1, 1);
 	wire_bytes(&in, 4, "\x0a\x02\x08\x05\x20\x00\x7a\x01x", 9);
 	assert_other_write("a flag sent as false");
+	wire_number(&in, 1, 1);
+	wire_bytes(&in, 4, "\x0a\x02\x08\x05\x40\x00\x7a\x01x", 9);
+	assert_other_write("a batch sent as 0");
 	wire_number(&in, 1, 1);
 	wire_bytes(&in, 4, "\x0a\x04\x08\x05\x08\x06\x7a\x01x", 9);
 	assert_other_write("two ids");
