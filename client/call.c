@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "client/handles.h"
+#include "client/patience.h"
 #include "client/repeat.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
@@ -42,6 +43,7 @@ static void call_leave(struct redd *r, struct call *c)
 	r->calls.n--;
 	if (c->is_sent)
 		r->calls.n_sent--;
+	patience_leave(r, c);
 	c->is_sent = false;
 	list_remove(&c->order);
 	list_remove(&c->bucket);
@@ -160,6 +162,7 @@ void call_commit(struct redd *r, struct call *take_c, struct how how)
 	list_append(&r->calls.order, &take_c->order);
 	list_append(bucket_of(r, take_c->id), &take_c->bucket);
 	r->calls.n++;
+	patience_enter(r, take_c);
 	if (how.call)
 		how.call->request = take_c->id;
 }
@@ -323,13 +326,16 @@ int calls_answer(struct redd *r, uint64_t id, const Redd__V1__Message *m)
 
 	if (!c)
 		return client_fail(r, -EPROTO, "the broker answered a request that was not made");
-	if (m->body_case == REDD__V1__MESSAGE__BODY_ERROR)
+	if (m->body_case == REDD__V1__MESSAGE__BODY_ERROR) {
 		result = call_refused(r, c, m->error, &reply);
-	else if ((int)m->body_case != c->kind->answer)
+		if (result < 0 && patience_takes_back(r, c))
+			return 0;
+	} else if ((int)m->body_case != c->kind->answer) {
 		return client_fail(r, -EPROTO, "the broker gave a wrong kind of answer to %s",
 				   c->kind->name);
-	else if (c->kind->take)
+	} else if (c->kind->take) {
 		result = c->kind->take(r, c, m, &reply);
+	}
 	call_end(r, c, result, &reply);
 	return 0;
 }
@@ -364,7 +370,7 @@ bool calls_are_full(const struct redd *r, bool is_bulk)
 int call_keep(struct redd *r, struct call *c, const void *prefix, size_t prefix_size,
 	      const void *data, size_t size)
 {
-	if (!r->away.limit_ms || c->frame)
+	if ((!r->away.limit_ms && !c->input.is_patient) || c->frame)
 		return 0;
 	c->frame = malloc(prefix_size + size);
 	if (!c->frame)
@@ -388,9 +394,13 @@ void call_is_cancelled(struct redd *r, uint64_t id)
 void call_mark_sent(struct redd *r, struct call *c, uint64_t position)
 {
 	c->position = position;
+	if (list_is_linked(&c->order)) {
+		r->calls.n_sent++;
+		patience_leave(r, c);
+	}
 	c->is_sent = true;
 	if (list_is_linked(&c->order))
-		r->calls.n_sent++;
+		patience_enter(r, c);
 }
 
 void call_give_up(struct redd *r, struct call *c, int result)

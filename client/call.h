@@ -72,6 +72,8 @@ struct call_input {
 	size_t size;	 /* of the data */
 	uint32_t header; /* as in redd_write_options */
 	bool no_wait;	 /* it is refused while the input is busy */
+	bool is_patient; /* it is tried again when there is no room */
+	uint32_t batch;	 /* is_patient: that it was sent in */
 	bool is_cancelled;
 	bool has_offset; /* stated by the program, or reckoned when it is repeated */
 	uint64_t offset;

@@ -47,6 +47,18 @@ struct calls {
 	uint64_t last_number;
 };
 
+/* Patient writes (patience.c). */
+struct patience {
+	uint32_t batch;	   /* of those that are sent now; not 0 */
+	size_t n_waiting;  /* to be sent, most of them again */
+	bool is_crowded;   /* one was refused: they go out by patience_turn() alone ... */
+	bool is_settling;  /* ... and not before its whole batch was answered */
+	size_t n_sent;	   /* and not answered */
+	size_t most_sent;  /* while some are waiting */
+	int64_t due_ms;	   /* CLOCK_MONOTONIC, of the next try */
+	uint32_t pause_ms; /* before the one after it */
+};
+
 /* How a lost connection comes back (reconnect.c), and what is asked anew then (repeat.c). */
 struct away {
 	uint32_t limit_ms;   /* 0: it does not come back */
@@ -76,6 +88,7 @@ struct redd {
 	struct incoming in;
 	struct arena arena;
 	struct calls calls;
+	struct patience patience;
 	struct list ports;		   /* struct redd_port, all */
 	struct list subscriptions;	   /* struct redd_subscription, all */
 	struct list owing;		   /* subscriptions whose credit is still to be sent */

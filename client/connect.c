@@ -18,6 +18,7 @@
 #include "client/handles.h"
 #include "client/locate.h"
 #include "client/reading.h"
+#include "client/patience.h"
 #include "client/reconnect.h"
 #include "proto/base/err.h"
 #include "proto/base/fd.h"
@@ -26,6 +27,7 @@
 static void tables_init(struct redd *r)
 {
 	list_init(&r->calls.order);
+	patience_init(&r->patience);
 	list_init(&r->ports);
 	list_init(&r->subscriptions);
 	list_init(&r->owing);

@@ -10,6 +10,7 @@
 #include "client/answers.h"
 #include "client/call.h"
 #include "client/handles.h"
+#include "client/patience.h"
 #include "proto/base/err.h"
 #include "proto/redd.pb-c.h"
 
@@ -27,11 +28,11 @@ static void port_learns_header(struct redd_port *port, const struct call *c, uin
 static int write_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
 		      struct redd_reply *reply)
 {
-	(void)r;
 	if (m->written->size)
 		ledger_written(&c->port->inputs, c->input.stream, c->number, m->written->offset,
 			       m->written->size);
 	port_learns_header(c->port, c, m->written->size);
+	patience_pays(r, c);
 	reply->written = written_of(m->written);
 	return 0;
 }
@@ -98,6 +99,7 @@ static void write_build(struct codec_write *w, const struct redd_port *port,
 	w->has_header = o->header != 0;
 	w->header = o->header == REDD_HEADER_NONE ? 0 : o->header;
 	w->force = o->force;
+	w->batch = o->patient ? port->r->patience.batch : 0;
 }
 
 struct call_input input_of_write(const struct redd_write_options *o, size_t size)
@@ -109,6 +111,7 @@ struct call_input input_of_write(const struct redd_write_options *o, size_t size
 		.size = size,
 		.header = o->header,
 		.no_wait = o->no_wait && !o->force,
+		.is_patient = o->patient,
 		.has_offset = o->at_offset,
 		.offset = o->offset,
 	};
@@ -129,7 +132,8 @@ static int write_queue(struct redd *r, struct call *c, const struct codec_write 
 	prefix_size = codec_write_prefix(prefix, w);
 	if (w->size > r->frame_max || prefix_size + w->size > r->frame_max)
 		return OUTGOING_E_LONG;
-	if (!calls_go_out(r))
+	c->input.batch = w->batch;
+	if (!calls_go_out(r) || (c->input.is_patient && r->patience.n_waiting))
 		return call_keep(r, c, prefix, prefix_size, w->data, w->size);
 	position = outgoing_end(&r->out);
 	e = outgoing_data(&r->out, r->fd, prefix, prefix_size, w->data, w->size);
@@ -292,6 +296,7 @@ int redd_write_all(struct redd_port *port, const void *data, size_t size,
 		return client_fail(port->r, -EINVAL,
 				   "a packet goes in one write; redd_write() makes it");
 	t.options.header = REDD_HEADER_NONE;
+	t.options.patient = !t.options.no_wait;
 	port_ref(port); /* a callback may free it */
 	e = train_run(&t);
 	if (e < 0) {

@@ -8,6 +8,7 @@
 
 #include "client/call.h"
 #include "client/handles.h"
+#include "client/patience.h"
 
 #define HEADER_MOST 4u /* bytes of a packet's */
 
@@ -126,6 +127,30 @@ static void call_end_away(struct redd *r, struct call *c, enum call_repeat what)
 	call_end(r, c, result, &reply);
 }
 
+static void call_unsend(struct redd *r, struct call *c)
+{
+	patience_leave(r, c);
+	c->is_sent = false;
+	patience_enter(r, c);
+}
+
+/* Behind a patient write that was refused, and waits to be sent again, no other can have been
+ * taken: it is of the same batch, or was not sent either. */
+static void patient_away(struct redd *r)
+{
+	bool is_refused = false;
+	struct call *c;
+
+	patience_lost(r);
+	list_for_each (c, &r->calls.order, order) {
+		if (!c->input.is_patient)
+			continue;
+		is_refused |= !c->is_sent;
+		if (is_refused)
+			call_unsend(r, c);
+	}
+}
+
 void calls_away(struct redd *r)
 {
 	struct call *c, *next;
@@ -137,11 +162,12 @@ void calls_away(struct redd *r)
 		ledger_begin(&p->inputs);
 	}
 	list_init(&all);
+	patient_away(r);
 	list_for_each_safe (c, next, &r->calls.order, order) {
 		enum call_repeat what = call_judge(r, c);
 
 		c->is_repeated = call_has_left(r, c);
-		c->is_sent = false;
+		call_unsend(r, c);
 		if (what == CALL_REPEAT || what == CALL_AT)
 			continue;
 		/* Told when all are judged: callbacks may start others. */

@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "client/client.h"
+#include "client/patience.h"
 #include "client/reading.h"
 #include "client/reconnect.h"
 #include "client/repeat.h"
@@ -244,6 +245,7 @@ static int turn(struct redd *r)
 				   "the broker took the connection but does not answer; see "
 				   "whether it hangs");
 	e = repeat_turn(r);
+	patience_turn(r);
 	outgoing_flush(&r->out, r->fd);
 	return err_pass(e);
 }
@@ -308,7 +310,7 @@ int redd_timeout(const struct redd *r)
 		return r->out.error ? 0 : reconnect_timeout(r);
 	if (r->out.error || !list_is_empty(&r->awake) || repeat_is_due(r))
 		return 0;
-	return r->state == CLIENT_HELLO ? clock_left(r->hello_deadline_ms) : -1;
+	return r->state == CLIENT_HELLO ? clock_left(r->hello_deadline_ms) : patience_timeout(r);
 }
 
 size_t redd_queued(const struct redd *r)

@@ -997,6 +997,10 @@ struct redd_write_options {
 	 * as the port was spawned: its packets' header where its framing is PACKETS, else none. */
 	uint32_t header;
 	bool force; /* busy or not, as long as the bound allows it: overrides no_wait */
+	/* What is refused for want of room is tried again until it is taken, and so is every
+	 * patient one that was started behind it: they keep their order, and none is lost between
+	 * two others. Close the input when all have been answered. Not with no_wait. */
+	bool patient;
 };
 
 /* One write: taken whole or refused whole, never mixed with another's. Answered when its last byte
@@ -1009,9 +1013,10 @@ int redd_write(struct redd_port *port, const void *data, size_t size,
 int redd_write_start(struct redd_port *port, const void *data, size_t size,
 		     const struct redd_write_options *options, struct redd_call *call);
 
-/* Any length, in as many writes as it takes, kept within the input window. *ret_taken (may be NULL)
- * is what is in the pipe for certain, on failure too. Other clients' writes may come between. The
- * bytes go as they are, whatever the port's framing; a header in the options is -EINVAL. */
+/* Any length, in as many writes as it takes, kept within the input window, and patient ones unless
+ * no_wait. *ret_taken (may be NULL) is what is in the pipe for certain, on failure too. Other
+ * clients' writes may come between. The bytes go as they are, whatever the port's framing; a header
+ * in the options is -EINVAL. */
 int redd_write_all(struct redd_port *port, const void *data, size_t size,
 		   const struct redd_write_options *options, uint64_t *ret_taken);
 

@@ -119,7 +119,7 @@ void repeat_names(const struct redd *r, Redd__V1__Request *m, const struct redd_
 		delegate_refresh(r, m->delegate);
 }
 
-static void call_refresh(const struct redd *r, Redd__V1__Request *m, const struct call *c)
+static void call_refresh(const struct redd *r, Redd__V1__Request *m, struct call *c)
 {
 	repeat_names(r, m, c->port);
 	if (m->body_case == REDD__V1__REQUEST__BODY_WAIT)
@@ -128,6 +128,8 @@ static void call_refresh(const struct redd *r, Redd__V1__Request *m, const struc
 		m->expect->timeout_ms = shorten(m->expect->timeout_ms, c);
 	if (m->body_case == REDD__V1__REQUEST__BODY_WRITE)
 		write_place(m->write, c);
+	if (m->body_case == REDD__V1__REQUEST__BODY_WRITE && c->input.is_patient)
+		m->write->batch = c->input.batch = r->patience.batch;
 }
 
 /* The message of a kept frame, in the arena. 0 or a negative errno. */
@@ -164,13 +166,13 @@ static int call_again(struct redd *r, struct call *c)
 	return e == OUTGOING_E_FULL ? ROOM : err_pass(e);
 }
 
-/* The first that waits to be sent. */
+/* The first that waits to be sent here. */
 static struct call *call_unsent(const struct redd *r)
 {
 	struct call *c;
 
 	list_for_each (c, &r->calls.order, order)
-		if (!c->is_sent && c->frame)
+		if (!c->is_sent && c->frame && !(c->input.is_patient && r->patience.is_crowded))
 			return c;
 	return NULL;
 }
@@ -188,6 +190,24 @@ static int calls_again(struct redd *r)
 		if (e < 0)
 			call_give_up(r, c, e);
 	}
+	return 0;
+}
+
+int repeat_patient(struct redd *r)
+{
+	struct call *c;
+	int e;
+
+	list_for_each (c, &r->calls.order, order)
+		if (!c->is_sent && c->frame && c->input.is_patient)
+			break;
+	if (&c->order == &r->calls.order || is_full(r))
+		return ROOM;
+	e = call_again(r, c);
+	if (e == ROOM || e == -ENOMEM)
+		return ROOM;
+	if (e < 0)
+		call_give_up(r, c, e);
 	return 0;
 }
 

@@ -19,4 +19,8 @@ void repeat_names(const struct redd *r, Redd__V1__Request *m, const struct redd_
 /* There was no room for all, and there is some now. */
 bool repeat_is_due(const struct redd *r);
 
+/* Queues the first patient write that waits. 0; 1 when there is none, or no room just now. Runs
+ * callbacks. */
+int repeat_patient(struct redd *r);
+
 #endif

@@ -149,6 +149,7 @@ int cmd_write(struct cli *cli, int argc, char **argv)
 		.close = o.close,
 		.no_wait = o.no_wait,
 		.force = o.force,
+		.patient = !o.no_wait,
 		.other_stream = o.stream.is,
 		.stream = (uint32_t)o.stream.value,
 		.at_offset = o.offset.is,

@@ -45,6 +45,14 @@ void inlet_stop(struct inlet *i)
 		endpoint_close(&i->from);
 }
 
+/* Behind the last write: one that waits for room would come too late. */
+static int inlet_close(const struct inlet *i)
+{
+	if (i->state != INLET_ENDED || i->keep_open || i->writes)
+		return 0;
+	return redd_close_start(i->port, i->stream ? i->stream : REDD_STREAM_DEFAULT, NULL);
+}
+
 /* It has ended, or closed its input: as for any pipe without reader. Else the program has not got
  * what it was to get, and nobody may take what it got for the whole. */
 static bool has_lost_its_reader(const struct redd_error *e)
@@ -61,6 +69,7 @@ static void on_written(struct redd *r, int result, const struct redd_reply *repl
 	i->writes--;
 	if (result == 0) {
 		i->in_flight -= reply->written.size;
+		(void)inlet_close(i); /* that the connection is lost is told in any case */
 		return;
 	}
 	i->in_doubt |= result == -ENOTCONN || result == -EBADMSG;
@@ -75,6 +84,7 @@ static void on_written(struct redd *r, int result, const struct redd_reply *repl
 static int inlet_send(struct inlet *i, size_t size)
 {
 	const struct redd_write_options plain = { .header = REDD_HEADER_NONE,
+						  .patient = true,
 						  .other_stream = i->stream != 0,
 						  .stream = i->stream };
 	struct redd_call call = { .done = on_written, .user = i };
@@ -90,9 +100,7 @@ static int inlet_send(struct inlet *i, size_t size)
 static int inlet_end(struct inlet *i)
 {
 	i->state = INLET_ENDED;
-	if (i->keep_open)
-		return 0;
-	return redd_close_start(i->port, i->stream ? i->stream : REDD_STREAM_DEFAULT, NULL);
+	return inlet_close(i);
 }
 
 /* Told at once: the program may be through before anybody else looks. */

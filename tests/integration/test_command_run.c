@@ -1,5 +1,6 @@
 /* redd run in the place of the program: large requests, odd descriptors, wrong values. */
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdint.h>
@@ -103,6 +104,58 @@ Test(command_run, stdin_that_the_port_does_not_take_is_told)
 	cr_assert_eq(c.status, 125, "%d: %s", c.status, c.err.text);
 	cr_assert_eq(strncmp(c.err.text, "redd: stdin: ", 13), 0, "%s", c.err.text);
 	redd_port_free(port);
+	redd_free(r);
+}
+
+/* Three whose programs read late have more input than there is room for in all. */
+static const char late_readers[] =
+	"cd \"$DIRECTORY\"\n"
+	"head -c 3000000 /dev/urandom >data\n"
+	"for i in 1 2 3; do\n"
+	"	\"$REDD\" --socket \"$SOCKET\" run -w . -- sh -c "
+	"'until [ -e go ]; do sleep 0.02; done; exec cat' <data 2>&1 | cmp data - &\n"
+	"	pids=\"$pids $!\"\n"
+	"done\n"
+	"for pid in $pids; do wait $pid || exit 1; done\n";
+
+static uint64_t bytes_queued(struct redd *r)
+{
+	const struct redd_list_options all = { .details = true };
+	struct redd_ports *ports;
+	uint64_t n = 0;
+
+	cr_assert_eq(redd_list(r, &all, &ports), 0);
+	for (size_t i = 0; i < ports->n_ports; i++)
+		for (size_t j = 0; j < ports->ports[i].n_streams; j++)
+			n += ports->ports[i].streams[j].queued;
+	redd_ports_free(ports);
+	return n;
+}
+
+Test(command_run, input_for_which_there_is_no_room_comes_later)
+{
+	static const char *const args[] = { "--input-bytes-per-uid", "1048576", NULL };
+	const struct service_options narrow = { .args = args };
+	char path[PATH_MAX + 8];
+	struct redd *r;
+	int status;
+	pid_t pid;
+
+	cr_assert_eq(service_stop(&service), 0);
+	cr_assert_eq(service_start(&service, &narrow), 0);
+	r = service_connect(&service);
+	setenv("DIRECTORY", service.directory, 1);
+	setenv("SOCKET", service.socket, 1);
+	setenv("REDD", place_program("redd"), 1);
+	pid = fork();
+	if (pid == 0)
+		execl("/bin/sh", "sh", "-c", late_readers, (char *)NULL);
+	while (bytes_queued(r) < 900000)
+		;
+	snprintf(path, sizeof(path), "%s/go", service.directory);
+	cr_assert_eq(close(creat(path, 0600)), 0);
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert_eq(status, 0);
 	redd_free(r);
 }
 

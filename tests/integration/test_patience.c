@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tests/lib/ask.h"
+#include "tests/lib/outcome.h"
 #include "tests/lib/places.h"
 #include "tests/lib/scene.h"
 
@@ -78,4 +79,73 @@ Test(patience, P9_a_batch_is_not_gone_on_with_behind_a_refused_write)
 	peer_close(&p);
 	peer_close(&other);
 	scene_kill(port);
+}
+
+/* --- both together --------------------------------------------------------------------------- */
+
+#define WRITERS 3
+#define EACH	30
+#define PIECE	30000
+
+struct writer {
+	struct redd *r;
+	struct outcome outcomes[EACH];
+};
+
+/* Far more than there is room for, at once; each piece is of one byte. */
+static void writer_begin(struct writer *w, const struct redd_port *port, int number)
+{
+	const struct redd_write_options o = { .patient = true };
+	struct redd_port *own;
+	char piece[PIECE];
+
+	w->r = service_connect(&scene.service);
+	cr_assert_not_null(w->r);
+	cr_assert_eq(redd_port_by_id(w->r, redd_port_id(port), &own), 0);
+	for (int i = 0; i < EACH; i++) {
+		memset(piece, number * EACH + i, sizeof(piece));
+		cr_assert_eq(redd_write_start(own, piece, sizeof(piece), &o,
+					      outcome_call(&w->outcomes[i])),
+			     0);
+	}
+	cr_assert_eq(redd_ping(w->r), 0);
+}
+
+/* Of each writer all pieces, whole and in their order. */
+static void pieces_check(void)
+{
+	const struct collect_stream *out = collect_stream(&scene.c, 1);
+	int next[WRITERS] = { 0 };
+
+	cr_assert_eq(out->size, WRITERS * EACH * PIECE);
+	for (size_t at = 0; at < out->size; at += PIECE) {
+		uint8_t byte = (uint8_t)out->data[at];
+
+		cr_assert_lt(byte, WRITERS * EACH);
+		cr_assert_eq(byte % EACH, next[byte / EACH]++, "%zu", at);
+		for (size_t i = 0; i < PIECE; i++)
+			cr_assert_eq((uint8_t)out->data[at + i], byte, "%zu", at + i);
+	}
+}
+
+Test(patience, P9_patient_writers_keep_their_order_when_there_is_no_room)
+{
+	const struct redd_spawn_options roomy = { .log_size = 4 << 20 };
+	struct redd_port *port = feed("cat", roomy);
+	struct writer w[WRITERS];
+
+	cr_assert_eq(redd_signal(port, SIGSTOP, REDD_LEADER, NULL), 0);
+	for (int i = 0; i < WRITERS; i++)
+		writer_begin(&w[i], port, i);
+	cr_assert_eq(redd_signal(port, SIGCONT, REDD_LEADER, NULL), 0);
+	for (int i = 0; i < WRITERS; i++) {
+		cr_assert_eq(outcomes_wait(w[i].outcomes, EACH, w[i].r, 20000), 0);
+		for (int j = 0; j < EACH; j++)
+			cr_assert_eq(w[i].outcomes[j].result, 0);
+		redd_free(w[i].r);
+	}
+	cr_assert_eq(redd_close(port, 0, NULL), 0);
+	scene_finish(&scene.c);
+	pieces_check();
+	scene_forget(port);
 }
