@@ -29,7 +29,7 @@ static const struct option_row rows[] = {
 	       open.no_create),
 	OPTION(0, "mode", "MODE", "of one that is created, octal (666)", option_octal,
 	       struct open_options, mode),
-	OPTION(0, "umask", "MASK", "octal (022)", option_octal, struct open_options, run.umask),
+	OPTION(0, "umask", "MASK", "octal (ours)", option_octal, struct open_options, run.umask),
 	PORT_OPTIONS(struct open_options),
 	OPTIONS_END,
 };

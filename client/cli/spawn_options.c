@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "client/cli/say.h"
 #include "client/cli/units.h"
@@ -103,7 +104,7 @@ static const struct option_row rows[] = {
 	    spawn.timeout_signal),
 	ROW(0, "grace", "DURATION", "and with KILL so much later (5s)", option_duration, grace),
 	ROW('u', "user", "UID[:GID]", "run it as another user", option_string, user),
-	ROW(0, "umask", "MASK", "octal (022)", option_octal, umask),
+	ROW(0, "umask", "MASK", "octal (ours)", option_octal, umask),
 	ROW(0, "nice", "N", "niceness, -20 to 19", take_nice, spawn),
 	ROW(0, "limit", "NAME=SOFT[:HARD]", "a resource limit, as nofile=1024", option_words,
 	    limits),
@@ -294,13 +295,22 @@ static int take_orphan(const struct cli *cli, struct run_options *o)
 	return 0;
 }
 
+/* It can only be asked for by setting it. */
+static mode_t own_umask(void)
+{
+	mode_t mask = umask(077);
+
+	umask(mask);
+	return mask;
+}
+
 static void take_numbers(struct run_options *o)
 {
 	struct redd_spawn_options *s = &o->spawn;
 
 	s->timeout_ms = (uint32_t)o->timeout.value;
 	s->timeout_grace_ms = (uint32_t)o->grace.value;
-	s->umask = (mode_t)o->umask.value;
+	s->umask = o->umask.is ? (mode_t)o->umask.value : own_umask();
 	s->nice = o->nice;
 	s->log_size = (uint32_t)(o->log_size.value < UINT32_MAX ? o->log_size.value : UINT32_MAX);
 	s->input_bound =
@@ -310,7 +320,7 @@ static void take_numbers(struct run_options *o)
 	s->drain_limit_ms = (uint32_t)o->drain_limit.value;
 	s->token = o->token;
 	s->token_size = o->token ? strlen(o->token) : 0;
-	s->set |= (o->grace.is ? REDD_SET_TIMEOUT_GRACE : 0) | (o->umask.is ? REDD_SET_UMASK : 0) |
+	s->set |= REDD_SET_UMASK | (o->grace.is ? REDD_SET_TIMEOUT_GRACE : 0) |
 		  (o->has_nice ? REDD_SET_NICE : 0) | (o->retention.is ? REDD_SET_RETENTION : 0) |
 		  (o->drain.is ? REDD_SET_DRAIN : 0) |
 		  (o->drain_limit.is ? REDD_SET_DRAIN_LIMIT : 0);

@@ -201,6 +201,11 @@ Test(command, options_shape_environment_directory_and_limits)
 	       "echo ${COMMAND_TEST-unset}");
 	EXPECT(0, "/\n", "run", "-w", "/", "pwd");
 	EXPECT(0, "0027\n", "run", "--umask", "027", "--shell", "umask");
+	umask(077); /* what it writes is to be as private as without us */
+	EXPECT(0, "0077\n", "run", "--shell", "umask");
+	umask(0);
+	EXPECT(0, "0000\n", "run", "--shell", "umask");
+	umask(022);
 	EXPECT(0, "77\n", "run", "--limit", "cpu=77", "--shell", "ulimit -t");
 	EXPECT(0, "sh x\n", "run", "--shell", "echo $0 x");
 }
