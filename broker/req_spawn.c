@@ -128,7 +128,9 @@ static const char *stage_sentence(uint32_t stage)
 		[LINK_STAGE_CGROUP] = "the process could not enter its cgroup",
 		[LINK_STAGE_TERMINAL] = "the terminal could not become the controlling one",
 		[LINK_STAGE_DESCRIPTORS] = "a descriptor could not be put in its place",
-		[LINK_STAGE_LIMITS] = "a limit or the nice value could not be set",
+		[LINK_STAGE_LIMITS] = "a limit or the nice value could not be set; ask for no more "
+				      "than the service has, "
+				      "nor for a soft limit above the hard one",
 		[LINK_STAGE_GROUPS] = "the groups could not be taken on",
 		[LINK_STAGE_USER] = "the user could not be taken on",
 		[LINK_STAGE_DIRECTORY] =

@@ -68,6 +68,13 @@ Test(command_run, a_program_gets_as_much_as_the_system_lets_it_have)
 	run_with(WORDS_MOST, 100000, true);
 }
 
+Test(command_run, a_limit_that_cannot_be_set_is_told_with_a_remedy)
+{
+	command_run(&c, service.socket, NULL, 0, "run", "--limit", "nofile=:1", "--", "true", NULL);
+	cr_expect_eq(c.status, 125);
+	cr_expect_not_null(strstr(c.err.text, "soft limit above the hard one"), "%s", c.err.text);
+}
+
 /* --- stdin ----------------------------------------------------------------------------------- */
 
 /* A shell's view of a command of ours, behind `redd --socket ...`. */
