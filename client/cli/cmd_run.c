@@ -169,6 +169,7 @@ static int relay_port(struct relay *l, struct run_options *o, bool input)
 	if (e < 0)
 		return say_failure(l->r, NULL);
 	l->forwards = true;
+	l->is_starting = true;
 	if (input)
 		inlet_init(&l->in, STDIN_FILENO, l->port);
 	else

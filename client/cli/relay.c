@@ -175,20 +175,6 @@ void relay_outlet(struct relay *l, int i, const uint32_t *stream,
 	};
 }
 
-void relay_on_spawned(struct redd *r, int result, const struct redd_reply *reply, void *user)
-{
-	struct relay *l = user;
-	const struct redd_error *e = redd_last_error(r);
-
-	(void)reply;
-	if (result == 0)
-		return;
-	tty_restore();
-	say_failure(r, NULL);
-	l->trouble = true;
-	l->refused = e->from_broker && e->stage == REDD_STAGE_EXEC ? -e->sys_errno : -EIO;
-}
-
 /* --- signals --------------------------------------------------------------------------------- */
 
 static const int watched[] = { SIGINT,	SIGTERM, SIGHUP,  SIGQUIT, SIGUSR1,
@@ -227,6 +213,15 @@ static void resize(struct relay *l)
 		redd_resize_start(l->port, &size, NULL);
 }
 
+/* For the program, once it is there. Who says it twice does not want to wait for that: then we
+ * leave, and the program goes as its orphan policy says. */
+static void keep_early(struct relay *l, int signal)
+{
+	if (sigismember(&l->early, signal) == 1 && signal != SIGCONT)
+		l->left_by = signal;
+	sigaddset(&l->early, signal);
+}
+
 static void on_signal(struct relay *l, int signal)
 {
 	switch (signal) {
@@ -245,10 +240,40 @@ static void on_signal(struct relay *l, int signal)
 	default:
 		break;
 	}
+	if (l->is_starting) {
+		keep_early(l, signal);
+		return;
+	}
 	if (l->forwards && redd_signal_start(l->port, signal, REDD_GROUP, NULL) == 0)
 		return;
 	if (signal != SIGCONT)
 		l->left_by = signal;
+}
+
+/* What came while there was no program yet, and would have been refused. */
+static void pass_early_signals(struct relay *l)
+{
+	for (size_t i = 0; i < sizeof(watched) / sizeof(watched[0]); i++)
+		if (sigismember(&l->early, watched[i]) == 1)
+			redd_signal_start(l->port, watched[i], REDD_GROUP, NULL);
+	sigemptyset(&l->early);
+}
+
+void relay_on_spawned(struct redd *r, int result, const struct redd_reply *reply, void *user)
+{
+	struct relay *l = user;
+	const struct redd_error *e = redd_last_error(r);
+
+	(void)reply;
+	l->is_starting = false;
+	if (result == 0) {
+		pass_early_signals(l);
+		return;
+	}
+	tty_restore();
+	say_failure(r, NULL);
+	l->trouble = true;
+	l->refused = e->from_broker && e->stage == REDD_STAGE_EXEC ? -e->sys_errno : -EIO;
 }
 
 static void take_signals(struct relay *l)
@@ -375,6 +400,7 @@ int relay_run(struct relay *l)
 int relay_init(struct relay *l, struct redd *r, const sigset_t *signals)
 {
 	*l = (struct relay){ .r = r, .signals = -1, .in.state = INLET_IDLE };
+	sigemptyset(&l->early);
 	l->signals = signalfd(-1, signals, SFD_CLOEXEC | SFD_NONBLOCK);
 	return l->signals < 0 ? say("signalfd: %s", strerror(errno)) : 0;
 }

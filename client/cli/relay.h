@@ -18,10 +18,12 @@ struct relay {
 	struct outlet out[RELAY_OUTLETS];
 	struct redd_subscription *subscriptions[RELAY_OUTLETS]; /* the port's */
 	int signals;						/* signalfd; -1: none are watched */
-	bool terminal; /* the port's terminal is connected to ours, which is raw */
-	bool is_file;  /* the port is no process: it is closed, not signalled */
-	bool forwards; /* signals go to the port; else they end us */
-	bool lost;     /* the connection went before a subscription's end */
+	bool terminal;	  /* the port's terminal is connected to ours, which is raw */
+	bool is_file;	  /* the port is no process: it is closed, not signalled */
+	bool forwards;	  /* signals go to the port; else they end us */
+	bool is_starting; /* it is to be spawned, and has not been yet */
+	sigset_t early;	  /* signals that came then */
+	bool lost;	  /* the connection went before a subscription's end */
 	bool has_exit;
 	struct redd_exit exit;
 	int left_by;	  /* the signal that ends us (!forwards); 0: none */

@@ -75,6 +75,70 @@ Test(command_run, a_limit_that_cannot_be_set_is_told_with_a_remedy)
 	cr_expect_not_null(strstr(c.err.text, "soft limit above the hard one"), "%s", c.err.text);
 }
 
+/* --- signals while there is no program yet ---------------------------------------------------- */
+
+/* A mask of its signals, as /proc/PID/status has it under that name. */
+static unsigned long long signals(pid_t pid, const char *name)
+{
+	char path[64], line[128], format[32];
+	unsigned long long mask = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	snprintf(format, sizeof(format), "%s: %%llx", name);
+	f = fopen(path, "r");
+	cr_assert_not_null(f);
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, format, &mask) == 1)
+			break;
+	fclose(f);
+	return mask;
+}
+
+/* Sends it, and returns when it was taken. */
+static void interrupt(pid_t pid)
+{
+	const unsigned long long bit = 1ull << (SIGINT - 1);
+
+	while (!(signals(pid, "SigBlk") & bit))
+		; /* it would not get as far as to take it */
+	kill(pid, SIGINT);
+	while (signals(pid, "ShdPnd") & bit)
+		;
+}
+
+/* While the forker stands still no program is started. */
+static void start_late(struct census *ret)
+{
+	cr_assert_eq(census_take(service.pid, ret), 0);
+	kill(ret->forker, SIGSTOP);
+	command_start(&c, service.socket, "run", "--", "sleep", "1000", NULL);
+}
+
+Test(command_run, a_signal_reaches_a_program_that_is_not_there_yet)
+{
+	struct census now;
+
+	start_late(&now);
+	interrupt(c.pid);
+	kill(now.forker, SIGCONT);
+	command_finish(&c, NULL, 0);
+	cr_expect_eq(c.status, 128 + SIGINT, "%d", c.status);
+	cr_expect_str_eq(c.err.text, "");
+}
+
+Test(command_run, a_second_one_does_not_wait_for_the_program)
+{
+	struct census now;
+
+	start_late(&now);
+	interrupt(c.pid);
+	interrupt(c.pid);
+	command_finish(&c, NULL, 0);
+	kill(now.forker, SIGCONT);
+	cr_expect_eq(c.status, 128 + SIGINT, "%d", c.status);
+}
+
 /* --- stdin ----------------------------------------------------------------------------------- */
 
 /* A shell's view of a command of ours, behind `redd --socket ...`. */
