@@ -28,6 +28,7 @@
 #include "helper/raw.h"
 
 #define EXIT_NOT_EXECUTED 127
+#define BINARY_LOOK	  128
 #define BUSY_TRIES	  10	   /* a program that is just being written ... */
 #define BUSY_WAIT_NS	  10000000 /* ... mostly is not any more after so long */
 
@@ -284,10 +285,29 @@ static int exec_once(const struct child_plan *p, const char *path)
 	return (int)r;
 }
 
-/* A script without "#!": what execvp(3) and every shell do. */
+/* No text: a NUL in the first line, as shells see it. What cannot be read sh cannot read either. */
+static bool is_binary(const char *path)
+{
+	char line[BINARY_LOOK];
+	long fd = raw(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
+	long n = fd < 0 ? 0 : raw(SYS_read, fd, line, sizeof(line));
+
+	if (fd >= 0)
+		raw(SYS_close, fd);
+	for (long i = 0; i < n && line[i] != '\n'; i++)
+		if (!line[i])
+			return true;
+	return false;
+}
+
+/* A script without "#!": what every shell does. Of a program for another machine it would take each
+ * line for a command. */
 static int exec_by_shell(const struct child_plan *p, char *path)
 {
 	char **argv = p->view.argv - 1;
+
+	if (is_binary(path))
+		return -ENOEXEC;
 
 	argv[0] = (char *)"sh";
 	argv[1] = path;

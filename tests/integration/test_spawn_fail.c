@@ -162,6 +162,20 @@ Test(spawn_fail, P6_S06_a_script_without_a_first_line_is_run_by_the_shell)
 	cr_expect_eq(runs(here("empty")), 0);
 }
 
+/* A program for another machine, say: no shell is to take its lines for commands. */
+Test(spawn_fail, P6_a_binary_of_no_known_format_is_not_given_to_the_shell)
+{
+	static const char binary[] = "\177ELF\0\0\n>here\n";
+	FILE *f = fopen(here("binary"), "w");
+
+	cr_assert_eq(fwrite(binary, 1, sizeof(binary) - 1, f), sizeof(binary) - 1);
+	cr_assert_eq(fchmod(fileno(f), 0755), 0);
+	fclose(f);
+	if (place_valgrind())
+		cr_skip_test("valgrind looks at it itself");
+	program_fails(here("binary"), ENOEXEC);
+}
+
 Test(spawn_fail, P6_arguments_that_are_too_large_say_so)
 {
 	static char text[128 * 1024 + 1];
