@@ -7,9 +7,11 @@
  *	leader is there, or a process with the mark is in it.
  *
  * Each is held by a pidfd and looked at again after that was opened (same start time), so no signal
- * ever goes to another process that got the number meanwhile. Passes over /proc are repeated until
- * one finds nobody new, as members may fork meanwhile. For SIGKILL all are stopped first in this
- * way: what stands still neither forks nor leaves children without a parent to be found by.
+ * ever goes to another process that got the number meanwhile. Where there are more members than
+ * descriptors, which are needed for reading /proc, too, this is done anew for each signal. Passes
+ * over /proc are repeated until one finds nobody new, as members may fork meanwhile. For SIGKILL
+ *all are stopped first in this way: what stands still neither forks nor leaves children without a
+ * parent to be found by.
  *
  * What a pass costs is the files that it reads, so a process is read once, in the first pass that
  * sees it: nobody becomes a member later. The environment is only read of those that are not older
@@ -24,6 +26,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "helper/opener.h"
 #include "helper/proc.h"
@@ -37,6 +40,7 @@
 #define TIME_MAX_MS   1000 /* for the passes */
 #define SURVIVE_MS    500  /* that SIGKILL may take to be seen */
 #define BETWEEN_MS    50   /* that all who are amid an execve(2) are waited for, in one pass */
+#define SPARE_FDS     8u   /* of our descriptors, that no member takes */
 
 struct tree {
 	const struct opener_request *request;
@@ -57,7 +61,7 @@ struct member {
 	pid_t pid;
 	uint64_t start_ticks;
 	struct tree *tree;
-	int pidfd; /* -1: none was to be had */
+	int pidfd; /* -EMFILE: opened for each use; other negative ones: none is to be had */
 };
 
 /* One opener serves one message, so these are all trees of the process. */
@@ -65,6 +69,7 @@ static struct forest {
 	struct tree trees[OPENER_REQUESTS_MAX];
 	size_t n_trees;
 	int signal;
+	rlim_t fds_end;	 /* members' pidfds are below */
 	uint64_t oldest; /* start of the first leader; 0: of some it is not known */
 	size_t n_processes, n_members;
 	size_t n_sorted;      /* of the processes: seen by earlier passes, by pid */
@@ -96,11 +101,21 @@ static uint64_t find_leader_start(const struct opener_request *r, int pidfd)
 	return stat.start_ticks;
 }
 
+static rlim_t find_fds_end(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 0;
+	return limit.rlim_cur > SPARE_FDS ? limit.rlim_cur - SPARE_FDS : 0;
+}
+
 static void plant(struct forest *f, const struct opener_request *requests, size_t n,
 		  const int *pidfds, struct opener_reply *replies)
 {
 	f->n_trees = n;
 	f->signal = requests[0].signal;
+	f->fds_end = find_fds_end();
 	f->oldest = UINT64_MAX;
 	for (size_t i = 0; i < n; i++) {
 		uint64_t start = find_leader_start(&requests[i], pidfds[i]);
@@ -285,6 +300,19 @@ static bool is_same(pid_t pid, uint64_t start_ticks)
 	return proc_stat_read(pid, &stat) == 0 && stat.start_ticks == start_ticks;
 }
 
+/* 0 or a negative errno: -ESRCH when it is another process by now. */
+static long signal_by_new_pidfd(const struct member *m, int signal)
+{
+	long pidfd = raw(SYS_pidfd_open, m->pid, 0), r = pidfd;
+
+	if (pidfd < 0)
+		return r;
+	r = is_same(m->pid, m->start_ticks) ? raw(SYS_pidfd_send_signal, pidfd, signal, NULL, 0)
+					    : -ESRCH;
+	raw(SYS_close, pidfd);
+	return r;
+}
+
 /* 0 or an errno; somebody who is gone is no error. Only where there are no pidfds at all (valgrind)
  * the number is used, right after it was seen to be the same process still. */
 static int signal_member(const struct member *m, int signal)
@@ -293,9 +321,22 @@ static int signal_member(const struct member *m, int signal)
 
 	if (r >= 0)
 		r = raw(SYS_pidfd_send_signal, m->pidfd, signal, NULL, 0);
+	else if (r == -EMFILE)
+		r = signal_by_new_pidfd(m, signal);
 	if (r == -ENOSYS && is_same(m->pid, m->start_ticks))
 		r = raw(SYS_kill, m->pid, signal);
 	return r == -ESRCH ? 0 : (int)-r;
+}
+
+/* Its pidfd, to be kept, or a negative errno. */
+static int pidfd_to_keep(const struct forest *f, pid_t pid)
+{
+	int pidfd = (int)raw(SYS_pidfd_open, pid, 0);
+
+	if (pidfd < 0 || (rlim_t)pidfd < f->fds_end)
+		return pidfd;
+	raw(SYS_close, pidfd);
+	return -EMFILE;
 }
 
 /* Without a pidfd it is named, but not signalled. */
@@ -310,8 +351,7 @@ static void member_add(struct forest *f, struct process *p)
 		return;
 	}
 	p->is_taken = true;
-	*m = (struct member){ p->pid, p->start_ticks, p->tree,
-			      (int)raw(SYS_pidfd_open, p->pid, 0) };
+	*m = (struct member){ p->pid, p->start_ticks, p->tree, pidfd_to_keep(f, p->pid) };
 	if (!is_same(p->pid, p->start_ticks)) {
 		raw(SYS_close, m->pidfd); /* gone meanwhile */
 		return;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -21,7 +22,8 @@
 #include "tests/lib/census.h"
 #include "tests/lib/places.h"
 
-static char mark[64]; /* of what is started next */
+static char mark[64];		/* of what is started next */
+static rlim_t most_descriptors; /* that the opener may have; 0: as many as we */
 
 static void setup(void)
 {
@@ -30,6 +32,7 @@ static void setup(void)
 	/* Another one in every test and in every copy of it that runs beside. */
 	snprintf(mark, sizeof(mark), "REDD_PORT=test.%d.%u", (int)getpid(), ++n);
 	prctl(PR_SET_CHILD_SUBREAPER, 1); /* daemons come to us and are reaped here */
+	most_descriptors = 0;
 }
 
 static void teardown(void)
@@ -63,6 +66,9 @@ static size_t ask_bytes(const void *request, size_t size, const int *fds, size_t
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(pair[1], 0);
+		if (most_descriptors)
+			setrlimit(RLIMIT_NOFILE,
+				  &(struct rlimit){ most_descriptors, most_descriptors });
 		execve(place_program("redd-helper"), argv, envp);
 		_exit(127);
 	}
@@ -288,6 +294,27 @@ Test(opener, signal_0_only_counts)
 	cr_assert(is_alive(c.pid) && is_alive(sleeper));
 	r.signal = SIGKILL;
 	cr_assert_eq(ask(&r).count, 2);
+	stop(&c);
+}
+
+/* Many trees go with one opener, so what a limit is to it must be nothing to one of them. */
+Test(opener, P10_a_tree_of_more_processes_than_descriptors_is_ended)
+{
+	struct child c = start("for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do "
+			       "sleep 1000 & done; echo $!; wait",
+			       WITH_MARK | IN_SESSION);
+	struct opener_request r = tree_request(SIGKILL);
+	pid_t last = told(&c);
+	struct opener_reply reply;
+
+	most_descriptors = 12;
+	reply = ask(&r);
+	cr_expect_eq(reply.error, 0, "%d", reply.error);
+	cr_expect_eq(reply.count, 21, "%u", reply.count);
+	cr_expect_eq(reply.n_pids, 0, "%u survived", reply.n_pids);
+	cr_expect_not(is_alive(last));
+	most_descriptors = 0;
+	ask(&r); /* whoever is left */
 	stop(&c);
 }
 
