@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "proto/base/fd.h"
+#include "tests/lib/census.h"
 #include "tests/lib/death.h"
 #include "tests/lib/outcome.h"
 #include "tests/lib/places.h"
@@ -199,6 +200,63 @@ Test(resume_doors, P13_what_was_spawned_through_it_has_its_owner_still)
 	cr_expect_eq(redd_forget(port), 0, "%s", redd_last_error(inside)->message);
 	redd_port_free(makers);
 	redd_free(inside);
+}
+
+/* --- its beginning --------------------------------------------------------------------------- */
+
+/* Whoever is told of a door has one that works. True: the broker died of it. */
+static bool make_with_death_at(const char *call, unsigned nth)
+{
+	const struct redd_delegate_options o = { .ports = &shared,
+						 .n_ports = 1,
+						 .rights = { .write = true } };
+	struct death death;
+	bool died;
+	int r;
+
+	death_at(&death, call, nth);
+	r = redd_delegate(scene.r, &o, &made);
+	for (int i = 0; i < 10 && death_broker() == death.broker; i++)
+		redd_run_once(scene.r, 20);
+	cr_assert_eq(redd_ping(scene.r), 0);
+	died = death_over(&death);
+	cr_expect(r == 0 || (died && r == -ENOTCONN), "%s %u: %s", call, nth,
+		  redd_last_error(scene.r)->message);
+	if (r < 0)
+		return died;
+	if (died) {
+		struct redd *inside = enter();
+
+		expect_its_rights(inside);
+		redd_free(inside);
+	}
+	made.door = fd_close(made.door);
+	return died;
+}
+
+/* The keeper is told last that nobody has it any more. */
+static void await_fds(pid_t pid, int n)
+{
+	int64_t until = scene_now_ms() + place_patience_ms(20000);
+
+	while (census_fds(pid) > n && scene_now_ms() < until)
+		redd_run_once(scene.r, 20);
+	cr_expect_leq(census_fds(pid), n, "of a door that nobody has");
+}
+
+Test(resume_doors, P13_who_has_a_door_can_use_it_whatever_its_broker_died_of)
+{
+	static const char *const calls[] = {
+		"socketpair", "memfd_create", "ftruncate", "pwrite64",
+		"fcntl",      "sendmsg",      "close",	   "epoll_ctl"
+	};
+	int before = census_fds(scene.service.pid);
+
+	death_needs_tracing();
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++)
+		for (unsigned nth = 1; nth < 8 && make_with_death_at(calls[i], nth); nth++)
+			;
+	await_fds(scene.service.pid, before);
 }
 
 /* --- its end --------------------------------------------------------------------------------- */
