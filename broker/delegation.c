@@ -18,6 +18,7 @@
 
 #include "broker/broker.h"
 #include "broker/conn.h"
+#include "broker/holding.h"
 #include "broker/port.h"
 #include "broker/reply.h"
 #include "broker/session.h"
@@ -90,6 +91,7 @@ static void delegation_free(struct delegation *d)
 	list_remove(&d->link);
 	b->n_delegations--;
 	delegation_unkeep(d);
+	holding_door_over(b, d->who.delegation);
 	alarm_stop(&b->alarms, &d->end);
 	alarm_stop(&b->alarms, &d->pause);
 	d->options.selector = labels_unref(d->options.selector);

@@ -10,9 +10,11 @@
 #include "broker/holding.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "broker/broker.h"
 #include "broker/conn.h"
+#include "broker/delegation.h"
 #include "broker/pending.h"
 #include "broker/port.h"
 #include "broker/reply.h"
@@ -115,17 +117,47 @@ void holding_session_over(struct session *s)
 		holding_end(p, HOLDING_RELEASED, NULL, false);
 }
 
+/* As if it were back, through the same door. */
+static bool absent_may_write(const struct port *p, const struct session *s)
+{
+	struct delegation *d = delegation_find(p->broker, s->who.delegation);
+	struct conn back = { .broker = p->broker, .who = s->who, .delegation = d };
+
+	if (d) {
+		memcpy(back.groups, d->groups, sizeof(back.groups));
+		back.n_groups = d->n_groups;
+	}
+	return rights_may(&back, POLICY_WRITE, p);
+}
+
 static bool may_write(const struct port *p, const struct session *s)
 {
-	struct conn nobody = { .broker = p->broker, .who = s->who };
-
-	return rights_may(s->conn ? s->conn : &nobody, POLICY_WRITE, p);
+	return s->conn ? rights_may(s->conn, POLICY_WRITE, p) : absent_may_write(p, s);
 }
 
 void holding_look(struct port *p)
 {
 	if (p->holder && !may_write(p, p->holder))
 		holding_end(p, HOLDING_REVOKED, NULL, true);
+}
+
+static struct port *next_lease_through(struct broker *b, uint64_t delegation)
+{
+	struct session *s;
+
+	list_for_each (s, &b->sessions, link)
+		if (!s->conn && s->who.delegation == delegation && !list_is_empty(&s->leases))
+			return list_first(&s->leases, struct port, lease_link);
+	return NULL;
+}
+
+/* A session may be over with its last lease, so each step begins at the front. */
+void holding_door_over(struct broker *b, uint64_t delegation)
+{
+	struct port *p;
+
+	while ((p = next_lease_through(b, delegation)))
+		holding_end(p, HOLDING_REVOKED, NULL, false);
 }
 
 /* Who waits was told that the port is gone. */

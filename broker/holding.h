@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 struct alarm;
+struct broker;
 struct conn;
 struct pending;
 struct port;
@@ -42,6 +43,9 @@ void holding_session_over(struct session *s);
 
 /* Looks whether the holder may still write; who waits was looked at before (rights.c). */
 void holding_look(struct port *p);
+
+/* There is no such door any more: who came through it and is not there now has no lease, either. */
+void holding_door_over(struct broker *b, uint64_t delegation);
 
 /* The port is going. */
 void holding_forget(struct port *p);

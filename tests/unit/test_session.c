@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include "broker/conn.h"
+#include "broker/delegation.h"
 #include "broker/holding.h"
 #include "broker/port.h"
+#include "broker/rights.h"
 #include "tests/lib/core.h"
 #include "tests/lib/countdown.h"
 #include "tests/lib/places.h"
@@ -178,6 +180,60 @@ Test(session, P13_who_comes_back_to_a_lease_has_it_to_its_end)
 	conn_close(next);
 	cr_expect_eq(n_sessions(), 1, "it had nothing else to come back to");
 	cr_expect(lease_admits(&p->lease, session));
+}
+
+/* --- who came through a door ----------------------------------------------------------------- */
+
+static struct delegation *door_to(const struct port *p, int *ret_door)
+{
+	struct delegation_options o = { .ports = { p->id },
+					.n_ports = 1,
+					.rights = RIGHT_WRITE | RIGHT_SEE };
+	struct delegation *d;
+	const char *reason;
+
+	cr_assert_eq(delegation_new(&d, conn, &o, ret_door, &reason), 0);
+	return d;
+}
+
+static struct session *earlier_holder_through(const struct delegation *d, struct port *p)
+{
+	uint8_t id[SESSION_ID_SIZE] = "0123456789abcde";
+	struct session *s = session_restore(&core->b, id, &d->who);
+
+	holding_resume(p, s, 7, 0);
+	return s;
+}
+
+Test(session, P13_who_came_through_a_door_keeps_a_lease_while_others_rights_change)
+{
+	struct port *p = port_with(PORT_ORPHAN_KEEP, 0);
+	struct delegation *d = door_to(p, &spare[0]);
+	struct grant grant = { .rights = RIGHT_WRITE, .to = GRANT_TO_EVERYONE };
+
+	cr_assert_eq(rights_grant(p, &grant), 0);
+	earlier_holder_through(d, p);
+	cr_assert(rights_revoke(p, grant.id));
+	cr_expect_not(lease_admits(&p->lease, session));
+	cr_expect_eq(n_sessions(), 2);
+	delegations_end_all(&core->b);
+}
+
+Test(session, P14_an_absent_ones_lease_ends_with_the_door_it_came_through)
+{
+	struct port *p = port_with(PORT_ORPHAN_KEEP, 0), *q = port_with(PORT_ORPHAN_KEEP, 0);
+	struct port *others = port_with(PORT_ORPHAN_KEEP, 0);
+	struct delegation *d = door_to(p, &spare[0]), *other = door_to(others, &spare[1]);
+
+	earlier_holder_through(d, p);
+	earlier_holder_through(d, q);
+	earlier_holder_through(other, others);
+	delegation_end(d, "revoked");
+	cr_expect(lease_admits(&p->lease, session));
+	cr_expect(lease_admits(&q->lease, session));
+	cr_expect_not(lease_admits(&others->lease, session));
+	cr_expect_eq(n_sessions(), 2);
+	delegations_end_all(&core->b);
 }
 
 /* --- the end of a connection ----------------------------------------------------------------- */
