@@ -172,5 +172,6 @@ void watches_away(struct redd *r);
 int lease_event(struct redd *r, const Redd__V1__Message *m);
 /* All have: the session that had them is gone. */
 void leases_abandon(struct redd *r);
+void leases_away(struct redd *r);
 
 #endif

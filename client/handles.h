@@ -26,9 +26,10 @@ struct redd_port {
 	uint32_t bound;			      /* what its window will be; 0: not known */
 	bool no_terminal;		      /* as far as it was told: */
 	bool knows_header;
-	uint32_t header; /* that a write gets which says nothing of one; 0: none */
-	bool has_ended;	 /* as far as it was told: nothing of it is at stake */
-	uint64_t lease;	 /* that we have of it; 0: none */
+	uint32_t header;    /* that a write gets which says nothing of one; 0: none */
+	bool has_ended;	    /* as far as it was told: nothing of it is at stake */
+	uint64_t lease;	    /* that we have of it; 0: none */
+	bool lease_is_away; /* it is to be seen whether we have it still */
 };
 
 struct redd_port *port_ref(struct redd_port *p);
@@ -40,6 +41,10 @@ void port_is_shared(const struct redd_port *p);
 
 /* An empty handle with one reference, the program's; NULL without memory (recorded). */
 struct redd_port *port_new(struct redd *r);
+
+/* Asks whether the lease that we had of it before the connection was lost is ours still. 0, or a
+ * negative errno: -EAGAIN when there is no room for that. */
+int lease_look(struct redd_port *p);
 
 /* How a request names it. The name stays the port's. */
 void port_name_in(const struct redd_port *p, Redd__V1__PortRef *ref);

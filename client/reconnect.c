@@ -137,6 +137,7 @@ static void go_away(struct redd *r)
 	r->dispatching = true;
 	subscriptions_away(r);
 	watches_away(r);
+	leases_away(r);
 	calls_away(r);
 	subscriptions_settle(r);
 	connection_close(r);

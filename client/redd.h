@@ -1186,7 +1186,7 @@ enum redd_lease_end {
 	REDD_LEASE_TAKEN = 2,	 /* by force */
 	REDD_LEASE_EXPIRED = 3,
 	REDD_LEASE_REVOKED = 4,	  /* the right to write is gone */
-	REDD_LEASE_ABANDONED = 5, /* the connection was lost, and the session ended meanwhile */
+	REDD_LEASE_ABANDONED = 5, /* while the connection was lost, for whatever reason */
 };
 
 /* Called when a lease of ours has ended and this handle did not ask for that: others may write from

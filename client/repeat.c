@@ -1,6 +1,7 @@
-/* Coming back. In this order, since calls may name subscriptions: subscriptions, watches, calls. A
- * queue that is full, or as many requests as a broker lets wait, stop it until a later turn; what
- * is started meanwhile waits behind (calls_go_out()).
+/* Coming back. In this order, since calls may name subscriptions, and take leases: subscriptions,
+ * watches, whether leases are ours still, calls. A queue that is full, or as many requests as a
+ * broker lets wait, stop it until a later turn; what is started meanwhile waits behind
+ * (calls_go_out()).
  *
  * A call is sent as its frame was, but for what has changed: a port that was named by the request
  * that spawns it has got its id; a Wait or Expect has less time left; a Write states its offset, so
@@ -14,6 +15,7 @@
 #include <errno.h>
 
 #include "client/call.h"
+#include "client/handles.h"
 #include "client/subscribe.h"
 #include "client/watch.h"
 #include "proto/base/err.h"
@@ -252,6 +254,21 @@ static int watches_again(struct redd *r)
 	return e == -EAGAIN ? ROOM : e;
 }
 
+static int leases_again(struct redd *r)
+{
+	struct redd_port *p;
+	int e = 0;
+
+	list_for_each (p, &r->ports, link) {
+		if (!p->lease || !p->lease_is_away)
+			continue;
+		e = is_full(r) ? ROOM : lease_look(p);
+		if (e)
+			break;
+	}
+	return e == -EAGAIN ? ROOM : e;
+}
+
 static bool may_repeat(const struct redd *r)
 {
 	return r->away.is_resuming && (r->state == CLIENT_UP || r->state == CLIENT_HELLO);
@@ -272,6 +289,8 @@ int repeat_turn(struct redd *r)
 		e = subscriptions_again(r);
 		if (e == 0)
 			e = watches_again(r);
+		if (e == 0)
+			e = leases_again(r);
 	}
 	if (e == 0)
 		e = calls_again(r);

@@ -257,6 +257,7 @@ static int lease_take(struct redd *r, struct call *c, const Redd__V1__Message *m
 {
 	(void)r;
 	c->port->lease = m->leased->lease;
+	c->port->lease_is_away = false;
 	reply->leased = m->leased->lease;
 	return 0;
 }
@@ -381,6 +382,63 @@ int lease_event(struct redd *r, const Redd__V1__Message *m)
 
 	tell_lease_end(r, leased->port, leased->lease, (enum redd_lease_end)leased->cause);
 	return 0;
+}
+
+void leases_away(struct redd *r)
+{
+	struct redd_port *p;
+
+	list_for_each (p, &r->ports, link)
+		p->lease_is_away = true;
+}
+
+/* It may have ended while nobody could tell us. */
+static int look_take(struct redd *r, struct call *c, const Redd__V1__Message *m,
+		     struct redd_reply *reply)
+{
+	const Redd__V1__LeaseInfo *lease = m->port_info->lease;
+	uint64_t ours = c->port->lease;
+
+	(void)reply;
+	if (ours && !(lease && lease->holder && lease->holder->lease == ours))
+		tell_lease_end(r, m->port_info->port, ours, REDD_LEASE_ABANDONED);
+	return 0;
+}
+
+/* The port has gone, or is not for us to see any more. */
+static void look_failed(struct redd *r, struct call *c, int result)
+{
+	uint64_t ours = c->port->lease;
+
+	(void)result;
+	if (ours && r->state != CLIENT_DOWN)
+		tell_lease_end(r, c->port->id, ours, REDD_LEASE_ABANDONED);
+}
+
+static const struct call_kind look_kind = {
+	.name = "Inspect",
+	.answer = REDD__V1__MESSAGE__BODY_PORT_INFO,
+	.repeat = CALL_DROP,
+	.take = look_take,
+	.failed = look_failed,
+};
+
+int lease_look(struct redd_port *p)
+{
+	Redd__V1__Request request = REDD__V1__REQUEST__INIT;
+	Redd__V1__Inspect m = REDD__V1__INSPECT__INIT;
+	struct call_target target = { .port = p };
+	Redd__V1__PortRef ref;
+	int e;
+
+	port_name_in(p, &ref);
+	m.port = &ref;
+	request.body_case = REDD__V1__REQUEST__BODY_INSPECT;
+	request.inspect = &m;
+	e = call_own(p->r, &look_kind, &target, &request);
+	if (e == 0)
+		p->lease_is_away = false;
+	return e;
 }
 
 static struct redd_port *next_leased(struct redd *r)

@@ -96,6 +96,35 @@ Test(resume_lease, P13_its_time_goes_on_while_no_broker_runs)
 	cr_expect_eq(write_to(others), 0);
 }
 
+static void on_lease_end(struct redd *r, uint64_t port, uint64_t lease, enum redd_lease_end why,
+			 void *user)
+{
+	(void)r, (void)port, (void)lease;
+	*(enum redd_lease_end *)user = why;
+}
+
+Test(resume_lease, P13_who_comes_back_hears_that_another_took_it)
+{
+	const struct redd_lease_options force = { .force = true };
+	enum redd_lease_end why = 0;
+
+	redd_on_lease_end(scene.r, on_lease_end, &why);
+	cr_assert_eq(redd_lease(mine, NULL, NULL), 0);
+	death_now();
+	cr_assert_eq(redd_lease(others, &force, NULL), 0, "%s", redd_last_error(other)->message);
+	cr_assert_eq(redd_ping(scene.r), 0);
+	while (!why)
+		cr_assert_eq(redd_run_once(scene.r, 100), 0);
+	cr_expect_eq(why, REDD_LEASE_ABANDONED);
+	cr_expect_eq(write_to(mine), -EBUSY);
+	cr_expect_eq(redd_lease(mine, &force, NULL), 0);
+	why = 0;
+	death_now();
+	cr_expect_eq(write_to(mine), 0);
+	cr_assert_eq(redd_ping(scene.r), 0);
+	cr_expect_eq(why, 0);
+}
+
 /* Others wait for it no longer than for any session, and in turn. */
 Test(resume_lease, P13_a_holder_that_does_not_come_back_keeps_nobody)
 {

@@ -65,10 +65,67 @@ Test(client_lease, who_loses_it_hears_why)
 	told_expect(&f, "4:70=2 4:71=3 ");
 }
 
+/* Comes back to its session and asks; holder: whose lease it is then, 0: nobody's. */
+static void come_back_to(uint64_t holder)
+{
+	Redd__V1__PortInfo port_info = REDD__V1__PORT_INFO__INIT;
+	Redd__V1__LeaseInfo lease = REDD__V1__LEASE_INFO__INIT;
+	Redd__V1__ClaimInfo claim = REDD__V1__CLAIM_INFO__INIT;
+	Redd__V1__Request *request;
+	Redd__V1__Message m;
+
+	comeback_welcome(&f);
+	fake_settle(&f);
+	request = comeback_next(&f, REDD__V1__REQUEST__BODY_INSPECT);
+	cr_expect_eq(request->inspect->port->id, 4);
+	m = fake_reply(request->id, REDD__V1__MESSAGE__BODY_PORT_INFO);
+	claim.has_lease = port_info.has_port = true;
+	claim.lease = holder;
+	port_info.port = 4;
+	lease.holder = &claim;
+	port_info.lease = holder ? &lease : NULL;
+	m.port_info = &port_info;
+	fake_say(&f, &m);
+	fake_settle(&f);
+}
+
 Test(client_lease, P13_who_comes_back_to_his_session_has_it)
 {
-	comeback_welcome(&f);
+	come_back_to(70);
 	told_expect(&f, "away back ");
+	come_back_to(70);
+	told_expect(&f, "away back away back ");
+}
+
+Test(client_lease, P13_who_comes_back_hears_that_it_ended_meanwhile)
+{
+	come_back_to(0);
+	told_expect(&f, "away back 4:70=5 ");
+	take_lease(71);
+	come_back_to(72);
+	told_expect(&f, "away back 4:70=5 away back 4:71=5 ");
+	comeback_welcome(&f);
+	fake_settle(&f);
+	cr_expect_null(fake_heard(&f), "there is nothing to ask for");
+}
+
+Test(client_lease, P13_who_comes_back_hears_that_it_went_with_its_port)
+{
+	comeback_welcome(&f);
+	fake_settle(&f);
+	fake_error(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_INSPECT)->id,
+		   REDD__V1__CODE__NOT_FOUND, 0, "no such port");
+	told_expect(&f, "away back 4:70=5 ");
+}
+
+/* The second loss comes before the answer. */
+Test(client_lease, P13_who_is_lost_again_asks_again)
+{
+	comeback_welcome(&f);
+	fake_settle(&f);
+	comeback_next(&f, REDD__V1__REQUEST__BODY_INSPECT);
+	come_back_to(0);
+	told_expect(&f, "away back away back 4:70=5 ");
 }
 
 static void come_back_without_session(void)
