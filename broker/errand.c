@@ -159,12 +159,25 @@ static void errand_conclude(struct errand *o)
 
 /* --- going out ------------------------------------------------------------------------------- */
 
+/* There was no room for all that were looked for together: who was left out is killed alone. */
+static bool is_left_out(const struct outing *outing, const struct errand *o,
+			const struct opener_reply *reply)
+{
+	return reply->error == E2BIG && outing->n > 1 && is_kill(o);
+}
+
 static void on_answered(void *context, const struct opener_reply *replies)
 {
 	struct outing *outing = context;
 
-	for (size_t i = 0; i < outing->n; i++)
-		errand_answer(outing->errands[i], replies ? &replies[i] : NULL);
+	for (size_t i = 0; i < outing->n; i++) {
+		struct errand *o = outing->errands[i];
+
+		if (!replies || is_left_out(outing, o, &replies[i]))
+			errand_answer(o, NULL);
+		else
+			errand_answer(o, &replies[i]);
+	}
 }
 
 static void outing_conclude(struct outing *outing)

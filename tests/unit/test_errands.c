@@ -445,6 +445,35 @@ Test(errands, P10_what_failed_together_goes_alone)
 	cr_expect_eq(n_alone, MANY);
 }
 
+/* One opener has room for so many processes, of all its trees together. */
+Test(errands, P10_a_tree_for_which_there_was_no_room_beside_others_goes_alone)
+{
+	static struct opener_request requests[OPENER_REQUESTS_MAX];
+	static struct opener_reply replies[OPENER_REQUESTS_MAX];
+	struct link_spawn_id id;
+	char mark[64];
+	size_t n;
+	int sock;
+
+	make_many();
+	for (unsigned i = 0; i < 3; i++)
+		port_kill_tree(ports[i]);
+	n = hear_requests(&id, &sock, requests);
+	cr_assert_eq(n, 3);
+	replies[1].error = E2BIG;
+	cr_assert_gt(send(sock, replies, n * sizeof(replies[0]), MSG_NOSIGNAL), 0);
+	core_until(core, count_killers() == 1);
+	core_say_exited(core, id, 0);
+	fd_close(sock);
+	cr_assert_eq(hear_requests(&id, &sock, requests), 1);
+	broker_mark(&core->b, ports[1]->id, mark);
+	cr_expect_str_eq(requests[0].mark, mark);
+	cr_assert_gt(send(sock, &replies[1], sizeof(replies[1]), MSG_NOSIGNAL), 0);
+	core_until(core, !count_killers());
+	core_say_exited(core, id, 0);
+	fd_close(sock);
+}
+
 /* A wrong number of replies is none: nobody's is given to another. */
 Test(errands, P15_replies_are_as_many_as_requests)
 {
