@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "proto/base/fd.h"
+#include "proto/limits.h"
 #include "tests/lib/census.h"
 #include "tests/lib/death.h"
 #include "tests/lib/outcome.h"
@@ -358,4 +359,20 @@ Test(resume_doors, P11_one_that_nobody_has_any_more_leaves_nothing)
 	death_now();
 	made.door = fd_close(made.door);
 	cr_expect_eq(redd_ping(scene.r), 0);
+}
+
+Test(resume_doors, P13_as_many_as_there_may_be_are_taken_up)
+{
+	static struct redd_delegated doors[DELEGATIONS_MAX];
+	const struct redd_delegate_options o = { .rights = { .write = true }, .spawn = true };
+
+	for (unsigned i = 0; i < DELEGATIONS_MAX; i++)
+		cr_assert_eq(redd_delegate(scene.r, &o, &doors[i]), 0, "%u: %s", i,
+			     redd_last_error(scene.r)->message);
+	death_now();
+	for (unsigned i = 0; i < DELEGATIONS_MAX; i++) {
+		made = doors[i];
+		redd_free(enter());
+		made.door = fd_close(made.door);
+	}
 }
