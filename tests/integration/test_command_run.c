@@ -236,7 +236,7 @@ Test(command_run, what_is_given_up_at_the_drains_limit_is_not_counted_as_none)
 {
 	static const char told[] =
 		"redd: stdout: what comes at offset 2 is missing, nobody knows how much: "
-		"left in the pipe when the drain was over; raise --drain and --drain-limit\n";
+		"left in the pipe when the drain was over; raise it or its limit\n";
 
 	command_run(&c, service.socket, NULL, 0, "run", "--name", "left", "--drain-limit", "200ms",
 		    "--", "sh", "-c", "exec 2>&-; echo a; sleep 2 & exit 3", NULL);
@@ -247,7 +247,7 @@ Test(command_run, what_is_given_up_at_the_drains_limit_is_not_counted_as_none)
 	cr_expect_str_eq(
 		c.err.text,
 		"redd: stream 1: what comes at offset 2 is missing, nobody knows how much: "
-		"left in the pipe when the drain was over; raise --drain and --drain-limit\n");
+		"left in the pipe when the drain was over; raise it or its limit\n");
 	command_free(&c);
 	command_run(&c, service.socket, NULL, 0, "kill", "--tree", "-s", "KILL", "left", NULL);
 }

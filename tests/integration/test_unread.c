@@ -168,7 +168,7 @@ Test(unread, P7_what_is_held_for_a_reader_ends_with_its_session)
 	}
 }
 
-/* A piece each time that most of its stall time is over: the socket takes more after two or so,
+/* A piece each time that half of its stall time is over: the socket takes more after three or so,
  * which is later. */
 Test(unread, P7_a_slow_reader_of_a_socket_makes_progress)
 {
@@ -185,8 +185,8 @@ Test(unread, P7_a_slow_reader_of_a_socket_makes_progress)
 	do
 		info = inspect(port);
 	while (!output_info(info)->held);
-	for (int i = 0; i < 4; i++) {
-		poll(NULL, 0, stall_ms * 2 / 3);
+	for (int i = 0; i < 5; i++) {
+		poll(NULL, 0, stall_ms / 2);
 		cr_assert_gt(read(slow.fd, piece, sizeof(piece)), 0);
 		info = inspect(port);
 		cr_assert_eq(info->n_subscriptions, 1);
