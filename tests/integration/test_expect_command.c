@@ -20,15 +20,8 @@ static void tear_down(void)
 TestSuite(expect_command, .init = scene_begin, .fini = tear_down, .timeout = 90);
 
 /* Runs it without stdin and checks status and output; NULL: whatever it is. */
-#define EXPECT(want_status, want_out, ...)                                                     \
-	do {                                                                                   \
-		command_free(&c);                                                              \
-		command_run(&c, scene.service.socket, NULL, 0, __VA_ARGS__, NULL);             \
-		cr_assert_eq(c.status, (want_status), "status %d: %s%s", c.status, c.out.text, \
-			     c.err.text);                                                      \
-		if (want_out)                                                                  \
-			cr_assert_str_eq(c.out.text, (const char *)(want_out));                \
-	} while (0)
+#define EXPECT(want_status, want_out, ...) \
+	COMMAND_EXPECT(&c, scene.service.socket, NULL, want_status, want_out, __VA_ARGS__)
 
 static struct redd_port *spawn_named(const char *name)
 {

@@ -31,24 +31,9 @@ static void begin(void)
 	death_begin();
 }
 
-static void forget_all(void)
-{
-	struct redd_ports *ports;
-	struct redd_waited waited;
-	struct redd_port *port;
-
-	cr_assert_eq(redd_list(scene.r, NULL, &ports), 0);
-	for (size_t i = 0; i < ports->n_ports; i++) {
-		cr_assert_eq(redd_port_by_id(scene.r, ports->ports[i].port, &port), 0);
-		redd_wait(port, REDD_UNTIL_CLOSED, -1, &waited);
-		redd_forget(port);
-	}
-	redd_ports_free(ports);
-}
-
 static void end(void)
 {
-	forget_all();
+	cr_assert_eq(service_forget_all(&scene.service), 0);
 	collect_deinit(&scene.c);
 	redd_free(scene.r);
 	cr_assert_eq(service_finish(&scene.service), 0);

@@ -176,6 +176,15 @@ void command_run(struct command *c, const char *socket, const void *in, size_t s
 	command_finish(c, in, size);
 }
 
+void command_expect_complaint(const struct command *c, const char *part)
+{
+	char *end = strchr(c->err.text, '\n');
+
+	cr_assert(end && !end[1], "not one line: %s", c->err.text);
+	cr_assert_eq(strncmp(c->err.text, "redd: ", 6), 0, "%s", c->err.text);
+	cr_assert_not_null(strstr(c->err.text, part), "%s", c->err.text);
+}
+
 void command_free(struct command *c)
 {
 	if (!c->pid)

@@ -10,8 +10,10 @@
 #ifndef TESTS_LIB_COMMAND_H
 #define TESTS_LIB_COMMAND_H
 
+#include <criterion/criterion.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/types.h>
 
 struct command_text {
@@ -42,5 +44,21 @@ void command_run(struct command *c, const char *socket, const void *in, size_t s
 
 /* All zero, or freed already, is fine. */
 void command_free(struct command *c);
+
+/* Frees what *c had before, runs it with that text as stdin (NULL: none), and asserts its status,
+ * and its output if one is given. */
+#define COMMAND_EXPECT(c, socket, input, want_status, want_out, ...)                       \
+	do {                                                                               \
+		const char *in_ = (input);                                                 \
+		command_free(c);                                                           \
+		command_run((c), (socket), in_, in_ ? strlen(in_) : 0, __VA_ARGS__, NULL); \
+		cr_assert_eq((c)->status, (want_status), "status %d: %s%s", (c)->status,   \
+			     (c)->out.text, (c)->err.text);                                \
+		if (want_out)                                                              \
+			cr_assert_str_eq((c)->out.text, (const char *)(want_out));         \
+	} while (0)
+
+/* It has written one line to stderr, which says this. */
+void command_expect_complaint(const struct command *c, const char *part);
 
 #endif

@@ -270,6 +270,32 @@ struct redd *service_connect(const struct service *s)
 	return NULL;
 }
 
+static int forget_when_closed(struct redd *r, uint64_t id)
+{
+	struct redd_waited waited;
+	struct redd_port *port;
+	int e = redd_port_by_id(r, id, &port);
+
+	if (e == 0)
+		e = redd_wait(port, REDD_UNTIL_CLOSED, -1, &waited);
+	return e == 0 ? redd_forget(port) : e;
+}
+
+int service_forget_all(const struct service *s)
+{
+	struct redd *r = service_connect(s);
+	struct redd_ports *ports = NULL;
+	int e = r ? redd_list(r, NULL, &ports) : -1;
+
+	for (size_t i = 0; e == 0 && i < ports->n_ports; i++)
+		e = forget_when_closed(r, ports->ports[i].port);
+	if (e < 0 && r)
+		complain("forget", redd_last_error(r)->message);
+	redd_ports_free(ports);
+	redd_free(r);
+	return e < 0 ? -1 : 0;
+}
+
 /* --- settle ---------------------------------------------------------------------------------- */
 
 int service_settle_as(const struct service *s, const struct census *before)

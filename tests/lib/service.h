@@ -45,6 +45,9 @@ int service_start(struct service *s, const struct service_options *options);
 /* A connected client, to be freed by the caller; NULL on failure. */
 struct redd *service_connect(const struct service *s);
 
+/* Waits until every port has closed, and drops it with its log. 0 or -1 with what went wrong. */
+int service_forget_all(const struct service *s);
+
 /* Waits until processes, zombies, descriptors, ports, clients and logs are again what they were at
  * the start, at most a few seconds; ports that have ended must have been forgotten. 0 or -1 with
  * what differs. */
