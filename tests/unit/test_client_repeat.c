@@ -201,7 +201,7 @@ Test(client_repeat, P13_a_repeat_that_finds_it_done_has_done_it)
 	fake_close(&f);
 }
 
-Test(client_repeat, an_unsubscribe_has_come_about_with_the_connection)
+static void begin_unsubscribe(void)
 {
 	struct redd_call done = comeback_call(0);
 	struct redd_port *port;
@@ -210,6 +210,11 @@ Test(client_repeat, an_unsubscribe_has_come_about_with_the_connection)
 	port = comeback_spawn(&f, false);
 	cr_assert_eq(redd_unsubscribe_start(redd_port_subscription(port), &done), 0);
 	fake_settle(&f);
+}
+
+Test(client_repeat, an_unsubscribe_has_come_about_with_the_connection)
+{
+	begin_unsubscribe();
 	fake_die(&f);
 	fake_settle(&f);
 	cr_assert_str_eq(told.text, "c1 away ");
@@ -222,13 +227,7 @@ Test(client_repeat, an_unsubscribe_has_come_about_with_the_connection)
 /* The answer goes ahead of the end, which the connection took along. */
 Test(client_repeat, P13_an_unsubscribe_that_was_answered_is_not_taken_back)
 {
-	struct redd_call done = comeback_call(0);
-	struct redd_port *port;
-
-	comeback_serve(&f, NULL);
-	port = comeback_spawn(&f, false);
-	cr_assert_eq(redd_unsubscribe_start(redd_port_subscription(port), &done), 0);
-	fake_settle(&f);
+	begin_unsubscribe();
 	fake_done(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_UNSUBSCRIBE)->id);
 	fake_output(&f, 1, 0, "abc", 3);
 	told_expect(&f, "o1@0:abc ");

@@ -349,6 +349,8 @@ Test(errands, a_tree_has_so_many_on_their_way)
 #define MANY (OPENER_REQUESTS_MAX + 6)
 
 static struct port *ports[MANY];
+static struct opener_request requests[OPENER_REQUESTS_MAX]; /* that the last opener got */
+static struct opener_reply replies[OPENER_REQUESTS_MAX];
 
 static void make_many(void)
 {
@@ -372,22 +374,19 @@ static unsigned count_killers(void)
 }
 
 /* What the next opener was asked; it is there, and waits for its answer at *ret_socket. */
-static size_t hear_requests(struct link_spawn_id *ret, int *ret_socket,
-			    struct opener_request requests[OPENER_REQUESTS_MAX])
+static size_t hear_requests(struct link_spawn_id *ret, int *ret_socket)
 {
 	ssize_t n;
 
 	core_until(core, hear_socket(ret, ret_socket));
 	core_say_started(core, *ret, 4711);
-	n = recv(*ret_socket, requests, OPENER_REQUESTS_MAX * sizeof(*requests), MSG_DONTWAIT);
+	n = recv(*ret_socket, requests, sizeof(requests), MSG_DONTWAIT);
 	cr_assert(n > 0 && n % (ssize_t)sizeof(*requests) == 0);
 	return (size_t)n / sizeof(*requests);
 }
 
 Test(errands, P7_trees_that_wait_in_one_line_go_together)
 {
-	static struct opener_request requests[OPENER_REQUESTS_MAX];
-	static struct opener_reply replies[OPENER_REQUESTS_MAX];
 	struct link_spawn_id id;
 	char mark[64];
 	size_t n;
@@ -395,7 +394,7 @@ Test(errands, P7_trees_that_wait_in_one_line_go_together)
 
 	make_many();
 	kill_many();
-	n = hear_requests(&id, &sock, requests);
+	n = hear_requests(&id, &sock);
 	cr_expect_eq(n, OPENER_REQUESTS_MAX);
 	for (size_t i = 0; i < n; i++) {
 		broker_mark(&core->b, ports[i]->id, mark);
@@ -406,7 +405,7 @@ Test(errands, P7_trees_that_wait_in_one_line_go_together)
 	core_until(core, count_killers() == MANY - n);
 	core_say_exited(core, id, 0);
 	fd_close(sock);
-	n = hear_requests(&id, &sock, requests);
+	n = hear_requests(&id, &sock);
 	cr_expect_eq(n, MANY - OPENER_REQUESTS_MAX);
 	cr_expect_eq(out(ERRAND_DUE), 1);
 	cr_assert_gt(send(sock, replies, n * sizeof(replies[0]), MSG_NOSIGNAL), 0);
@@ -420,7 +419,6 @@ Test(errands, P7_trees_that_wait_in_one_line_go_together)
 /* Whoever's fault it was. */
 Test(errands, P10_what_failed_together_goes_alone)
 {
-	static struct opener_request requests[OPENER_REQUESTS_MAX];
 	struct opener_reply reply = { .count = 1 };
 	struct link_spawn_id id;
 	unsigned n_alone = 0;
@@ -429,12 +427,12 @@ Test(errands, P10_what_failed_together_goes_alone)
 	make_many();
 	kill_many();
 	for (unsigned i = 0; i < 2; i++) {
-		cr_expect_gt(hear_requests(&id, &sock, requests), 1);
+		cr_expect_gt(hear_requests(&id, &sock), 1);
 		core_say_exited(core, id, SIGKILL);
 		fd_close(sock);
 	}
 	while (count_killers()) {
-		cr_expect_eq(hear_requests(&id, &sock, requests), 1);
+		cr_expect_eq(hear_requests(&id, &sock), 1);
 		n_alone++;
 		cr_assert_gt(send(sock, &reply, sizeof(reply), MSG_NOSIGNAL), 0);
 		core_turns(core, 2);
@@ -448,8 +446,6 @@ Test(errands, P10_what_failed_together_goes_alone)
 /* One opener has room for so many processes, of all its trees together. */
 Test(errands, P10_a_tree_for_which_there_was_no_room_beside_others_goes_alone)
 {
-	static struct opener_request requests[OPENER_REQUESTS_MAX];
-	static struct opener_reply replies[OPENER_REQUESTS_MAX];
 	struct link_spawn_id id;
 	char mark[64];
 	size_t n;
@@ -458,14 +454,14 @@ Test(errands, P10_a_tree_for_which_there_was_no_room_beside_others_goes_alone)
 	make_many();
 	for (unsigned i = 0; i < 3; i++)
 		port_kill_tree(ports[i]);
-	n = hear_requests(&id, &sock, requests);
+	n = hear_requests(&id, &sock);
 	cr_assert_eq(n, 3);
 	replies[1].error = E2BIG;
 	cr_assert_gt(send(sock, replies, n * sizeof(replies[0]), MSG_NOSIGNAL), 0);
 	core_until(core, count_killers() == 1);
 	core_say_exited(core, id, 0);
 	fd_close(sock);
-	cr_assert_eq(hear_requests(&id, &sock, requests), 1);
+	cr_assert_eq(hear_requests(&id, &sock), 1);
 	broker_mark(&core->b, ports[1]->id, mark);
 	cr_expect_str_eq(requests[0].mark, mark);
 	cr_assert_gt(send(sock, &replies[1], sizeof(replies[1]), MSG_NOSIGNAL), 0);
@@ -477,14 +473,12 @@ Test(errands, P10_a_tree_for_which_there_was_no_room_beside_others_goes_alone)
 /* A wrong number of replies is none: nobody's is given to another. */
 Test(errands, P15_replies_are_as_many_as_requests)
 {
-	static struct opener_request requests[OPENER_REQUESTS_MAX];
-	static struct opener_reply replies[OPENER_REQUESTS_MAX];
 	struct link_spawn_id id;
 	int sock;
 
 	make_many();
 	kill_many();
-	cr_assert_eq(hear_requests(&id, &sock, requests), OPENER_REQUESTS_MAX);
+	cr_assert_eq(hear_requests(&id, &sock), OPENER_REQUESTS_MAX);
 	cr_assert_gt(send(sock, replies, 2 * sizeof(replies[0]), MSG_NOSIGNAL), 0);
 	core_turns(core, 3);
 	core_say_exited(core, id, 0);
@@ -495,7 +489,6 @@ Test(errands, P15_replies_are_as_many_as_requests)
 
 Test(errands, another_signal_and_the_same_tree_go_apart)
 {
-	static struct opener_request requests[OPENER_REQUESTS_MAX];
 	const int signals[] = { SIGTERM, SIGTERM, SIGUSR1, SIGUSR1, SIGTERM };
 	struct link_spawn_id id;
 	int sock;
@@ -504,7 +497,7 @@ Test(errands, another_signal_and_the_same_tree_go_apart)
 	for (unsigned i = 0; i < 5; i++)
 		cr_assert_eq(port_signal_tree(ports[i], NULL, signals[i]), 0);
 	for (unsigned i = 0; i < 3; i++) {
-		size_t n = hear_requests(&id, &sock, requests);
+		size_t n = hear_requests(&id, &sock);
 
 		cr_expect_eq(n, i < 2 ? 2 : 1, "%zu in number %u", n, i);
 		fd_close(sock);
@@ -512,7 +505,7 @@ Test(errands, another_signal_and_the_same_tree_go_apart)
 	ask_for(conns[0]);
 	ask_for(conns[0]);
 	for (unsigned i = 0; i < 2; i++) {
-		cr_expect_eq(hear_requests(&id, &sock, requests), 1);
+		cr_expect_eq(hear_requests(&id, &sock), 1);
 		fd_close(sock);
 	}
 }

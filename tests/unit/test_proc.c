@@ -1,5 +1,6 @@
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,21 +103,15 @@ static bool has_entry(pid_t pid, const char *entry)
 	return proc_find_environment(pid, is_entry, (void *)entry) == 1;
 }
 
-Test(proc, a_whole_variable_is_found_and_no_part_of_one, .timeout = 10)
+/* A cat that has begun to be one; it ends with its input, which is the caller's. */
+static pid_t start_cat(char *const envp[], int *ret_in)
 {
 	char *const argv[] = { (char *)"cat", NULL };
-	/* The longest that is told, and one byte more. */
-	char longest[] = "L="
-			 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-	char longer[] = "M="
-			"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-	char *const envp[] = { (char *)"AA=REDD_PORT=5", (char *)"REDD_PORT=55", longest, longer,
-			       (char *)"REDD_PORT=7",	 (char *)"Z=1",		 NULL };
 	int in[2], ready[2];
 	pid_t pid;
 	char c;
 
-	cr_assert(pipe(in) == 0 && pipe2(ready, 02000000) == 0);
+	cr_assert(pipe(in) == 0 && pipe2(ready, O_CLOEXEC) == 0);
 	pid = fork();
 	if (pid == 0) {
 		dup2(in[0], 0);
@@ -124,8 +119,26 @@ Test(proc, a_whole_variable_is_found_and_no_part_of_one, .timeout = 10)
 		execve("/bin/cat", argv, envp);
 		_exit(1);
 	}
+	close(in[0]);
 	close(ready[1]);
 	cr_assert_eq(read(ready[0], &c, 1), 0, "exec closed it");
+	close(ready[0]);
+	*ret_in = in[1];
+	return pid;
+}
+
+Test(proc, a_whole_variable_is_found_and_no_part_of_one, .timeout = 10)
+{
+	/* The longest that is told, and one byte more. */
+	char longest[] = "L="
+			 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+	char longer[] = "M="
+			"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+	char *const envp[] = { (char *)"AA=REDD_PORT=5", (char *)"REDD_PORT=55", longest, longer,
+			       (char *)"REDD_PORT=7",	 (char *)"Z=1",		 NULL };
+	int in;
+	pid_t pid = start_cat(envp, &in);
+
 	cr_assert(has_entry(pid, "REDD_PORT=7"));
 	cr_assert(has_entry(pid, "Z=1"));
 	cr_assert_not(has_entry(pid, "REDD_PORT=5"));
@@ -135,38 +148,23 @@ Test(proc, a_whole_variable_is_found_and_no_part_of_one, .timeout = 10)
 	cr_assert_eq(strlen(longest), PROC_ENTRY_SIZE - 1);
 	cr_assert(has_entry(pid, longest));
 	cr_assert_not(has_entry(pid, longer));
-	close(in[0]);
-	close(in[1]);
+	close(in);
 	cr_assert_eq(waitpid(pid, NULL, 0), pid);
-	close(ready[0]);
 }
 
 /* Who has an empty one is told apart from who has none yet. */
 Test(proc, a_process_without_a_program_has_no_environment, .timeout = 10)
 {
-	char *const argv[] = { (char *)"cat", NULL };
 	char *const envp[] = { NULL };
 	char entry[] = "A=1";
-	int in[2], ready[2];
-	pid_t pid;
-	char c;
+	int in;
+	pid_t pid = start_cat(envp, &in);
 
-	cr_assert(pipe(in) == 0 && pipe2(ready, 02000000) == 0);
-	pid = fork();
-	if (pid == 0) {
-		dup2(in[0], 0);
-		close(in[1]);
-		execve("/bin/cat", argv, envp);
-		_exit(1);
-	}
-	close(ready[1]);
-	cr_assert_eq(read(ready[0], &c, 1), 0, "exec closed it");
 	/* Closed at the point of no return, a moment before the program has its arguments. */
 	while (proc_find_environment(pid, is_entry, entry) == -EAGAIN)
 		;
 	cr_expect_eq(proc_find_environment(pid, is_entry, entry), 0);
-	close(in[0]);
-	close(in[1]);
+	close(in);
 	cr_assert_eq(waitid(P_PID, (id_t)pid, &(siginfo_t){ 0 }, WEXITED | WNOWAIT), 0);
 	cr_expect_lt(proc_find_environment(pid, is_entry, entry), 0, "a zombie");
 	cr_assert_eq(waitpid(pid, NULL, 0), pid);
