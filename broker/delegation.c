@@ -97,6 +97,7 @@ static void delegation_free(struct delegation *d)
 	d->options.selector = labels_unref(d->options.selector);
 	closer_wait_end(&d->closer_wait);
 	uv_close((uv_handle_t *)&d->poll, on_closed);
+	shutdown(d->fd, SHUT_RDWR); /* the keeper has it for a while still, or a successor */
 	closer_close(b, &whose, &d->fd, 1); /* knocks wait in it, with what they carry */
 	quota_charge_return(&d->charge);
 	d->account = quota_account_unref(d->account);

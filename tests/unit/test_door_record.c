@@ -166,6 +166,29 @@ Test(door_record, P13_half_of_one_and_a_broken_one_are_given_up)
 	core_close(core);
 }
 
+/* The keeper learns of its end later, or never: then a successor sees it. */
+Test(door_record, P14_one_that_has_ended_is_shut_whoever_has_copies)
+{
+	struct core *core = core_open();
+	struct kept_doors k = { 0 }, later = { 0 };
+	int pair[2], kept, record = write_one(NULL), kept_record = dup(record);
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	kept = dup(pair[0]);
+	take_pair(&k, 0, pair[0], record);
+	delegations_resume(&core->b, &k);
+	cr_assert_eq(send(pair[1], "k", 1, MSG_NOSIGNAL), 1);
+	delegation_end(delegation_find(&core->b, 77), "revoked");
+	cr_expect_lt(send(pair[1], "k", 1, MSG_NOSIGNAL), 0, "somebody may hear that");
+	cr_expect_eq(errno, EPIPE);
+	core_turns(core, 3);
+	take_pair(&later, 0, kept, kept_record);
+	delegations_resume(&core->b, &later);
+	core_until(core, !core->b.n_delegations);
+	close(pair[1]);
+	core_close(core);
+}
+
 Test(door_record, without_memory_it_is_given_up_whole)
 {
 	struct core *core = core_open();
