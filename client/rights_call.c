@@ -256,6 +256,8 @@ static int lease_take(struct redd *r, struct call *c, const Redd__V1__Message *m
 		      struct redd_reply *reply)
 {
 	(void)r;
+	if (!c->port->id)
+		c->port->id = m->leased->port; /* what ends is told of by its id */
 	c->port->lease = m->leased->lease;
 	c->port->lease_is_away = false;
 	reply->leased = m->leased->lease;

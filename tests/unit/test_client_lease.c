@@ -160,6 +160,19 @@ Test(client_lease, what_was_given_back_is_not_lost)
 	told_expect(&f, "away back ");
 }
 
+Test(client_lease, one_of_a_port_that_has_a_name_is_told_of_once)
+{
+	cr_assert_eq(redd_port_by_name(f.r, "p", &port), 0);
+	take_lease(71);
+	say_leased(0, 71, REDD__V1__LEASED__CAUSE__TAKEN);
+	told_expect(&f, "4:71=2 ");
+	come_back_without_session();
+	told_expect(&f, "4:71=2 away back ");
+	take_lease(72);
+	come_back_without_session();
+	told_expect(&f, "4:71=2 away back away back 4:72=5 ");
+}
+
 static void free_port(struct redd *r, uint64_t of, uint64_t lease, enum redd_lease_end why,
 		      void *user)
 {
