@@ -82,7 +82,10 @@ static const struct {
 		       GONE | OVER },
 	[OP_FORCE] = { "write { port { PORT } no_wait: true force: true data: \"y\"*40000 }",
 		       REDD__V1__MESSAGE__BODY_WRITTEN, GONE | OVER },
-	[OP_CLOSE] = { "close { port { PORT } }", REDD__V1__MESSAGE__BODY_CLOSE_DONE, GONE | OVER },
+	/* One that waits for the keeper to let go, too, when a Forget of the ended port passes it.
+	 */
+	[OP_CLOSE] = { "close { port { PORT } }", REDD__V1__MESSAGE__BODY_CLOSE_DONE,
+		       GONE | OVER | CODE(ABORTED) },
 	[OP_SIGNAL] = { "signal { port { PORT } signal: 0 }", REDD__V1__MESSAGE__BODY_SIGNALLED,
 			GONE | OVER },
 	[OP_GROUP] = { "signal { port { PORT } signal: 0 target: TARGET_GROUP }",
