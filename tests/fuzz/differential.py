@@ -28,6 +28,7 @@ UNKNOWN_MAX = 64
 FIELDS_MAX = 131056
 DATA_FIELDS = {"redd.v1.Hello.session", "redd.v1.Welcome.session", "redd.v1.Welcome.instance",
                "redd.v1.Ping.data", "redd.v1.Pong.data", "redd.v1.Spawn.token",
+               "redd.v1.Open.token",
                "redd.v1.Write.data", "redd.v1.Output.data",
                "redd.v1.Pattern.text", "redd.v1.Pattern.regex", "redd.v1.Matched.data"}
 VARINT, I64, LEN, I32 = 0, 1, 2, 5
