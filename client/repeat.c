@@ -147,12 +147,21 @@ static int frame_open(struct redd *r, const uint8_t *frame, size_t size, Redd__V
 }
 
 /* 0, ROOM, or a negative errno that is the call's alone. */
+/* Only Welcome tells whether descriptors are taken; if not, the first try was lost over them, and
+ * so would each other one be that does not wait for it. */
+static bool waits_for_welcome(const struct redd *r, const struct call *c)
+{
+	return c->n_fds && !redd_welcome(r);
+}
+
 static int call_again(struct redd *r, struct call *c)
 {
 	uint64_t position = outgoing_end(&r->out);
 	Redd__V1__Request *m;
 	int e = 0;
 
+	if (waits_for_welcome(r, c))
+		return ROOM;
 	if (c->n_fds && !calls_pass_descriptors(r))
 		return -EOPNOTSUPP; /* the connection was lost over them */
 	e = frame_open(r, c->frame, c->frame_size, &m);
@@ -276,7 +285,10 @@ static bool may_repeat(const struct redd *r)
 
 bool repeat_is_due(const struct redd *r)
 {
-	return may_repeat(r) && !outgoing_size(&r->out) && !is_full(r);
+	const struct call *c = call_unsent(r);
+
+	return may_repeat(r) && !outgoing_size(&r->out) && !is_full(r) &&
+	       !(c && waits_for_welcome(r, c));
 }
 
 int repeat_turn(struct redd *r)

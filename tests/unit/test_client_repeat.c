@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/lib/comeback.h"
 #include "tests/lib/fake.h"
@@ -15,22 +16,25 @@ TestSuite(client_repeat, .timeout = 30);
 
 static struct fake f;
 
-Test(client_repeat, P13_before_welcome_everything_goes_out_anew)
+/* On its way to a broker that has not said anything yet. */
+static void begin_to_connect(void)
 {
-	struct redd_call ping = comeback_call(0);
 	struct redd_connect_options o = { 0 };
+	char socket[4100];
 
 	comeback_serve(&f, &o);
 	redd_disconnect(f.r);
 	fake_die(&f);
 	told = (struct told){ 0 };
-	cr_assert_eq(redd_connect_start(
-			     f.r,
-			     &(struct redd_connect_options){
-				     .socket = strcat(strcpy((char[4100]){ 0 }, f.directory), "/s"),
-			     },
-			     NULL),
-		     0);
+	o.socket = strcat(strcpy(socket, f.directory), "/s");
+	cr_assert_eq(redd_connect_start(f.r, &o, NULL), 0);
+}
+
+Test(client_repeat, P13_before_welcome_everything_goes_out_anew)
+{
+	struct redd_call ping = comeback_call(0);
+
+	begin_to_connect();
 	cr_assert_eq(redd_ping_start(f.r, &ping), 0);
 	fake_settle(&f);
 	fake_back(&f); /* took the connection, and died without a word */
@@ -39,6 +43,38 @@ Test(client_repeat, P13_before_welcome_everything_goes_out_anew)
 	fake_pong(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_PING)->id);
 	fake_settle(&f);
 	cr_assert_eq(comeback.results[0], 0);
+	fake_close(&f);
+}
+
+/* They may be what the first connection was lost over; and nothing passes them. */
+Test(client_repeat, P13_descriptors_wait_for_the_welcome_of_a_second_try)
+{
+	struct redd_call adopted = comeback_call(0), ping = comeback_call(1);
+	struct redd_port *port;
+	uint64_t hello;
+	int in[2];
+
+	begin_to_connect();
+	cr_assert_eq(pipe(in), 0);
+	cr_assert_eq(redd_adopt_start(
+			     f.r, &(struct redd_adopt_options){ .reads = true, .read_fd = in[0] },
+			     &port, &adopted),
+		     0);
+	cr_assert_eq(redd_ping_start(f.r, &ping), 0);
+	fake_settle(&f);
+	fake_back(&f); /* with them; and died without a word */
+	hello = fake_back(&f)->id;
+	fake_settle(&f);
+	cr_assert_null(fake_heard(&f), "they came with Hello again");
+	cr_assert_neq(redd_timeout(f.r), 0, "it waits busily");
+	fake_welcome_to(&f, hello, 0);
+	fake_settle(&f);
+	fake_started(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_OPEN)->id, 1, 0);
+	fake_pong(&f, comeback_next(&f, REDD__V1__REQUEST__BODY_PING)->id);
+	fake_settle(&f);
+	cr_assert(!comeback.results[0] && !comeback.results[1]);
+	close(in[0]);
+	close(in[1]);
 	fake_close(&f);
 }
 
