@@ -46,17 +46,12 @@ static void tear_down(void)
 
 TestSuite(command_terminal, .init = set_up, .fini = tear_down, .timeout = 60);
 
-static void start(const char *program, ...)
+/* True in the child, which has a new terminal for its own; t.fd is its other side. */
+static bool fork_at_terminal(void)
 {
-	const char *argv[24] = { "redd", "--socket", service.socket, "run", "-t", "--", program };
 	struct winsize size = { 30, 100, 0, 0 };
-	va_list args;
 	int slave;
 
-	va_start(args, program);
-	for (size_t n = 7; n < 23 && (argv[n] = va_arg(args, const char *)); n++)
-		;
-	va_end(args);
 	cr_assert_eq(openpty(&t.fd, &slave, NULL, NULL, &size), 0);
 	cr_assert_eq(tcgetattr(t.fd, &t.before), 0);
 	t.pid = fork();
@@ -64,10 +59,25 @@ static void start(const char *program, ...)
 	if (t.pid == 0) {
 		close(t.fd);
 		login_tty(slave);
+		return true;
+	}
+	close(slave);
+	return false;
+}
+
+static void start(const char *program, ...)
+{
+	const char *argv[24] = { "redd", "--socket", service.socket, "run", "-t", "--", program };
+	va_list args;
+
+	va_start(args, program);
+	for (size_t n = 7; n < 23 && (argv[n] = va_arg(args, const char *)); n++)
+		;
+	va_end(args);
+	if (fork_at_terminal()) {
 		execv(place_program("redd"), (char *const *)argv);
 		_exit(99);
 	}
-	close(slave);
 }
 
 static long long now_ms(void)
@@ -297,19 +307,9 @@ static void be_shell(int cue)
 
 static void start_shell(int cue)
 {
-	struct winsize size = { 30, 100, 0, 0 };
-	int slave;
-
-	cr_assert_eq(openpty(&t.fd, &slave, NULL, NULL, &size), 0);
-	cr_assert_eq(tcgetattr(t.fd, &t.before), 0);
-	t.pid = fork();
-	cr_assert_geq(t.pid, 0);
-	if (t.pid == 0) {
-		close(t.fd);
-		login_tty(slave);
+	if (fork_at_terminal()) {
 		be_shell(cue);
 	}
-	close(slave);
 }
 
 /* How often it has gone to sleep. */

@@ -209,3 +209,31 @@ Test(door_record, without_memory_it_is_given_up_whole)
 	}
 	core_close(core);
 }
+
+/* It is one for as long as this broker lives, and its place is another's. */
+Test(door_record, one_that_cannot_be_kept_is_a_door_all_the_same)
+{
+	struct core *core = core_open();
+	int client, door;
+	struct conn *conn = core_connect(core, &client);
+	const char *reason;
+
+	for (int i = 0; i < 2; i++) {
+		struct delegation_options o = { .ports = { 1 }, .n_ports = 1, .rights = 1 };
+		struct delegation *d;
+
+		if (i == 0)
+			countdown_arm(COUNTDOWN_MEMFD, 1, EMFILE);
+		cr_assert_eq(delegation_new(&d, conn, &o, &door, &reason), 0);
+		if (i == 0)
+			cr_expect(countdown_off());
+		cr_expect_eq(d->place, i == 0 ? DELEGATIONS_MAX : 0);
+		core_turns(core, 2);
+		cr_expect_eq(core->b.n_delegations, 1, "it is no door");
+		close(door);
+		core_until(core, !core->b.n_delegations);
+		cr_expect_eq(hear_drops(core), i == 0 ? 0 : 2);
+	}
+	close(client);
+	core_close(core);
+}

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "proto/base/fd.h"
 #include "tests/lib/core.h"
@@ -508,4 +509,22 @@ Test(errands, another_signal_and_the_same_tree_go_apart)
 		cr_expect_eq(hear_requests(&id, &sock), 1);
 		fd_close(sock);
 	}
+}
+
+/* Too many descriptors are under way: then none go along. */
+Test(errands, P10_a_tree_is_killed_without_its_leaders_descriptor)
+{
+	struct link_spawn_id id;
+	int sock;
+
+	make_many();
+	ports[0]->process.pidfd = dup(fds[0]);
+	port_kill_tree(ports[0]);
+	countdown_arm(COUNTDOWN_WRITE, 1, ETOOMANYREFS);
+	core_turns(core, 3);
+	cr_assert(countdown_off());
+	cr_expect_eq(out(ERRAND_DUE), 1);
+	cr_expect_eq(hear_requests(&id, &sock), 1);
+	cr_expect_eq(requests[0].has_pidfd, 0);
+	fd_close(sock);
 }
