@@ -8,60 +8,34 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/lib/command.h"
 #include "tests/lib/places.h"
+#include "tests/lib/prompt.h"
 #include "tests/lib/random.h"
-#include "tests/lib/service.h"
 
-static struct service service;
-static struct command c;
-
-static void set_up(void)
-{
-	cr_assert_eq(service_start(&service, NULL), 0);
-}
-
-static void tear_down(void)
-{
-	command_free(&c);
-	cr_assert_eq(service_forget_all(&service), 0);
-	cr_assert_eq(service_settle(&service), 0);
-	cr_assert_eq(service_stop(&service), 0);
-}
-
-TestSuite(command, .init = set_up, .fini = tear_down, .timeout = 60);
-
-#define EXPECT_IN(input, want_status, want_out, ...) \
-	COMMAND_EXPECT(&c, service.socket, input, want_status, want_out, __VA_ARGS__)
-#define EXPECT(want_status, want_out, ...) EXPECT_IN(NULL, (want_status), (want_out), __VA_ARGS__)
-
-static void expect_complaint(const char *part)
-{
-	command_expect_complaint(&c, part);
-}
+TestSuite(command, .init = prompt_begin, .fini = prompt_end, .timeout = 60);
 
 /* --- run ------------------------------------------------------------------------------------- */
 
 Test(command, run_leaves_with_the_programs_status_and_says_nothing)
 {
-	EXPECT(0, "", "run", "true");
-	cr_assert_str_eq(c.err.text, "");
-	EXPECT(1, "", "run", "false");
-	EXPECT(42, "", "run", "--", "sh", "-c", "exit 42");
-	EXPECT(255, "", "run", "--", "sh", "-c", "exit 255");
-	EXPECT(128 + SIGKILL, "", "run", "--", "sh", "-c", "kill -9 $$");
-	EXPECT(128 + SIGTERM, "", "run", "--", "sh", "-c", "kill $$");
-	cr_assert_str_eq(c.err.text, "");
+	PROMPT(0, "", "run", "true");
+	cr_assert_str_eq(prompt.c.err.text, "");
+	PROMPT(1, "", "run", "false");
+	PROMPT(42, "", "run", "--", "sh", "-c", "exit 42");
+	PROMPT(255, "", "run", "--", "sh", "-c", "exit 255");
+	PROMPT(128 + SIGKILL, "", "run", "--", "sh", "-c", "kill -9 $$");
+	PROMPT(128 + SIGTERM, "", "run", "--", "sh", "-c", "kill $$");
+	cr_assert_str_eq(prompt.c.err.text, "");
 }
 
 Test(command, P6_run_tells_why_a_program_did_not_start)
 {
-	EXPECT(127, "", "run", "no-such-program-here");
-	expect_complaint("no-such-program-here");
-	EXPECT(126, "", "run", "/etc/passwd");
-	expect_complaint("/etc/passwd");
-	EXPECT(125, "", "run", "-w", "/no/such/directory", "true");
-	expect_complaint("directory");
+	PROMPT(127, "", "run", "no-such-program-here");
+	prompt_complained("no-such-program-here");
+	PROMPT(126, "", "run", "/etc/passwd");
+	prompt_complained("/etc/passwd");
+	PROMPT(125, "", "run", "-w", "/no/such/directory", "true");
+	prompt_complained("directory");
 }
 
 Test(command, run_that_is_used_wrongly_is_125)
@@ -84,29 +58,29 @@ Test(command, run_that_is_used_wrongly_is_125)
 	};
 
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-		command_free(&c);
-		command_start_list(&c, service.socket, wrong[i]);
-		command_finish(&c, NULL, 0);
-		cr_assert_eq(c.status, 125, "row %zu: %d", i, c.status);
-		expect_complaint("--help");
+		command_free(&prompt.c);
+		command_start_list(&prompt.c, prompt.service.socket, wrong[i]);
+		command_finish(&prompt.c, NULL, 0);
+		cr_assert_eq(prompt.c.status, 125, "row %zu: %d", i, prompt.c.status);
+		prompt_complained("--help");
 	}
-	EXPECT(2, "", "ps", "too", "many");
-	EXPECT(2, "", "nonsense");
-	EXPECT(2, "", "--socket");
-	expect_complaint("path");
+	PROMPT(2, "", "ps", "too", "many");
+	PROMPT(2, "", "nonsense");
+	PROMPT(2, "", "--socket");
+	prompt_complained("path");
 }
 
 Test(command, run_timeout_is_124)
 {
-	EXPECT(124, "", "run", "--timeout", "100ms", "sleep", "100");
+	PROMPT(124, "", "run", "--timeout", "100ms", "sleep", "100");
 }
 
 Test(command, stdout_and_stderr_stay_apart_unless_merged)
 {
-	EXPECT(0, "out\n", "run", "--", "sh", "-c", "echo out; echo err >&2");
-	cr_assert_str_eq(c.err.text, "err\n");
-	EXPECT(0, "out\nerr\n", "run", "--merge", "--", "sh", "-c", "echo out; echo err >&2");
-	cr_assert_str_eq(c.err.text, "");
+	PROMPT(0, "out\n", "run", "--", "sh", "-c", "echo out; echo err >&2");
+	cr_assert_str_eq(prompt.c.err.text, "err\n");
+	PROMPT(0, "out\nerr\n", "run", "--merge", "--", "sh", "-c", "echo out; echo err >&2");
+	cr_assert_str_eq(prompt.c.err.text, "");
 }
 
 Test(command, any_bytes_pass_unchanged_both_ways_at_once)
@@ -116,10 +90,10 @@ Test(command, any_bytes_pass_unchanged_both_ways_at_once)
 	uint8_t *data = malloc(size);
 
 	random_fill(&rnd, data, size);
-	command_run(&c, service.socket, data, size, "run", "cat", NULL);
-	cr_assert_eq(c.status, 0, "%s", c.err.text);
-	cr_assert_eq(c.out.size, size);
-	cr_assert_eq(memcmp(c.out.text, data, size), 0);
+	command_run(&prompt.c, prompt.service.socket, data, size, "run", "cat", NULL);
+	cr_assert_eq(prompt.c.status, 0, "%s", prompt.c.err.text);
+	cr_assert_eq(prompt.c.out.size, size);
+	cr_assert_eq(memcmp(prompt.c.out.text, data, size), 0);
 	free(data);
 }
 
@@ -130,22 +104,22 @@ Test(command, S21_S39_descriptors_3_and_4_or_one_direction_alone)
 	static char program[512];
 
 	snprintf(program, sizeof(program), "%s echo lost; cat <&3 >&4; exit 3", fds);
-	EXPECT_IN("in", 3, "in", "run", "--nouse-stdio", "--shell", program);
-	cr_expect_str_eq(c.err.text, "/dev/null/dev/nullpipe:pipe:pipe:");
-	EXPECT_IN("in", 3, "", "run", "--nouse-stdio", "--null-stdin", "--shell", program);
-	cr_expect_str_eq(c.err.text, "/dev/null/dev/nullpipe:/dev/nullpipe:");
-	EXPECT_IN("in", 3, "", "run", "--nouse-stdio", "--null-stdout", "--merge", "--shell",
-		  program);
-	cr_expect_str_eq(c.err.text, "");
+	PROMPT_WITH("in", 3, "in", "run", "--nouse-stdio", "--shell", program);
+	cr_expect_str_eq(prompt.c.err.text, "/dev/null/dev/nullpipe:pipe:pipe:");
+	PROMPT_WITH("in", 3, "", "run", "--nouse-stdio", "--null-stdin", "--shell", program);
+	cr_expect_str_eq(prompt.c.err.text, "/dev/null/dev/nullpipe:/dev/nullpipe:");
+	PROMPT_WITH("in", 3, "", "run", "--nouse-stdio", "--null-stdout", "--merge", "--shell",
+		    program);
+	cr_expect_str_eq(prompt.c.err.text, "");
 	snprintf(program, sizeof(program), "%s exec cat", fds);
-	EXPECT_IN("in", 0, "", "run", "--null-stdout", "--shell", program);
-	cr_expect_str_eq(c.err.text, "pipe:/dev/nullpipe:");
-	EXPECT(125, "", "run", "-t", "-d", "--nouse-stdio", "true");
+	PROMPT_WITH("in", 0, "", "run", "--null-stdout", "--shell", program);
+	cr_expect_str_eq(prompt.c.err.text, "pipe:/dev/nullpipe:");
+	PROMPT(125, "", "run", "-t", "-d", "--nouse-stdio", "true");
 	/* From the side, too: attach finds what there is to read and to write. */
-	EXPECT(0, NULL, "run", "-di", "--nouse-stdio", "--name", "q", "--shell",
+	PROMPT(0, NULL, "run", "-di", "--nouse-stdio", "--name", "q", "--shell",
 	       "exec cat <&3 >&4");
-	EXPECT(0, "", "write", "--stream", "3", "-n", "q", "one ");
-	EXPECT_IN("two", 0, "one two", "attach", "--replay", "--close", "q");
+	PROMPT(0, "", "write", "--stream", "3", "-n", "q", "one ");
+	PROMPT_WITH("two", 0, "one two", "attach", "--replay", "--close", "q");
 }
 
 Test(command, a_program_that_does_not_read_stdin_is_not_waited_for)
@@ -153,28 +127,28 @@ Test(command, a_program_that_does_not_read_stdin_is_not_waited_for)
 	size_t size = 4000000;
 	char *data = calloc(1, size);
 
-	command_run(&c, service.socket, data, size, "run", "echo", "done", NULL);
-	cr_assert_eq(c.status, 0);
-	cr_assert_str_eq(c.out.text, "done\n");
+	command_run(&prompt.c, prompt.service.socket, data, size, "run", "echo", "done", NULL);
+	cr_assert_eq(prompt.c.status, 0);
+	cr_assert_str_eq(prompt.c.out.text, "done\n");
 	free(data);
 }
 
 Test(command, options_shape_environment_directory_and_limits)
 {
 	setenv("COMMAND_TEST", "inherited", 1);
-	EXPECT(0, "inherited b unset\n", "run", "-e", "A=b", "--unset", "HOME", "--", "sh", "-c",
+	PROMPT(0, "inherited b unset\n", "run", "-e", "A=b", "--unset", "HOME", "--", "sh", "-c",
 	       "echo $COMMAND_TEST $A ${HOME-unset}");
-	EXPECT(0, "unset\n", "run", "--env", "empty", "--", "sh", "-c",
+	PROMPT(0, "unset\n", "run", "--env", "empty", "--", "sh", "-c",
 	       "echo ${COMMAND_TEST-unset}");
-	EXPECT(0, "/\n", "run", "-w", "/", "pwd");
-	EXPECT(0, "0027\n", "run", "--umask", "027", "--shell", "umask");
+	PROMPT(0, "/\n", "run", "-w", "/", "pwd");
+	PROMPT(0, "0027\n", "run", "--umask", "027", "--shell", "umask");
 	umask(077); /* what it writes is to be as private as without us */
-	EXPECT(0, "0077\n", "run", "--shell", "umask");
+	PROMPT(0, "0077\n", "run", "--shell", "umask");
 	umask(0);
-	EXPECT(0, "0000\n", "run", "--shell", "umask");
+	PROMPT(0, "0000\n", "run", "--shell", "umask");
 	umask(022);
-	EXPECT(0, "77\n", "run", "--limit", "cpu=77", "--shell", "ulimit -t");
-	EXPECT(0, "sh x\n", "run", "--shell", "echo $0 x");
+	PROMPT(0, "77\n", "run", "--limit", "cpu=77", "--shell", "ulimit -t");
+	PROMPT(0, "sh x\n", "run", "--shell", "echo $0 x");
 }
 
 /* As the shell would start it: within a frame of the usual size, and beyond. */
@@ -190,32 +164,32 @@ Test(command, S16_an_environment_of_any_size_goes_along)
 			snprintf(name, sizeof(name), "BIG%d", n);
 			cr_assert_eq(setenv(name, value, 1), 0);
 		}
-		EXPECT(0, NULL, "run", "--shell", "env | grep -c ^BIG");
-		cr_expect_eq(atoi(c.out.text), n);
-		EXPECT(0, NULL, "run", "-d", "--shell", "env | grep -c ^BIG");
+		PROMPT(0, NULL, "run", "--shell", "env | grep -c ^BIG");
+		cr_expect_eq(atoi(prompt.c.out.text), n);
+		PROMPT(0, NULL, "run", "-d", "--shell", "env | grep -c ^BIG");
 	}
 }
 
 Test(command, a_reader_that_leaves_ends_the_program_as_sigpipe_would)
 {
-	command_start(&c, service.socket, "run", "yes", NULL);
-	cr_assert(command_await(&c, "y\ny\n"));
-	close(c.out_fd);
-	c.out_fd = -1;
-	command_finish(&c, NULL, 0);
-	cr_assert_eq(c.status, 128 + SIGPIPE);
-	cr_assert_str_eq(c.err.text, "");
+	command_start(&prompt.c, prompt.service.socket, "run", "yes", NULL);
+	cr_assert(command_await(&prompt.c, "y\ny\n"));
+	close(prompt.c.out_fd);
+	prompt.c.out_fd = -1;
+	command_finish(&prompt.c, NULL, 0);
+	cr_assert_eq(prompt.c.status, 128 + SIGPIPE);
+	cr_assert_str_eq(prompt.c.err.text, "");
 }
 
 Test(command, a_program_that_ignores_sigpipe_ends_too)
 {
-	command_start(&c, service.socket, "run", "--", "sh", "-c",
+	command_start(&prompt.c, prompt.service.socket, "run", "--", "sh", "-c",
 		      "trap '' PIPE; while :; do echo y 2>/dev/null; done", NULL);
-	cr_assert(command_await(&c, "y\ny\n"));
-	close(c.out_fd);
-	c.out_fd = -1;
-	command_finish(&c, NULL, 0);
-	cr_assert_eq(c.status, 128 + SIGTERM);
+	cr_assert(command_await(&prompt.c, "y\ny\n"));
+	close(prompt.c.out_fd);
+	prompt.c.out_fd = -1;
+	command_finish(&prompt.c, NULL, 0);
+	cr_assert_eq(prompt.c.status, 128 + SIGTERM);
 }
 
 Test(command, output_that_cannot_be_written_is_told)
@@ -223,7 +197,7 @@ Test(command, output_that_cannot_be_written_is_told)
 	char text[512];
 
 	snprintf(text, sizeof(text), "%s --socket %s run echo hi >/dev/full", place_program("redd"),
-		 service.socket);
+		 prompt.service.socket);
 	cr_assert_eq(WEXITSTATUS(system(text)), 125);
 }
 
@@ -239,56 +213,57 @@ Test(command, signals_go_to_the_programs_group)
 		snprintf(script, sizeof(script),
 			 "trap 'exit %d' %d; echo ready; while :; do sleep 0.02; done", 40 + (int)i,
 			 signals[i]);
-		command_start(&c, service.socket, "run", "--", "sh", "-c", script, NULL);
-		cr_assert(command_await(&c, "ready"));
-		cr_assert_eq(kill(c.pid, signals[i]), 0);
-		command_finish(&c, NULL, 0);
-		cr_assert_eq(c.status, 40 + (int)i, "signal %d", signals[i]);
-		command_free(&c);
+		command_start(&prompt.c, prompt.service.socket, "run", "--", "sh", "-c", script,
+			      NULL);
+		cr_assert(command_await(&prompt.c, "ready"));
+		cr_assert_eq(kill(prompt.c.pid, signals[i]), 0);
+		command_finish(&prompt.c, NULL, 0);
+		cr_assert_eq(prompt.c.status, 40 + (int)i, "signal %d", signals[i]);
+		command_free(&prompt.c);
 	}
 }
 
 Test(command, a_signal_that_was_ignored_at_the_start_is_not_passed_on)
 {
 	signal(SIGHUP, SIG_IGN);
-	command_start(&c, service.socket, "run", "--", "sh", "-c", "echo ready; read x; echo $x",
-		      NULL);
+	command_start(&prompt.c, prompt.service.socket, "run", "--", "sh", "-c",
+		      "echo ready; read x; echo $x", NULL);
 	signal(SIGHUP, SIG_DFL);
-	cr_assert(command_await(&c, "ready"));
-	cr_assert_eq(kill(c.pid, SIGHUP), 0);
-	command_finish(&c, "alive\n", 6);
-	cr_assert_eq(c.status, 0);
-	cr_assert_str_eq(c.out.text, "ready\nalive\n");
+	cr_assert(command_await(&prompt.c, "ready"));
+	cr_assert_eq(kill(prompt.c.pid, SIGHUP), 0);
+	command_finish(&prompt.c, "alive\n", 6);
+	cr_assert_eq(prompt.c.status, 0);
+	cr_assert_str_eq(prompt.c.out.text, "ready\nalive\n");
 }
 
 Test(command, a_killed_run_takes_its_program_along)
 {
-	command_start(&c, service.socket, "run", "--name", "victim", "--", "sh", "-c",
+	command_start(&prompt.c, prompt.service.socket, "run", "--name", "victim", "--", "sh", "-c",
 		      "echo ready; exec sleep 1000", NULL);
-	cr_assert(command_await(&c, "ready"));
-	kill(c.pid, SIGKILL);
-	command_finish(&c, NULL, 0);
-	cr_assert_eq(c.status, 128 + SIGKILL);
-	EXPECT(128 + SIGKILL, "", "wait", "--timeout", "10s", "victim");
+	cr_assert(command_await(&prompt.c, "ready"));
+	kill(prompt.c.pid, SIGKILL);
+	command_finish(&prompt.c, NULL, 0);
+	cr_assert_eq(prompt.c.status, 128 + SIGKILL);
+	PROMPT(128 + SIGKILL, "", "wait", "--timeout", "10s", "victim");
 }
 
 /* --- detached -------------------------------------------------------------------------------- */
 
 Test(command, a_detached_port_is_written_read_closed_waited_for_and_forgotten)
 {
-	EXPECT(0, NULL, "run", "-d", "-i", "--name", "echo", "--", "sh", "-c",
+	PROMPT(0, NULL, "run", "-d", "-i", "--name", "echo", "--", "sh", "-c",
 	       "while read x; do echo got $x; done; exit 6");
-	EXPECT(0, "", "write", "echo", "hello", "world");
-	EXPECT(0, "", "write", "-n", "-c", "echo", "bye\n");
-	EXPECT(6, "", "wait", "--until", "closed", "echo");
-	EXPECT(0, "got hello world\ngot bye\n", "logs", "echo");
-	EXPECT(0, "got bye\n", "logs", "-n", "1", "echo");
-	EXPECT(0, "bye\n", "logs", "--tail-bytes", "4", "echo");
-	EXPECT(0, "got bye\n", "logs", "--from", "16", "--stream", "1", "echo");
-	EXPECT(6, "got hello world\ngot bye\n", "attach", "--replay", "echo");
-	EXPECT(0, "", "forget", "echo");
-	EXPECT(1, "", "inspect", "echo");
-	expect_complaint("echo");
+	PROMPT(0, "", "write", "echo", "hello", "world");
+	PROMPT(0, "", "write", "-n", "-c", "echo", "bye\n");
+	PROMPT(6, "", "wait", "--until", "closed", "echo");
+	PROMPT(0, "got hello world\ngot bye\n", "logs", "echo");
+	PROMPT(0, "got bye\n", "logs", "-n", "1", "echo");
+	PROMPT(0, "bye\n", "logs", "--tail-bytes", "4", "echo");
+	PROMPT(0, "got bye\n", "logs", "--from", "16", "--stream", "1", "echo");
+	PROMPT(6, "got hello world\ngot bye\n", "attach", "--replay", "echo");
+	PROMPT(0, "", "forget", "echo");
+	PROMPT(1, "", "inspect", "echo");
+	prompt_complained("echo");
 }
 
 Test(command, write_takes_stdin_byte_for_byte)
@@ -296,89 +271,93 @@ Test(command, write_takes_stdin_byte_for_byte)
 	static char data[3000000];
 
 	memset(data, 'x', sizeof(data));
-	EXPECT(0, NULL, "run", "-d", "-i", "--name", "count", "--", "wc", "-c");
-	command_free(&c);
-	command_run(&c, service.socket, data, sizeof(data), "write", "-c", "count", NULL);
-	cr_assert_eq(c.status, 0, "%s", c.err.text);
-	EXPECT(0, "", "wait", "--until", "closed", "count");
-	EXPECT(0, "3000000\n", "logs", "count");
+	PROMPT(0, NULL, "run", "-d", "-i", "--name", "count", "--", "wc", "-c");
+	command_free(&prompt.c);
+	command_run(&prompt.c, prompt.service.socket, data, sizeof(data), "write", "-c", "count",
+		    NULL);
+	cr_assert_eq(prompt.c.status, 0, "%s", prompt.c.err.text);
+	PROMPT(0, "", "wait", "--until", "closed", "count");
+	PROMPT(0, "3000000\n", "logs", "count");
 }
 
 Test(command, S43_S45_the_marks_of_an_input_are_set_shown_and_overridden)
 {
 	static char block[150000], word[100001];
-	struct redd *r = service_connect(&service);
+	struct redd *r = service_connect(&prompt.service);
 	struct redd_port *port;
 
-	EXPECT(0, NULL, "run", "-d", "-i", "--name", "deaf", "--input-marks", "1K:100",
+	PROMPT(0, NULL, "run", "-d", "-i", "--name", "deaf", "--input-marks", "1K:100",
 	       "--input-bound", "200K", "--", "sleep", "1000");
-	EXPECT(0, "", "write", "--no-wait", "-n", "deaf", "x");
-	EXPECT(0, NULL, "inspect", "deaf");
-	cr_expect_not_null(strstr(c.out.text, " queued=0 waiting=0 marks=1024:100 bound=204800\n"),
-			   "%s", c.out.text);
+	PROMPT(0, "", "write", "--no-wait", "-n", "deaf", "x");
+	PROMPT(0, NULL, "inspect", "deaf");
+	cr_expect_not_null(
+		strstr(prompt.c.out.text, " queued=0 waiting=0 marks=1024:100 bound=204800\n"),
+		"%s", prompt.c.out.text);
 	cr_assert_eq(redd_port_by_name(r, "deaf", &port), 0);
 	cr_assert_eq(redd_write_start(port, block, sizeof(block), NULL, NULL), 0);
 	cr_assert_eq(redd_write_start(port, block, 10000, NULL, NULL), 0);
 	cr_assert_eq(redd_ping(r), 0);
-	EXPECT(1, "", "write", "--no-wait", "deaf", "x");
-	expect_complaint("busy");
+	PROMPT(1, "", "write", "--no-wait", "deaf", "x");
+	prompt_complained("busy");
 	memset(word, 'w', sizeof(word) - 1);
-	EXPECT(1, "", "write", "--no-wait", "--force", "deaf", word, word);
-	expect_complaint("full");
-	EXPECT(0, NULL, "inspect", "deaf");
-	cr_expect_not_null(strstr(c.out.text, " waiting=2 "), "%s", c.out.text);
-	cr_expect_not_null(strstr(c.out.text, " busy\n"), "%s", c.out.text);
+	PROMPT(1, "", "write", "--no-wait", "--force", "deaf", word, word);
+	prompt_complained("full");
+	PROMPT(0, NULL, "inspect", "deaf");
+	cr_expect_not_null(strstr(prompt.c.out.text, " waiting=2 "), "%s", prompt.c.out.text);
+	cr_expect_not_null(strstr(prompt.c.out.text, " busy\n"), "%s", prompt.c.out.text);
 	redd_free(r);
-	EXPECT(125, "", "run", "--input-marks", "0", "true");
-	expect_complaint("--input-marks");
-	EXPECT(125, "", "run", "--input-bound", "0", "true");
-	expect_complaint("--input-bound");
-	EXPECT(2, "", "open", "--log-size", "0", "/dev/null");
-	expect_complaint("--log-size");
-	EXPECT(0, NULL, "run", "-d", "-i", "--name", "free", "--input-marks", "off", "--", "sleep",
+	PROMPT(125, "", "run", "--input-marks", "0", "true");
+	prompt_complained("--input-marks");
+	PROMPT(125, "", "run", "--input-bound", "0", "true");
+	prompt_complained("--input-bound");
+	PROMPT(2, "", "open", "--log-size", "0", "/dev/null");
+	prompt_complained("--log-size");
+	PROMPT(0, NULL, "run", "-d", "-i", "--name", "free", "--input-marks", "off", "--", "sleep",
 	       "1000");
-	EXPECT(0, NULL, "inspect", "free");
-	cr_expect_not_null(strstr(c.out.text, " marks=off bound=1048576\n"), "%s", c.out.text);
-	EXPECT(0, "", "kill", "-s", "KILL", "deaf", "free");
-	EXPECT(128 + SIGKILL, "", "wait", "--until", "closed", "deaf", "free");
+	PROMPT(0, NULL, "inspect", "free");
+	cr_expect_not_null(strstr(prompt.c.out.text, " marks=off bound=1048576\n"), "%s",
+			   prompt.c.out.text);
+	PROMPT(0, "", "kill", "-s", "KILL", "deaf", "free");
+	PROMPT(128 + SIGKILL, "", "wait", "--until", "closed", "deaf", "free");
 }
 
 Test(command, kill_reaches_what_it_is_told_to)
 {
-	EXPECT(0, NULL, "run", "-d", "--name", "a", "sleep", "1000");
-	EXPECT(0, "", "kill", "a");
-	EXPECT(128 + SIGTERM, "", "wait", "a");
-	EXPECT(0, NULL, "run", "-d", "--name", "b", "--", "sh", "-c",
+	PROMPT(0, NULL, "run", "-d", "--name", "a", "sleep", "1000");
+	PROMPT(0, "", "kill", "a");
+	PROMPT(128 + SIGTERM, "", "wait", "a");
+	PROMPT(0, NULL, "run", "-d", "--name", "b", "--", "sh", "-c",
 	       "setsid sleep 1000 & sleep 1000");
-	EXPECT(0, "", "kill", "--tree", "-s", "KILL", "b");
-	EXPECT(128 + SIGKILL, "", "wait", "b", "--until", "closed");
-	EXPECT(1, "", "kill", "b");
-	expect_complaint("b");
-	EXPECT(1, "", "kill", "nobody");
+	PROMPT(0, "", "kill", "--tree", "-s", "KILL", "b");
+	PROMPT(128 + SIGKILL, "", "wait", "b", "--until", "closed");
+	PROMPT(1, "", "kill", "b");
+	prompt_complained("b");
+	PROMPT(1, "", "kill", "nobody");
 }
 
 Test(command, attach_joins_a_running_port)
 {
-	EXPECT(0, NULL, "run", "-d", "-i", "--name", "shared", "--", "sh", "-c",
+	PROMPT(0, NULL, "run", "-d", "-i", "--name", "shared", "--", "sh", "-c",
 	       "while read x; do echo got $x; done; exit 9");
-	command_free(&c);
-	command_run(&c, service.socket, "one\ntwo\n", 8, "attach", "--close", "shared", NULL);
-	cr_assert_eq(c.status, 9, "%s", c.err.text);
-	cr_assert_str_eq(c.out.text, "got one\ngot two\n");
+	command_free(&prompt.c);
+	command_run(&prompt.c, prompt.service.socket, "one\ntwo\n", 8, "attach", "--close",
+		    "shared", NULL);
+	cr_assert_eq(prompt.c.status, 9, "%s", prompt.c.err.text);
+	cr_assert_str_eq(prompt.c.out.text, "got one\ngot two\n");
 }
 
 Test(command, a_signal_ends_attach_and_not_the_port)
 {
-	EXPECT(0, NULL, "run", "-d", "--name", "stays", "--", "sh", "-c",
+	PROMPT(0, NULL, "run", "-d", "--name", "stays", "--", "sh", "-c",
 	       "echo up; exec sleep 1000");
-	command_free(&c);
-	command_start(&c, service.socket, "attach", "--replay", "stays", NULL);
-	cr_assert(command_await(&c, "up"));
-	kill(c.pid, SIGTERM);
-	command_finish(&c, NULL, 0);
-	cr_assert_eq(c.status, 128 + SIGTERM);
-	EXPECT(124, "", "wait", "--timeout", "0", "stays");
-	EXPECT(0, "", "kill", "stays");
+	command_free(&prompt.c);
+	command_start(&prompt.c, prompt.service.socket, "attach", "--replay", "stays", NULL);
+	cr_assert(command_await(&prompt.c, "up"));
+	kill(prompt.c.pid, SIGTERM);
+	command_finish(&prompt.c, NULL, 0);
+	cr_assert_eq(prompt.c.status, 128 + SIGTERM);
+	PROMPT(124, "", "wait", "--timeout", "0", "stays");
+	PROMPT(0, "", "kill", "stays");
 }
 
 /* --- asking ---------------------------------------------------------------------------------- */
@@ -396,57 +375,59 @@ static void expect_json(const char *text)
 
 Test(command, json_is_json_whatever_the_bytes)
 {
-	EXPECT(0, NULL, "run", "-d", "--json", "--name", "j", "-l", "quote=\"\\", "--", "sh", "-c",
+	PROMPT(0, NULL, "run", "-d", "--json", "--name", "j", "-l", "quote=\"\\", "--", "sh", "-c",
 	       "exit 0", "\x01\xff\xc3\xa4\xed\xa0\x80\"\\\n\x7f");
-	expect_json(c.out.text);
-	EXPECT(0, NULL, "wait", "--json", "--until", "closed", "j");
-	expect_json(c.out.text);
-	EXPECT(0, NULL, "ps", "-a", "--json");
-	cr_assert_not_null(strstr(c.out.text, "\\u0001\\udcff\xc3\xa4\\udced\\udca0\\udc80"));
-	expect_json(c.out.text);
-	EXPECT(0, NULL, "inspect", "--json", "j");
-	expect_json(c.out.text);
-	EXPECT(0, NULL, "stats", "--json");
-	expect_json(c.out.text);
+	expect_json(prompt.c.out.text);
+	PROMPT(0, NULL, "wait", "--json", "--until", "closed", "j");
+	expect_json(prompt.c.out.text);
+	PROMPT(0, NULL, "ps", "-a", "--json");
+	cr_assert_not_null(
+		strstr(prompt.c.out.text, "\\u0001\\udcff\xc3\xa4\\udced\\udca0\\udc80"));
+	expect_json(prompt.c.out.text);
+	PROMPT(0, NULL, "inspect", "--json", "j");
+	expect_json(prompt.c.out.text);
+	PROMPT(0, NULL, "stats", "--json");
+	expect_json(prompt.c.out.text);
 }
 
 Test(command, ps_lists_the_living_and_with_all_the_dead)
 {
-	EXPECT(0, NULL, "run", "-d", "--name", "alive", "-l", "role=x", "sleep", "1000");
-	EXPECT(0, NULL, "run", "-d", "--name", "dead", "true");
-	EXPECT(0, "", "wait", "--until", "closed", "dead");
-	EXPECT(0, NULL, "ps");
-	cr_assert(strstr(c.out.text, "alive: sleep 1000") && !strstr(c.out.text, "dead"));
-	EXPECT(0, NULL, "ps", "-a");
-	cr_assert(strstr(c.out.text, "alive") && strstr(c.out.text, "dead"));
-	EXPECT(0, NULL, "ps", "-l", "role=y", "--json");
-	cr_assert_str_eq(c.out.text, "");
-	EXPECT(0, "", "kill", "alive");
+	PROMPT(0, NULL, "run", "-d", "--name", "alive", "-l", "role=x", "sleep", "1000");
+	PROMPT(0, NULL, "run", "-d", "--name", "dead", "true");
+	PROMPT(0, "", "wait", "--until", "closed", "dead");
+	PROMPT(0, NULL, "ps");
+	cr_assert(strstr(prompt.c.out.text, "alive: sleep 1000") &&
+		  !strstr(prompt.c.out.text, "dead"));
+	PROMPT(0, NULL, "ps", "-a");
+	cr_assert(strstr(prompt.c.out.text, "alive") && strstr(prompt.c.out.text, "dead"));
+	PROMPT(0, NULL, "ps", "-l", "role=y", "--json");
+	cr_assert_str_eq(prompt.c.out.text, "");
+	PROMPT(0, "", "kill", "alive");
 }
 
 Test(command, events_tell_a_life_in_order)
 {
-	EXPECT(3, "", "run", "--name", "life", "--", "sh", "-c", "exit 3");
-	command_free(&c);
-	command_start(&c, service.socket, "events", "--after", "0", NULL);
-	cr_assert(command_await(&c, "closed port=2 name=life"), "%s", c.out.text);
-	kill(c.pid, SIGTERM);
-	command_finish(&c, NULL, 0);
-	cr_assert(strstr(c.out.text, "started port=2 name=life") <
-		  strstr(c.out.text, "exited port=2 name=life"));
-	cr_assert_not_null(strstr(c.out.text, "status=3"));
+	PROMPT(3, "", "run", "--name", "life", "--", "sh", "-c", "exit 3");
+	command_free(&prompt.c);
+	command_start(&prompt.c, prompt.service.socket, "events", "--after", "0", NULL);
+	cr_assert(command_await(&prompt.c, "closed port=2 name=life"), "%s", prompt.c.out.text);
+	kill(prompt.c.pid, SIGTERM);
+	command_finish(&prompt.c, NULL, 0);
+	cr_assert(strstr(prompt.c.out.text, "started port=2 name=life") <
+		  strstr(prompt.c.out.text, "exited port=2 name=life"));
+	cr_assert_not_null(strstr(prompt.c.out.text, "status=3"));
 }
 
 Test(command, ping_version_and_stats_answer)
 {
-	EXPECT(0, NULL, "ping");
-	cr_assert_not_null(strstr(c.out.text, " us\n"));
-	EXPECT(0, NULL, "version");
-	cr_assert_not_null(strstr(c.out.text, "broker redd"));
-	EXPECT(0, NULL, "--version");
-	EXPECT(0, NULL, "stats", "--openmetrics");
-	cr_assert_not_null(strstr(c.out.text, "# TYPE redd_ports gauge"));
-	cr_assert_str_eq(c.out.text + c.out.size - 6, "# EOF\n");
+	PROMPT(0, NULL, "ping");
+	cr_assert_not_null(strstr(prompt.c.out.text, " us\n"));
+	PROMPT(0, NULL, "version");
+	cr_assert_not_null(strstr(prompt.c.out.text, "broker redd"));
+	PROMPT(0, NULL, "--version");
+	PROMPT(0, NULL, "stats", "--openmetrics");
+	cr_assert_not_null(strstr(prompt.c.out.text, "# TYPE redd_ports gauge"));
+	cr_assert_str_eq(prompt.c.out.text + prompt.c.out.size - 6, "# EOF\n");
 }
 
 Test(command, every_verb_explains_itself)
@@ -456,16 +437,16 @@ Test(command, every_verb_explains_itself)
 					     "ps",    "inspect", "forget",  "events",
 					     "stats", "ping",	 "version", "shutdown" };
 
-	EXPECT(0, NULL, "--help");
+	PROMPT(0, NULL, "--help");
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
-		cr_assert_not_null(strstr(c.out.text, verbs[i]));
+		cr_assert_not_null(strstr(prompt.c.out.text, verbs[i]));
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-		EXPECT(0, NULL, verbs[i], "--help");
-		cr_assert_eq(strncmp(c.out.text, "usage: redd ", 12), 0);
-		cr_assert_str_eq(c.err.text, "");
+		PROMPT(0, NULL, verbs[i], "--help");
+		cr_assert_eq(strncmp(prompt.c.out.text, "usage: redd ", 12), 0);
+		cr_assert_str_eq(prompt.c.err.text, "");
 	}
-	EXPECT(0, NULL, "run", "--help");
-	cr_assert_not_null(strstr(c.out.text, "keep:DURATION "), "what is long is cut");
+	PROMPT(0, NULL, "run", "--help");
+	cr_assert_not_null(strstr(prompt.c.out.text, "keep:DURATION "), "what is long is cut");
 }
 
 /* Not 0, nor what libredd calls the default one. */
@@ -473,29 +454,29 @@ Test(command, P15_a_number_that_is_no_streams_is_none)
 {
 	static const char *const numbers[] = { "4294967296", "4294967295", "1025" };
 
-	EXPECT(0, NULL, "run", "-di", "--name", "cat", "--", place_prog("cat"));
+	PROMPT(0, NULL, "run", "-di", "--name", "cat", "--", place_prog("cat"));
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-		EXPECT(2, "", "write", "--stream", numbers[i], "cat", "lost");
-		expect_complaint("no stream");
-		EXPECT(2, "", "close", "--stream", numbers[i], "cat");
-		EXPECT(2, "", "logs", "--stream", numbers[i], "cat");
-		EXPECT(2, "", "expect", "--stream", numbers[i], "cat", "--timeout", "0");
+		PROMPT(2, "", "write", "--stream", numbers[i], "cat", "lost");
+		prompt_complained("no stream");
+		PROMPT(2, "", "close", "--stream", numbers[i], "cat");
+		PROMPT(2, "", "logs", "--stream", numbers[i], "cat");
+		PROMPT(2, "", "expect", "--stream", numbers[i], "cat", "--timeout", "0");
 	}
-	EXPECT(0, "", "write", "-c", "cat", "found");
-	EXPECT(0, "found\n", "logs", "-f", "cat");
+	PROMPT(0, "", "write", "-c", "cat", "found");
+	PROMPT(0, "found\n", "logs", "-f", "cat");
 }
 
 Test(command, without_a_broker_it_says_what_to_do)
 {
-	char path[sizeof(service.directory) + 8];
+	char path[sizeof(prompt.service.directory) + 8];
 
-	snprintf(path, sizeof(path), "%s/none", service.directory);
-	command_run(&c, path, NULL, 0, "run", "true", NULL);
-	cr_assert_eq(c.status, 125);
-	expect_complaint("redd-broker");
-	command_free(&c);
-	command_run(&c, path, NULL, 0, "ps", NULL);
-	cr_assert_eq(c.status, 1);
+	snprintf(path, sizeof(path), "%s/none", prompt.service.directory);
+	command_run(&prompt.c, path, NULL, 0, "run", "true", NULL);
+	cr_assert_eq(prompt.c.status, 125);
+	prompt_complained("redd-broker");
+	command_free(&prompt.c);
+	command_run(&prompt.c, path, NULL, 0, "ps", NULL);
+	cr_assert_eq(prompt.c.status, 1);
 }
 
 /* --- the broker that is started on demand ---------------------------------------------------- */
@@ -517,103 +498,13 @@ Test(command, the_default_broker_is_started_once_however_many_ask)
 		cr_assert_str_eq(many[i].out.text, "hello\n");
 		command_free(&many[i]);
 	}
-	command_run(&c, NULL, NULL, 0, "ps", "-a", NULL);
-	for (pid = c.out.text; (pid = strstr(pid, "echo hello")); pid++)
+	command_run(&prompt.c, NULL, NULL, 0, "ps", "-a", NULL);
+	for (pid = prompt.c.out.text; (pid = strstr(pid, "echo hello")); pid++)
 		many[0].status++;
-	cr_assert_eq(many[0].status, 8, "all eight were given to one broker: %s", c.out.text);
-	command_free(&c);
-	command_run(&c, NULL, NULL, 0, "shutdown", NULL);
-	cr_assert_eq(c.status, 0, "%s", c.err.text);
+	cr_assert_eq(many[0].status, 8, "all eight were given to one broker: %s",
+		     prompt.c.out.text);
+	command_free(&prompt.c);
+	command_run(&prompt.c, NULL, NULL, 0, "shutdown", NULL);
+	cr_assert_eq(prompt.c.status, 0, "%s", prompt.c.err.text);
 	place_remove_dir(directory);
-}
-
-/* --- rights ---------------------------------------------------------------------------------- */
-
-Test(command, P14_delegate_runs_a_command_that_may_do_what_was_said)
-{
-	const char *redd = place_program("redd");
-
-	EXPECT(0, NULL, "run", "-di", "--name", "shared", "--", place_prog("cat"));
-	EXPECT(0, NULL, "run", "-d", "--name", "other", "--label", "job=17", "--",
-	       place_prog("hang"));
-	EXPECT(0, "", "delegate", "--write", "shared", "--", redd, "write", "shared", "hello");
-	EXPECT(1, "", "delegate", "--write", "shared", "--", redd, "kill", "shared");
-	EXPECT(1, "", "delegate", "--write", "shared", "--", redd, "inspect", "other");
-	EXPECT(0, "", "delegate", "-s", "-l", "job", "--", redd, "kill", "other");
-	EXPECT(143, NULL, "wait", "-l", "job=17");
-	EXPECT(127, "", "delegate", "--see", "shared", "--", "/no/such/program");
-	EXPECT(125, "", "delegate", "--see", "shared");
-	EXPECT(125, "", "delegate", "shared", "--", "true");
-	EXPECT(0, "", "write", "--lease", "-c", "shared", "world");
-	EXPECT(0, "hello\nworld\n", "logs", "-f", "shared");
-}
-
-Test(command, a_lease_is_waited_for_or_taken)
-{
-	struct command holder;
-
-	EXPECT(0, NULL, "run", "-di", "--name", "cat", "--", place_prog("cat"));
-	command_start(&holder, service.socket, "write", "--lease", "cat", NULL);
-	do
-		EXPECT(0, NULL, "inspect", "cat");
-	while (!strstr(c.out.text, "lease "));
-	EXPECT(1, "", "write", "cat", "no");
-	expect_complaint("has the lease");
-	EXPECT(0, "", "write", "--take", "cat", "taken");
-	command_finish(&holder, "no\n", 3);
-	cr_expect_eq(holder.status, 1);
-	cr_expect(strstr(holder.err.text, "taken by force"), "%s", holder.err.text);
-	command_free(&holder);
-	EXPECT(0, "", "write", "--lease", "-c", "cat", "in turn");
-	EXPECT(0, "taken\nin turn\n", "logs", "-f", "cat");
-}
-
-Test(command, P9_what_was_written_at_an_offset_is_not_written_twice)
-{
-	EXPECT(0, NULL, "run", "-di", "--name", "cat", "--", place_prog("cat"));
-	EXPECT(0, "", "write", "--offset", "0", "cat", "once");
-	EXPECT(0, "", "write", "--offset", "0", "cat", "once");
-	EXPECT(1, "", "write", "--offset", "6", "cat", "early");
-	expect_complaint("at offset 5");
-	command_free(&c);
-	command_run(&c, service.socket, "once\nmore\n", 10, "write", "-c", "--offset", "0", "cat",
-		    NULL);
-	cr_assert_eq(c.status, 0, "%s", c.err.text);
-	EXPECT(0, "once\nmore\n", "logs", "-f", "cat");
-}
-
-/* Once, and never with a status alone. */
-Test(command, P15_what_one_has_no_right_to_is_said)
-{
-	const char *redd = place_program("redd");
-
-	EXPECT(0, NULL, "run", "-di", "--name", "shared", "--", place_prog("cat"));
-	EXPECT(1, "", "delegate", "--see", "shared", "--", redd, "write", "shared", "x");
-	expect_complaint("right to write");
-	EXPECT(1, "", "delegate", "--see", "shared", "--", redd, "logs", "shared");
-	expect_complaint("right to read");
-	EXPECT(125, "", "delegate", "--see", "shared", "--", redd, "attach", "shared");
-	expect_complaint("right to read");
-	EXPECT(0, "", "close", "shared");
-}
-
-Test(command, grants_are_given_shown_and_taken_back)
-{
-	char id[64];
-
-	EXPECT(0, NULL, "run", "-d", "--name", "mine", "--label", "job=1", "--",
-	       place_prog("hang"));
-	EXPECT(0, NULL, "grant", "--user", "4711", "--read", "--stream", "1", "mine");
-	snprintf(id, sizeof(id), "%.*s", (int)strcspn(c.out.text, "\n"), c.out.text);
-	EXPECT(0, NULL, "inspect", "mine");
-	cr_expect(strstr(c.out.text, "uid=4711 read streams=1"), "%s", c.out.text);
-	EXPECT(0, NULL, "inspect", "--json", "mine");
-	cr_expect(strstr(c.out.text, "\"number\":4711"), "%s", c.out.text);
-	EXPECT(2, "", "grant", "--user", "4711", "mine");
-	EXPECT(2, "", "grant", "--user", "4711", "--everyone", "--see", "mine");
-	EXPECT(0, "", "revoke", id);
-	EXPECT(1, "", "revoke", id);
-	EXPECT(0, "", "revoke", "--all", "mine");
-	EXPECT(0, "0\n", "kill", "-l", "job=none");
-	EXPECT(0, "1\n", "kill", "-s", "KILL", "-l", "job");
 }

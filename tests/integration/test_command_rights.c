@@ -1,0 +1,105 @@
+/* The command among several users of one port: doors, grants, leases, writes in turn. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/lib/places.h"
+#include "tests/lib/prompt.h"
+
+TestSuite(command_rights, .init = prompt_begin, .fini = prompt_end, .timeout = 60);
+
+Test(command_rights, P14_delegate_runs_a_command_that_may_do_what_was_said)
+{
+	const char *redd = place_program("redd");
+
+	PROMPT(0, NULL, "run", "-di", "--name", "shared", "--", place_prog("cat"));
+	PROMPT(0, NULL, "run", "-d", "--name", "other", "--label", "job=17", "--",
+	       place_prog("hang"));
+	PROMPT(0, "", "delegate", "--write", "shared", "--", redd, "write", "shared", "hello");
+	PROMPT(1, "", "delegate", "--write", "shared", "--", redd, "kill", "shared");
+	PROMPT(1, "", "delegate", "--write", "shared", "--", redd, "inspect", "other");
+	PROMPT(0, "", "delegate", "-s", "-l", "job", "--", redd, "kill", "other");
+	PROMPT(143, NULL, "wait", "-l", "job=17");
+	PROMPT(127, "", "delegate", "--see", "shared", "--", "/no/such/program");
+	PROMPT(125, "", "delegate", "--see", "shared");
+	PROMPT(125, "", "delegate", "shared", "--", "true");
+	PROMPT(0, "", "write", "--lease", "-c", "shared", "world");
+	PROMPT(0, "hello\nworld\n", "logs", "-f", "shared");
+}
+
+/* Somebody with the lease of `cat`, until his stdin ends. */
+static void hold_lease(struct command *who)
+{
+	command_start(who, prompt.service.socket, "write", "--lease", "cat", NULL);
+	do
+		PROMPT(0, NULL, "inspect", "cat");
+	while (!strstr(prompt.c.out.text, "lease "));
+}
+
+Test(command_rights, a_lease_is_waited_for_or_taken)
+{
+	struct command holder;
+
+	PROMPT(0, NULL, "run", "-di", "--name", "cat", "--", place_prog("cat"));
+	hold_lease(&holder);
+	PROMPT(1, "", "write", "cat", "no");
+	prompt_complained("has the lease");
+	PROMPT(0, "", "write", "--take", "cat", "taken");
+	command_finish(&holder, "no\n", 3);
+	cr_expect_eq(holder.status, 1);
+	cr_expect(strstr(holder.err.text, "taken by force"), "%s", holder.err.text);
+	command_free(&holder);
+	PROMPT(0, "", "write", "--lease", "-c", "cat", "in turn");
+	PROMPT(0, "taken\nin turn\n", "logs", "-f", "cat");
+}
+
+Test(command_rights, P9_what_was_written_at_an_offset_is_not_written_twice)
+{
+	PROMPT(0, NULL, "run", "-di", "--name", "cat", "--", place_prog("cat"));
+	PROMPT(0, "", "write", "--offset", "0", "cat", "once");
+	PROMPT(0, "", "write", "--offset", "0", "cat", "once");
+	PROMPT(1, "", "write", "--offset", "6", "cat", "early");
+	prompt_complained("at offset 5");
+	command_free(&prompt.c);
+	command_run(&prompt.c, prompt.service.socket, "once\nmore\n", 10, "write", "-c", "--offset",
+		    "0", "cat", NULL);
+	cr_assert_eq(prompt.c.status, 0, "%s", prompt.c.err.text);
+	PROMPT(0, "once\nmore\n", "logs", "-f", "cat");
+}
+
+/* Once, and never with a status alone. */
+Test(command_rights, P15_what_one_has_no_right_to_is_said)
+{
+	const char *redd = place_program("redd");
+
+	PROMPT(0, NULL, "run", "-di", "--name", "shared", "--", place_prog("cat"));
+	PROMPT(1, "", "delegate", "--see", "shared", "--", redd, "write", "shared", "x");
+	prompt_complained("right to write");
+	PROMPT(1, "", "delegate", "--see", "shared", "--", redd, "logs", "shared");
+	prompt_complained("right to read");
+	PROMPT(125, "", "delegate", "--see", "shared", "--", redd, "attach", "shared");
+	prompt_complained("right to read");
+	PROMPT(0, "", "close", "shared");
+}
+
+Test(command_rights, grants_are_given_shown_and_taken_back)
+{
+	char id[64];
+
+	PROMPT(0, NULL, "run", "-d", "--name", "mine", "--label", "job=1", "--",
+	       place_prog("hang"));
+	PROMPT(0, NULL, "grant", "--user", "4711", "--read", "--stream", "1", "mine");
+	snprintf(id, sizeof(id), "%.*s", (int)strcspn(prompt.c.out.text, "\n"), prompt.c.out.text);
+	PROMPT(0, NULL, "inspect", "mine");
+	cr_expect(strstr(prompt.c.out.text, "uid=4711 read streams=1"), "%s", prompt.c.out.text);
+	PROMPT(0, NULL, "inspect", "--json", "mine");
+	cr_expect(strstr(prompt.c.out.text, "\"number\":4711"), "%s", prompt.c.out.text);
+	PROMPT(2, "", "grant", "--user", "4711", "mine");
+	PROMPT(2, "", "grant", "--user", "4711", "--everyone", "--see", "mine");
+	PROMPT(0, "", "revoke", id);
+	PROMPT(1, "", "revoke", id);
+	PROMPT(0, "", "revoke", "--all", "mine");
+	PROMPT(0, "0\n", "kill", "-l", "job=none");
+	PROMPT(0, "1\n", "kill", "-s", "KILL", "-l", "job");
+}
