@@ -16,7 +16,7 @@ static const char usage[] = "write [OPTION...] PORT [WORD...]";
 
 struct write_options {
 	bool close, bare, no_wait, force, lease, take;
-	struct given stream, offset;
+	struct given stream, offset, hand_to;
 	uint32_t packet; /* bytes of its length; 0: the words as the port speaks, stdin as it is */
 };
 
@@ -35,6 +35,8 @@ static const struct option_row rows[] = {
 	       option_flag, struct write_options, lease),
 	OPTION(0, "take", NULL, "as --lease, from who has it now", option_flag,
 	       struct write_options, take),
+	OPTION(0, "hand-to", "CLAIM", "who of those that wait has it next, as 'redd inspect' tells",
+	       option_number, struct write_options, hand_to),
 	OPTION(0, "offset", "N", "where in the input it goes: a repeat writes nothing twice",
 	       option_number, struct write_options, offset),
 	OPTION(0, "stream", "N", "another input than stdin or the terminal", option_stream,
@@ -131,6 +133,17 @@ static int write_packet(struct redd_port *port, const struct redd_write_options 
 	return e;
 }
 
+static int check(const struct cli *cli, const struct write_options *o)
+{
+	if (!o->hand_to.is)
+		return 0;
+	if (!o->lease && !o->take)
+		return say_usage(cli, "--hand-to is about the lease: add --lease or --take");
+	if (o->close)
+		return say_usage(cli, "--hand-to: of an input that -c closes nobody has anything");
+	return 0;
+}
+
 int cmd_write(struct cli *cli, int argc, char **argv)
 {
 	struct write_options o = { 0 };
@@ -143,6 +156,8 @@ int cmd_write(struct cli *cli, int argc, char **argv)
 
 	if (!e)
 		e = options_count(cli, usage, argc - first, argv + first, 1, -1);
+	if (!e)
+		e = check(cli, &o);
 	if (e)
 		return e > 0 ? cli_flush(0) : e;
 	w = (struct redd_write_options){
@@ -169,6 +184,8 @@ int cmd_write(struct cli *cli, int argc, char **argv)
 		e = write_words(port, &w, !o.bare, argc - first - 1, argv + first + 1);
 	else
 		e = o.packet ? write_packet(port, &w) : write_stdin(port, &w, o.close, &over);
+	if (e == 0 && o.hand_to.is)
+		e = redd_release(port, o.hand_to.value);
 	if (e < 0 && e != CLI_TROUBLE)
 		e = over ? CLI_TROUBLE : say_failure(r, argv[first]);
 	redd_free(r);

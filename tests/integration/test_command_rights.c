@@ -54,6 +54,73 @@ Test(command_rights, a_lease_is_waited_for_or_taken)
 	PROMPT(0, "taken\nin turn\n", "logs", "-f", "cat");
 }
 
+/* The claim of the last who waits for the lease of `cat`, once `n` do. */
+static const char *last_claim(size_t n)
+{
+	static char number[32];
+	const char *line = NULL;
+	size_t found;
+
+	do {
+		PROMPT(0, NULL, "inspect", "cat");
+		found = 0;
+		for (const char *s = prompt.c.out.text; (s = strstr(s, "lease wanted")); found++)
+			line = s += strlen("lease wanted");
+	} while (found < n);
+	cr_assert_eq(sscanf(line, " %31[0-9]", number), 1, "%s", line);
+	return number;
+}
+
+static void wait_for_lease(struct command *who, const char *words, size_t n)
+{
+	command_start(who, prompt.service.socket, "write", "--lease", "cat", words, NULL);
+	last_claim(n);
+}
+
+static void finish_well(struct command *who)
+{
+	command_finish(who, NULL, 0);
+	cr_expect_eq(who->status, 0, "%s", who->err.text);
+	command_free(who);
+}
+
+/* The first in turn would be the one in the middle. */
+Test(command_rights, a_lease_is_handed_to_whom_one_wants)
+{
+	struct command holder, second, third;
+
+	PROMPT(0, NULL, "run", "-di", "--name", "cat", "--", place_prog("cat"));
+	hold_lease(&holder);
+	wait_for_lease(&second, "second", 1);
+	wait_for_lease(&third, "third", 2);
+	PROMPT(1, "", "write", "--take", "--hand-to", "77777", "cat", "nobody");
+	prompt_complained("nobody waits");
+	finish_well(&second);
+	finish_well(&third);
+	command_finish(&holder, "no\n", 3);
+	cr_expect(strstr(holder.err.text, "taken by force"), "%s", holder.err.text);
+	command_free(&holder);
+
+	hold_lease(&holder);
+	wait_for_lease(&second, "second", 1);
+	wait_for_lease(&third, "third", 2);
+	PROMPT(0, "", "write", "--take", "--hand-to", last_claim(2), "cat", "for the third");
+	finish_well(&third);
+	finish_well(&second);
+	command_finish(&holder, "no\n", 3);
+	command_free(&holder);
+	PROMPT(0, "", "close", "cat");
+	PROMPT(0, "nobody\nsecond\nthird\nfor the third\nthird\nsecond\n", "logs", "-f", "cat");
+}
+
+Test(command_rights, handing_a_lease_on_without_one_is_refused)
+{
+	PROMPT(2, "", "write", "--hand-to", "1", "cat", "x");
+	cr_expect(strstr(prompt.c.err.text, "--lease or --take"), "%s", prompt.c.err.text);
+	PROMPT(2, "", "write", "-c", "--lease", "--hand-to", "1", "cat", "x");
+	cr_expect(strstr(prompt.c.err.text, "-c closes"), "%s", prompt.c.err.text);
+}
+
 Test(command_rights, P9_what_was_written_at_an_offset_is_not_written_twice)
 {
 	PROMPT(0, NULL, "run", "-di", "--name", "cat", "--", place_prog("cat"));
