@@ -88,6 +88,7 @@ static void finish_well(struct command *who)
 Test(command_rights, a_lease_is_handed_to_whom_one_wants)
 {
 	struct command holder, second, third;
+	const char *last;
 
 	PROMPT(0, NULL, "run", "-di", "--name", "cat", "--", place_prog("cat"));
 	hold_lease(&holder);
@@ -104,7 +105,8 @@ Test(command_rights, a_lease_is_handed_to_whom_one_wants)
 	hold_lease(&holder);
 	wait_for_lease(&second, "second", 1);
 	wait_for_lease(&third, "third", 2);
-	PROMPT(0, "", "write", "--take", "--hand-to", last_claim(2), "cat", "for the third");
+	last = last_claim(2);
+	PROMPT(0, "", "write", "--take", "--hand-to", last, "cat", "for the third");
 	finish_well(&third);
 	finish_well(&second);
 	command_finish(&holder, "no\n", 3);
