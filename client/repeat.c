@@ -146,7 +146,6 @@ static int frame_open(struct redd *r, const uint8_t *frame, size_t size, Redd__V
 	return e > 0 ? err_begin(-EBADMSG) : err_pass(e);
 }
 
-/* 0, ROOM, or a negative errno that is the call's alone. */
 /* Only Welcome tells whether descriptors are taken; if not, the first try was lost over them, and
  * so would each other one be that does not wait for it. */
 static bool waits_for_welcome(const struct redd *r, const struct call *c)
@@ -154,6 +153,7 @@ static bool waits_for_welcome(const struct redd *r, const struct call *c)
 	return c->n_fds && !redd_welcome(r);
 }
 
+/* 0, ROOM, or a negative errno that is the call's alone. */
 static int call_again(struct redd *r, struct call *c)
 {
 	uint64_t position = outgoing_end(&r->out);
