@@ -173,7 +173,7 @@ format-check:
 tests: $(UNIT) $(INTEGRATION) $(PROGS) $(EXAMPLES) $(PRELOADS)
 
 # Compiled, which is what warns, and not linked.
-test-objects: $(call obj,$(UNIT_SRC) $(INTEGRATION_SRC) $(TESTLIB_SRC) $(HOOKS_SRC) $(BENCH_SRC) \
+test-objects: $(call obj,$(UNIT_SRC) $(INTEGRATION_SRC) $(wildcard tests/lib/*.c) $(BENCH_SRC) \
 	$(EXAMPLE_SRC))
 
 unit: all progs $(UNIT) $(LIGHT_$(FLAVOUR))
