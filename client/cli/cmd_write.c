@@ -133,7 +133,20 @@ static int write_packet(struct redd_port *port, const struct redd_write_options 
 	return e;
 }
 
-static int check(const struct cli *cli, const struct write_options *o)
+/* Of a lease that is over already nothing more is to be said. */
+static int hand_over(struct redd_port *port, uint64_t claim, const bool *over)
+{
+	struct redd *r = redd_port_connection(port);
+
+	if (redd_release(port, claim) == 0)
+		return 0;
+	if (*over)
+		return CLI_TROUBLE;
+	return say("all is written, but the lease goes to the next who waits: %s",
+		   redd_last_error(r)->message);
+}
+
+static int check_hand_to(const struct cli *cli, const struct write_options *o)
 {
 	if (!o->hand_to.is)
 		return 0;
@@ -157,7 +170,7 @@ int cmd_write(struct cli *cli, int argc, char **argv)
 	if (!e)
 		e = options_count(cli, usage, argc - first, argv + first, 1, -1);
 	if (!e)
-		e = check(cli, &o);
+		e = check_hand_to(cli, &o);
 	if (e)
 		return e > 0 ? cli_flush(0) : e;
 	w = (struct redd_write_options){
@@ -185,7 +198,7 @@ int cmd_write(struct cli *cli, int argc, char **argv)
 	else
 		e = o.packet ? write_packet(port, &w) : write_stdin(port, &w, o.close, &over);
 	if (e == 0 && o.hand_to.is)
-		e = redd_release(port, o.hand_to.value);
+		e = hand_over(port, o.hand_to.value, &over);
 	if (e < 0 && e != CLI_TROUBLE)
 		e = over ? CLI_TROUBLE : say_failure(r, argv[first]);
 	redd_free(r);

@@ -95,7 +95,7 @@ Test(command_rights, a_lease_is_handed_to_whom_one_wants)
 	wait_for_lease(&second, "second", 1);
 	wait_for_lease(&third, "third", 2);
 	PROMPT(1, "", "write", "--take", "--hand-to", "77777", "cat", "nobody");
-	prompt_complained("nobody waits");
+	prompt_complained("all is written, but the lease goes to the next who waits: nobody waits");
 	finish_well(&second);
 	finish_well(&third);
 	command_finish(&holder, "no\n", 3);
