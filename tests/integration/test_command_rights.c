@@ -28,13 +28,18 @@ Test(command_rights, P14_delegate_runs_a_command_that_may_do_what_was_said)
 	PROMPT(0, "hello\nworld\n", "logs", "-f", "shared");
 }
 
+static void await_holder(void)
+{
+	do
+		PROMPT(0, NULL, "inspect", "cat");
+	while (!strstr(prompt.c.out.text, "lease "));
+}
+
 /* Somebody with the lease of `cat`, until his stdin ends. */
 static void hold_lease(struct command *who)
 {
 	command_start(who, prompt.service.socket, "write", "--lease", "cat", NULL);
-	do
-		PROMPT(0, NULL, "inspect", "cat");
-	while (!strstr(prompt.c.out.text, "lease "));
+	await_holder();
 }
 
 Test(command_rights, a_lease_is_waited_for_or_taken)
@@ -113,6 +118,23 @@ Test(command_rights, a_lease_is_handed_to_whom_one_wants)
 	command_free(&holder);
 	PROMPT(0, "", "close", "cat");
 	PROMPT(0, "nobody\nsecond\nthird\nfor the third\nthird\nsecond\n", "logs", "-f", "cat");
+}
+
+/* It is said once. */
+Test(command_rights, a_lease_that_was_taken_is_not_handed_on)
+{
+	struct command holder;
+
+	PROMPT(0, NULL, "run", "-di", "--name", "cat", "--", place_prog("cat"));
+	command_start(&holder, prompt.service.socket, "write", "--lease", "--hand-to", "0", "cat",
+		      NULL);
+	await_holder();
+	PROMPT(0, "", "write", "--take", "cat", "taken");
+	command_finish(&holder, NULL, 0);
+	cr_expect_eq(holder.status, 1);
+	command_expect_complaint(&holder, "taken by force");
+	command_free(&holder);
+	PROMPT(0, "", "close", "cat");
 }
 
 Test(command_rights, handing_a_lease_on_without_one_is_refused)
